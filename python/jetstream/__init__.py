@@ -1,0 +1,1 @@
+"""JetStream for Python: typed RPC over QUIC with mutual TLS."""

@@ -1,0 +1,2 @@
+//! The JetStream protocol without I/O: no clock, no socket, no Python, no `unsafe`.
+#![forbid(unsafe_code)]

@@ -1,2 +1,24 @@
 //! JetStream over real sockets: the QUIC endpoint, TLS and the peer's identity. No Python here.
+//!
+//! [`Endpoint`] is driven in turns by whoever owns the event loop; it never blocks, spawns nothing
+//! and reads no clock of its own accord.
 #![forbid(unsafe_code)]
+
+mod config;
+mod connection;
+mod endpoint;
+mod event;
+mod lane;
+mod slab;
+mod socket;
+mod stream;
+mod timers;
+mod tls;
+
+pub use config::{ConnectOptions, Incoming, ServerOptions, Transport};
+pub use connection::{ConnectionKey, Counters};
+pub use endpoint::{ConnectError, Endpoint, Progress};
+pub use event::{Event, LaneEnd, Lost};
+pub use lane::LaneKey;
+pub use quinn_proto::{Dir, StreamId};
+pub use stream::{Read, Write};

@@ -4,6 +4,7 @@
 //! [`mux`]. Everything here is a state machine over bytes that its caller has read already.
 #![forbid(unsafe_code)]
 
+pub mod codes;
 pub mod fault;
 pub mod frame;
 pub mod limits;

@@ -1,0 +1,98 @@
+//! Settings of endpoints and connections, and how they become QUIC's.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn_proto::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt, crypto};
+
+/// The usual path's largest datagram: Ethernet's 1,500 bytes less IPv6's and UDP's headers.
+const PATH_MTU: u16 = 1452;
+
+/// The loopback interface's, less the same headers.
+const LOOPBACK_MTU: u16 = 65_487;
+
+/// Limits of one connection.
+#[derive(Debug, Clone)]
+pub struct Transport {
+    /// A connection that hears nothing for so long is lost.
+    pub idle_timeout: Duration,
+    /// How often to say something on a quiet connection; `None` lets it fall silent.
+    pub keep_alive: Option<Duration>,
+    /// Bidirectional streams that the peer may have open at once.
+    pub max_streams_bidi: u32,
+    /// Unidirectional streams that the peer may have open at once.
+    pub max_streams_uni: u32,
+    /// Bytes the peer may send on one stream ahead of our reading.
+    pub stream_receive_window: u32,
+    /// Bytes the peer may send on all streams ahead of our reading.
+    pub receive_window: u32,
+    /// Bytes that we send ahead of the peer's acknowledging.
+    pub send_window: u32,
+    /// Bytes of datagrams held for reading; older ones are dropped.
+    pub datagram_receive_buffer: usize,
+}
+
+impl Transport {
+    /// QUIC's settings for a peer at `remote`. On loopback larger datagrams are looked for: RFC
+    /// 8899 probing finds what the path carries, and only there can it be more than Ethernet's.
+    pub(crate) fn quic(&self, remote: IpAddr) -> Arc<TransportConfig> {
+        let mut discovery = MtuDiscoveryConfig::default();
+        let upper = if remote.to_canonical().is_loopback() { LOOPBACK_MTU } else { PATH_MTU };
+        discovery.upper_bound(upper);
+        let mut quic = TransportConfig::default();
+        quic.max_idle_timeout(IdleTimeout::try_from(self.idle_timeout).ok())
+            .keep_alive_interval(self.keep_alive)
+            .max_concurrent_bidi_streams(self.max_streams_bidi.into())
+            .max_concurrent_uni_streams(self.max_streams_uni.into())
+            .stream_receive_window(VarInt::from_u32(self.stream_receive_window))
+            .receive_window(VarInt::from_u32(self.receive_window))
+            .send_window(self.send_window.into())
+            .datagram_receive_buffer_size(Some(self.datagram_receive_buffer))
+            .mtu_discovery_config(Some(discovery));
+        Arc::new(quic)
+    }
+}
+
+/// What becomes of the streams that a peer opens, by the protocol that was agreed (ALPN).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Incoming {
+    /// Bidirectional streams are lanes, with frames of at most `msize` bytes until they are told
+    /// otherwise; nothing else is taken.
+    Lanes {
+        /// Largest frame, header included.
+        msize: u32,
+    },
+    /// Every stream and datagram is handed over as it is.
+    Raw,
+}
+
+/// How an endpoint serves.
+#[derive(Clone)]
+pub struct ServerOptions {
+    /// TLS; its protocols are the keys of `incoming`.
+    pub tls: Arc<dyn crypto::ServerConfig>,
+    /// What to do with streams, by protocol.
+    pub incoming: HashMap<Vec<u8>, Incoming>,
+    /// Limits of each connection.
+    pub transport: Transport,
+    /// Connections at once; the next is refused.
+    pub max_connections: usize,
+    /// Handshakes at once over which a newcomer must first prove its address (Retry, RFC 9000,
+    /// section 8.1.2).
+    pub retry_above: usize,
+    /// A handshake that takes longer is given up.
+    pub handshake_timeout: Duration,
+}
+
+/// How a connection is made.
+#[derive(Clone)]
+pub struct ConnectOptions {
+    /// TLS for this connection.
+    pub tls: Arc<dyn crypto::ClientConfig>,
+    /// What to do with streams that the server opens.
+    pub incoming: Incoming,
+    /// Limits of the connection.
+    pub transport: Transport,
+}

@@ -1,0 +1,292 @@
+//! One QUIC connection: its state machine, its streams, and what they mean to us.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use quinn_proto::{Connection as Quic, ConnectionHandle, Dir, Event as QuicEvent, StreamEvent};
+use quinn_proto::{EndpointEvent, StreamId};
+
+use crate::config::Incoming;
+use crate::event::{Event, LaneEnd, Lost};
+use crate::lane::{Lane, LaneKey};
+use crate::slab::Slab;
+use crate::stream::code;
+
+/// Names a connection of one endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionKey(pub u32);
+
+/// Figures about one connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Counters {
+    /// The current estimate of the round trip.
+    pub rtt: std::time::Duration,
+    /// Datagrams sent.
+    pub sent: u64,
+    /// Datagrams received.
+    pub received: u64,
+    /// Packets lost on the way.
+    pub lost: u64,
+    /// The largest datagram that the path is known to carry, in bytes.
+    pub mtu: u16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Handshake,
+    /// A client whose certificate the server has not confirmed yet.
+    Unconfirmed,
+    Open,
+    /// Closed by either side; only the draining remains.
+    Over,
+}
+
+pub(crate) struct Connection {
+    pub(crate) quic: Quic,
+    pub(crate) handle: ConnectionHandle,
+    pub(crate) key: ConnectionKey,
+    pub(crate) remote: SocketAddr,
+    pub(crate) server: bool,
+    phase: Phase,
+    incoming: Option<Incoming>,
+    /// Lanes by stream; any other stream is raw.
+    lanes: HashMap<StreamId, LaneKey>,
+    /// Lanes with something to read, and lanes with something to write.
+    readable: Vec<LaneKey>,
+    writable: Vec<LaneKey>,
+    pub(crate) queued: bool,
+    pub(crate) armed: Option<Instant>,
+    pub(crate) handshake_deadline: Option<Instant>,
+    pub(crate) drained: Option<EndpointEvent>,
+}
+
+/// What a connection needs of its endpoint while it is driven.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) lanes: &'a mut Slab<Lane>,
+    pub(crate) events: &'a mut Vec<Event>,
+    pub(crate) modes: &'a dyn Fn(&[u8]) -> Option<Incoming>,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        quic: Quic,
+        handle: ConnectionHandle,
+        key: ConnectionKey,
+        remote: SocketAddr,
+        incoming: Option<Incoming>,
+    ) -> Self {
+        Self {
+            server: quic.side().is_server(),
+            quic,
+            handle,
+            key,
+            remote,
+            phase: Phase::Handshake,
+            incoming,
+            lanes: HashMap::new(),
+            readable: Vec::new(),
+            writable: Vec::new(),
+            queued: false,
+            armed: None,
+            handshake_deadline: None,
+            drained: None,
+        }
+    }
+
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.phase == Phase::Handshake
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.phase == Phase::Over
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        let stats = self.quic.stats();
+        Counters {
+            rtt: self.quic.rtt(),
+            sent: stats.udp_tx.datagrams,
+            received: stats.udp_rx.datagrams,
+            lost: stats.path.lost_packets,
+            mtu: stats.path.current_mtu,
+        }
+    }
+
+    /// The protocol that was agreed.
+    pub(crate) fn alpn(&self) -> Option<Vec<u8>> {
+        crate::tls::handshake(self.quic.crypto_session()).and_then(|handshake| handshake.alpn)
+    }
+
+    /// Takes what QUIC has to tell, then reads the lanes that have something.
+    pub(crate) fn drive(&mut self, around: &mut Surroundings<'_>) {
+        while let Some(event) = self.quic.poll() {
+            self.on_event(event, around);
+        }
+        if self.phase == Phase::Unconfirmed && self.quic.stats().frame_rx.handshake_done > 0 {
+            self.phase = Phase::Open;
+            around.events.push(Event::Confirmed { connection: self.key });
+        }
+        self.read_lanes(around);
+    }
+
+    fn on_event(&mut self, event: QuicEvent, around: &mut Surroundings<'_>) {
+        match event {
+            QuicEvent::HandshakeDataReady => {}
+            QuicEvent::Connected => self.on_connected(around),
+            QuicEvent::ConnectionLost { reason } => self.on_lost(reason.into(), around),
+            QuicEvent::DatagramReceived => self.on_datagram(around.events),
+            QuicEvent::DatagramsUnblocked => {}
+            QuicEvent::Stream(event) => self.on_stream(event, around),
+        }
+    }
+
+    fn on_connected(&mut self, around: &mut Surroundings<'_>) {
+        self.phase = if self.server { Phase::Open } else { Phase::Unconfirmed };
+        self.handshake_deadline = None;
+        if self.incoming.is_none() {
+            self.incoming = self.alpn().and_then(|alpn| (around.modes)(&alpn));
+        }
+        around.events.push(Event::Connected { connection: self.key, incoming: self.server });
+        // Streams may have come in the same flight as the end of the handshake.
+        self.accept_streams(Dir::Bi, around);
+        self.accept_streams(Dir::Uni, around);
+    }
+
+    /// The end, whoever brought it: lanes go, and the owner is told once.
+    pub(crate) fn on_lost(&mut self, reason: Lost, around: &mut Surroundings<'_>) {
+        let before = std::mem::replace(&mut self.phase, Phase::Over);
+        for (_, lane) in self.lanes.drain() {
+            around.lanes.remove(lane.0);
+        }
+        self.readable.clear();
+        self.writable.clear();
+        self.handshake_deadline = None;
+        match before {
+            Phase::Over => {}
+            Phase::Handshake if self.server => {
+                around.events.push(Event::HandshakeFailed { remote: self.remote, reason });
+            }
+            _ => around.events.push(Event::Lost { connection: self.key, reason }),
+        }
+    }
+
+    fn on_datagram(&mut self, events: &mut Vec<Event>) {
+        if matches!(self.incoming, Some(Incoming::Raw)) {
+            events.push(Event::Datagram { connection: self.key });
+        } else {
+            while self.quic.datagrams().recv().is_some() {}
+        }
+    }
+
+    fn on_stream(&mut self, event: StreamEvent, around: &mut Surroundings<'_>) {
+        let connection = self.key;
+        match event {
+            StreamEvent::Opened { dir } => self.accept_streams(dir, around),
+            StreamEvent::Readable { id } => match self.lanes.get(&id) {
+                Some(lane) => self.readable.push(*lane),
+                None => around.events.push(Event::Readable { connection, stream: id }),
+            },
+            StreamEvent::Writable { id } => match self.lanes.get(&id) {
+                Some(lane) => self.writable.push(*lane),
+                None => around.events.push(Event::Writable { connection, stream: id }),
+            },
+            StreamEvent::Finished { id } => {
+                around.events.push(Event::Finished { connection, stream: id });
+            }
+            StreamEvent::Stopped { id, error_code } => match self.lanes.get(&id) {
+                Some(lane) => {
+                    let end = LaneEnd::Stopped { code: error_code.into_inner() };
+                    around.events.push(Event::LaneEnded { lane: *lane, end });
+                }
+                None => around.events.push(Event::Writable { connection, stream: id }),
+            },
+            StreamEvent::Available { dir } => {
+                around.events.push(Event::MayOpen { connection, dir });
+            }
+        }
+    }
+
+    fn accept_streams(&mut self, dir: Dir, around: &mut Surroundings<'_>) {
+        if self.phase == Phase::Handshake {
+            return;
+        }
+        while let Some(stream) = self.quic.streams().accept(dir) {
+            match self.incoming {
+                Some(Incoming::Raw) => {
+                    around.events.push(Event::StreamOpened { connection: self.key, stream });
+                }
+                Some(Incoming::Lanes { msize }) if dir == Dir::Bi => {
+                    let lane = self.add_lane(stream, msize, around.lanes);
+                    around.events.push(Event::LaneOpened { connection: self.key, lane });
+                }
+                _ => {
+                    let unwanted = code(jetstream_proto::codes::UNWANTED.into());
+                    let _ = self.quic.recv_stream(stream).stop(unwanted);
+                    if dir == Dir::Bi {
+                        let _ = self.quic.send_stream(stream).reset(unwanted);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes a stream a lane; what has arrived on it is read in the next turn.
+    pub(crate) fn add_lane(
+        &mut self,
+        stream: StreamId,
+        msize: u32,
+        lanes: &mut Slab<Lane>,
+    ) -> LaneKey {
+        let lane = LaneKey(lanes.insert(Lane::new(self.key, stream, msize)));
+        self.lanes.insert(stream, lane);
+        self.readable.push(lane);
+        lane
+    }
+
+    pub(crate) fn forget_lane(&mut self, stream: StreamId) {
+        self.lanes.remove(&stream);
+    }
+
+    pub(crate) fn mark_readable(&mut self, lane: LaneKey) {
+        self.readable.push(lane);
+    }
+
+    pub(crate) fn mark_writable(&mut self, lane: LaneKey) {
+        self.writable.push(lane);
+    }
+
+    fn read_lanes(&mut self, around: &mut Surroundings<'_>) {
+        for key in std::mem::take(&mut self.readable) {
+            let Some(lane) = around.lanes.get_mut(key.0) else { continue };
+            if lane.connection != self.key {
+                continue;
+            }
+            let incoming = lane.read(&mut self.quic);
+            if let Some(run) = incoming.run {
+                around.events.push(Event::Frames { lane: key, run });
+            }
+            if let Some(end) = incoming.end {
+                around.events.push(Event::LaneEnded { lane: key, end });
+            }
+            if incoming.more {
+                self.readable.push(key);
+            }
+        }
+    }
+
+    /// Whether a turn's bound left something to read.
+    pub(crate) fn has_more_to_read(&self) -> bool {
+        !self.readable.is_empty()
+    }
+
+    /// Moves what the lanes have queued into their streams.
+    pub(crate) fn write_lanes(&mut self, lanes: &mut Slab<Lane>) {
+        for key in std::mem::take(&mut self.writable) {
+            let Some(lane) = lanes.get_mut(key.0) else { continue };
+            if lane.connection == self.key && lane.write(&mut self.quic) {
+                self.readable.push(key);
+            }
+        }
+    }
+}

@@ -1,0 +1,622 @@
+//! The endpoint: a UDP socket, the connections on it, and the turns in which they move.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use quinn_proto::{
+    ConnectionHandle, DatagramEvent, Dir, EndpointConfig, Incoming as QuicIncoming, StreamId,
+    Transmit,
+};
+
+use crate::config::{ConnectOptions, Incoming, ServerOptions};
+use crate::connection::{Connection, ConnectionKey, Counters, Surroundings};
+use crate::event::{Event, Lost};
+use crate::lane::{Lane, LaneKey};
+use crate::slab::Slab;
+use crate::socket::Socket;
+use crate::stream::{self, Read, Write, code};
+use crate::timers::Timers;
+
+/// Datagrams that one turn takes in before it lets the loop do something else.
+const RECEIVE_PER_TURN: usize = 512;
+
+/// Trains of datagrams that one connection sends in one turn.
+const SEND_PER_TURN: usize = 64;
+
+/// Datagrams in one train; the kernel cuts it (generic segmentation offload).
+const SEGMENTS: usize = 32;
+
+/// Why a connection cannot even be begun.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The name cannot be a server's.
+    #[error("{0:?} is not a name or address that a certificate can have")]
+    ServerName(String),
+    /// The endpoint is closed or cannot reach such an address.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// How things stand after a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// A bound was reached: another turn is due as soon as the loop has done something else.
+    pub more: bool,
+    /// The socket is full: a turn is due when it takes datagrams again.
+    pub blocked: bool,
+    /// When the next turn is due in any case.
+    pub timeout: Option<Instant>,
+}
+
+/// A UDP socket and its connections. Nothing happens but in [`Endpoint::receive`] and
+/// [`Endpoint::transmit`], one turn; between them the owner takes the events and reacts.
+pub struct Endpoint {
+    socket: Socket,
+    quic: quinn_proto::Endpoint,
+    connections: Vec<Option<Box<Connection>>>,
+    open: usize,
+    handshaking: usize,
+    lanes: Slab<Lane>,
+    timers: Timers,
+    /// Connections that must be driven, each once.
+    active: Vec<u32>,
+    events: Vec<Event>,
+    server: Option<ServerOptions>,
+    server_quic: Option<quinn_proto::ServerConfig>,
+    /// Connections whose key may be given out again once the owner has seen their end.
+    drained: Vec<u32>,
+    unsent: Option<(Transmit, Vec<u8>)>,
+    buffer: Vec<u8>,
+    segments: usize,
+}
+
+impl Endpoint {
+    /// Binds a socket. With `server`, connections are taken.
+    ///
+    /// # Errors
+    /// The system's, for example that the port is in use.
+    pub fn bind(address: SocketAddr, server: Option<ServerOptions>) -> io::Result<Self> {
+        let socket = Socket::bind(address)?;
+        let mut endpoint = Self {
+            quic: quinn_proto::Endpoint::new(
+                Arc::new(EndpointConfig::default()),
+                None,
+                !socket.may_fragment(),
+                None,
+            ),
+            segments: socket.max_segments().min(SEGMENTS),
+            socket,
+            connections: Vec::new(),
+            open: 0,
+            handshaking: 0,
+            lanes: Slab::default(),
+            timers: Timers::default(),
+            active: Vec::new(),
+            events: Vec::new(),
+            server: None,
+            server_quic: None,
+            drained: Vec::new(),
+            unsent: None,
+            buffer: Vec::new(),
+        };
+        endpoint.serve(server);
+        Ok(endpoint)
+    }
+
+    /// Begins to take connections, changes how, or (with `None`) takes no more.
+    pub fn serve(&mut self, server: Option<ServerOptions>) {
+        self.server_quic = server.as_ref().map(|options| {
+            let mut quic = quinn_proto::ServerConfig::with_crypto(options.tls.clone());
+            quic.migration(true);
+            quic
+        });
+        self.quic.set_server_config(self.server_quic.clone().map(Arc::new));
+        self.server = server;
+    }
+
+    /// The socket, to be watched for readability.
+    pub fn io(&self) -> &UdpSocket {
+        self.socket.io()
+    }
+
+    /// Begins a connection; an event tells how it went.
+    ///
+    /// # Errors
+    /// The name or the address cannot be connected to.
+    pub fn connect(
+        &mut self,
+        now: Instant,
+        remote: SocketAddr,
+        server_name: &str,
+        options: ConnectOptions,
+    ) -> Result<ConnectionKey, ConnectError> {
+        let mut config = quinn_proto::ClientConfig::new(options.tls);
+        config.transport_config(options.transport.quic(remote.ip()));
+        let (handle, quic) =
+            self.quic.connect(now, config, remote, server_name).map_err(|error| match error {
+                quinn_proto::ConnectError::InvalidServerName(name) => {
+                    ConnectError::ServerName(name)
+                }
+                error => ConnectError::Other(error.to_string()),
+            })?;
+        Ok(self.add(handle, quic, remote, Some(options.incoming), None))
+    }
+
+    fn add(
+        &mut self,
+        handle: ConnectionHandle,
+        quic: quinn_proto::Connection,
+        remote: SocketAddr,
+        incoming: Option<Incoming>,
+        deadline: Option<Instant>,
+    ) -> ConnectionKey {
+        // quinn's handles are dense, so they serve as keys.
+        let index = handle.0;
+        let key = ConnectionKey(index as u32);
+        let mut connection = Connection::new(quic, handle, key, remote, incoming);
+        connection.handshake_deadline = deadline;
+        if let Some(deadline) = deadline {
+            self.timers.arm(&mut connection.armed, deadline, key.0);
+        }
+        if self.connections.len() <= index {
+            self.connections.resize_with(index + 1, || None);
+        }
+        self.connections[index] = Some(Box::new(connection));
+        self.open += 1;
+        self.handshaking += 1;
+        self.activate(key.0);
+        key
+    }
+
+    fn activate(&mut self, key: u32) {
+        if let Some(Some(connection)) = self.connections.get_mut(key as usize) {
+            if !std::mem::replace(&mut connection.queued, true) {
+                self.active.push(key);
+            }
+        }
+    }
+
+    fn get(&self, key: ConnectionKey) -> Option<&Connection> {
+        self.connections.get(key.0 as usize)?.as_deref()
+    }
+
+    /// The connection, to be changed by its owner: it is driven in this turn's transmit.
+    fn touch(&mut self, key: ConnectionKey) -> Option<&mut Connection> {
+        self.activate(key.0);
+        let connection = self.connections.get_mut(key.0 as usize)?.as_deref_mut()?;
+        (!connection.is_over()).then_some(connection)
+    }
+
+    // ---- the first half of a turn ----
+
+    /// Takes in what has arrived and what is due; [`Endpoint::take_events`] then has the news.
+    /// True if a bound was reached and more is waiting.
+    ///
+    /// # Errors
+    /// The socket is broken.
+    pub fn receive(&mut self, now: Instant) -> io::Result<bool> {
+        self.release_drained();
+        let more = self.receive_datagrams(now)?;
+        while let Some((at, key)) = self.timers.due(now) {
+            self.on_timer(at, key, now);
+        }
+        // Connections stay active until `transmit` has sent what they have to say.
+        for index in 0..self.active.len() {
+            self.drive(self.active[index]);
+        }
+        Ok(more)
+    }
+
+    fn release_drained(&mut self) {
+        for key in std::mem::take(&mut self.drained) {
+            let Some(slot) = self.connections.get_mut(key as usize) else { continue };
+            if let Some(connection) = slot.take() {
+                self.open -= 1;
+                if let Some(event) = connection.drained {
+                    self.quic.handle_event(connection.handle, event);
+                }
+            }
+        }
+    }
+
+    fn receive_datagrams(&mut self, now: Instant) -> io::Result<bool> {
+        let mut received = 0;
+        let mut arrived = Vec::new();
+        loop {
+            let count = self.socket.receive(|meta, datagram| {
+                arrived.push((meta.addr, meta.dst_ip, meta.ecn, BytesMut::from(datagram)));
+            })?;
+            for (remote, local, ecn, datagram) in arrived.drain(..) {
+                let ecn = ecn.and_then(|ecn| quinn_proto::EcnCodepoint::from_bits(ecn as u8));
+                self.buffer.clear();
+                let event = self.quic.handle(now, remote, local, ecn, datagram, &mut self.buffer);
+                self.on_datagram(event, now);
+            }
+            received += count;
+            if count == 0 {
+                return Ok(false);
+            }
+            if received >= RECEIVE_PER_TURN {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn on_datagram(&mut self, event: Option<DatagramEvent>, now: Instant) {
+        match event {
+            None => {}
+            Some(DatagramEvent::ConnectionEvent(handle, event)) => {
+                if let Some(Some(connection)) = self.connections.get_mut(handle.0) {
+                    connection.quic.handle_event(event);
+                    self.activate(handle.0 as u32);
+                }
+            }
+            Some(DatagramEvent::Response(transmit)) => self.respond(&transmit),
+            Some(DatagramEvent::NewConnection(incoming)) => self.on_incoming(incoming, now),
+        }
+    }
+
+    /// Sends a stateless answer; if it cannot be sent now it is not worth keeping.
+    fn respond(&mut self, transmit: &Transmit) {
+        let _ = self.socket.send(transmit, &self.buffer);
+    }
+
+    fn on_incoming(&mut self, incoming: QuicIncoming, now: Instant) {
+        let Some(server) = &self.server else {
+            self.quic.ignore(incoming);
+            return;
+        };
+        self.buffer.clear();
+        if self.open >= server.max_connections {
+            let transmit = self.quic.refuse(incoming, &mut self.buffer);
+            self.respond(&transmit);
+            return;
+        }
+        if self.handshaking >= server.retry_above && !incoming.remote_address_validated() {
+            if let Ok(transmit) = self.quic.retry(incoming, &mut self.buffer) {
+                self.respond(&transmit);
+            }
+            return;
+        }
+        let remote = incoming.remote_address();
+        let deadline = now.checked_add(server.handshake_timeout);
+        let config = self.server_quic.clone().map(|mut config| {
+            config.transport_config(server.transport.quic(remote.ip()));
+            Arc::new(config)
+        });
+        match self.quic.accept(incoming, now, &mut self.buffer, config) {
+            Ok((handle, quic)) => {
+                self.add(handle, quic, remote, None, deadline);
+            }
+            Err(error) => {
+                if let Some(transmit) = error.response {
+                    self.respond(&transmit);
+                }
+                let reason = Lost::from(error.cause);
+                self.events.push(Event::HandshakeFailed { remote, reason });
+            }
+        }
+    }
+
+    fn on_timer(&mut self, at: Instant, key: u32, now: Instant) {
+        let Some(Some(connection)) = self.connections.get_mut(key as usize) else { return };
+        if connection.armed != Some(at) {
+            return;
+        }
+        connection.armed = None;
+        if connection.quic.poll_timeout().is_some_and(|due| due <= now) {
+            connection.quic.handle_timeout(now);
+        }
+        if connection.handshake_deadline.is_some_and(|due| due <= now) {
+            connection.quic.close(
+                now,
+                code(jetstream_proto::codes::LIMIT.into()),
+                Bytes::from_static(b"the handshake took too long"),
+            );
+            self.end(key, Lost::TimedOut);
+        }
+        self.activate(key);
+    }
+
+    /// Ends a connection from our side and tells the owner.
+    fn end(&mut self, key: u32, reason: Lost) {
+        let Some(Some(connection)) = self.connections.get_mut(key as usize) else { return };
+        self.handshaking -= usize::from(connection.is_handshaking());
+        let mut around =
+            Surroundings { lanes: &mut self.lanes, events: &mut self.events, modes: &|_| None };
+        connection.on_lost(reason, &mut around);
+    }
+
+    fn drive(&mut self, key: u32) {
+        let Some(Some(connection)) = self.connections.get_mut(key as usize) else { return };
+        let server = self.server.as_ref();
+        let mut around = Surroundings {
+            lanes: &mut self.lanes,
+            events: &mut self.events,
+            modes: &|alpn| server.and_then(|server| server.incoming.get(alpn).copied()),
+        };
+        let was_handshaking = connection.is_handshaking();
+        connection.drive(&mut around);
+        while let Some(event) = connection.quic.poll_endpoint_events() {
+            if event.is_drained() {
+                connection.drained = Some(event);
+                self.drained.push(key);
+            } else if let Some(event) = self.quic.handle_event(connection.handle, event) {
+                connection.quic.handle_event(event);
+            }
+        }
+        self.handshaking -= usize::from(was_handshaking && !connection.is_handshaking());
+    }
+
+    /// What happened since the last time, in order.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    // ---- the second half of a turn ----
+
+    /// Sends what there is to send.
+    ///
+    /// # Errors
+    /// The socket is broken.
+    pub fn transmit(&mut self, now: Instant) -> io::Result<Progress> {
+        let mut blocked = !self.retry_unsent()?;
+        let mut more = false;
+        for key in std::mem::take(&mut self.active) {
+            let Some(Some(connection)) = self.connections.get_mut(key as usize) else { continue };
+            connection.queued = false;
+            connection.write_lanes(&mut self.lanes);
+            let mut again = connection.has_more_to_read();
+            if !blocked {
+                let (full, unfinished) = self.send(key, now)?;
+                blocked = full;
+                again |= unfinished;
+            }
+            // Sending may have made identifiers, acknowledgements or an end.
+            self.drive(key);
+            if let Some(Some(connection)) = self.connections.get_mut(key as usize) {
+                if let Some(at) = connection.quic.poll_timeout() {
+                    self.timers.arm(&mut connection.armed, at, key);
+                }
+            }
+            if again || blocked {
+                self.activate(key);
+            }
+            more |= again;
+        }
+        let more = more || !self.events.is_empty() || !self.drained.is_empty();
+        Ok(Progress { more, blocked, timeout: self.timers.next() })
+    }
+
+    fn retry_unsent(&mut self) -> io::Result<bool> {
+        if let Some((transmit, bytes)) = self.unsent.take() {
+            if !self.try_send(&transmit, &bytes)? {
+                self.unsent = Some((transmit, bytes));
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether the datagrams are gone; false if the socket is full.
+    fn try_send(&mut self, transmit: &Transmit, bytes: &[u8]) -> io::Result<bool> {
+        match self.socket.send(transmit, bytes) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            // A destination that cannot be reached now is like a lost datagram: QUIC's timers
+            // decide when that is the end of the connection.
+            Err(_) => Ok(true),
+        }
+    }
+
+    /// Sends for one connection: whether the socket is full, and whether a bound was reached.
+    fn send(&mut self, key: u32, now: Instant) -> io::Result<(bool, bool)> {
+        for _ in 0..SEND_PER_TURN {
+            let Some(Some(connection)) = self.connections.get_mut(key as usize) else { break };
+            self.buffer.clear();
+            let transmit = connection.quic.poll_transmit(now, self.segments, &mut self.buffer);
+            let Some(transmit) = transmit else { return Ok((false, false)) };
+            let bytes = std::mem::take(&mut self.buffer);
+            if !self.try_send(&transmit, &bytes)? {
+                self.unsent = Some((transmit, bytes));
+                return Ok((true, true));
+            }
+            self.buffer = bytes;
+        }
+        Ok((false, true))
+    }
+
+    /// When the next turn is due in any case.
+    pub fn timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Connections that exist, those that are ending included.
+    pub fn open_connections(&self) -> usize {
+        self.open
+    }
+
+    /// Lanes that exist.
+    pub fn open_lanes(&self) -> usize {
+        self.lanes.len()
+    }
+
+    // ---- connections ----
+
+    /// Closes a connection: one datagram says so, and everything on it ends now.
+    pub fn close(&mut self, now: Instant, connection: ConnectionKey, error: u64, reason: &[u8]) {
+        let Some(found) = self.touch(connection) else { return };
+        found.quic.close(now, code(error), Bytes::copy_from_slice(reason));
+        self.end(connection.0, Lost::Here);
+    }
+
+    /// The peer's address.
+    pub fn remote(&self, connection: ConnectionKey) -> Option<SocketAddr> {
+        self.get(connection).map(|connection| connection.quic.remote_address())
+    }
+
+    /// The protocol that was agreed.
+    pub fn alpn(&self, connection: ConnectionKey) -> Option<Vec<u8>> {
+        self.get(connection)?.alpn()
+    }
+
+    /// The peer's certificates in DER, its own first; empty if it showed none.
+    pub fn peer_chain(&self, connection: ConnectionKey) -> Vec<Vec<u8>> {
+        let identity = self.get(connection).and_then(|c| c.quic.crypto_session().peer_identity());
+        let chain = identity
+            .and_then(|any| any.downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>().ok());
+        chain.map(|chain| chain.iter().map(|der| der.to_vec()).collect()).unwrap_or_default()
+    }
+
+    /// Figures about a connection.
+    pub fn counters(&self, connection: ConnectionKey) -> Option<Counters> {
+        self.get(connection).map(Connection::counters)
+    }
+
+    /// Opens a stream; `None` while the peer allows no more of them.
+    pub fn open_stream(&mut self, connection: ConnectionKey, dir: Dir) -> Option<StreamId> {
+        self.touch(connection)?.quic.streams().open(dir)
+    }
+
+    /// Sends a datagram, dropping older ones if they have not left yet.
+    ///
+    /// # Errors
+    /// Why it can never be sent: too large, or the peer takes none.
+    pub fn send_datagram(&mut self, connection: ConnectionKey, data: Bytes) -> Result<(), String> {
+        let Some(found) = self.touch(connection) else {
+            return Err("the connection is closed".to_owned());
+        };
+        found.quic.datagrams().send(data, true).map_err(|error| error.to_string())
+    }
+
+    /// The largest datagram that can be sent now, in bytes; `None` if the peer takes none.
+    pub fn max_datagram_size(&mut self, connection: ConnectionKey) -> Option<usize> {
+        self.touch(connection)?.quic.datagrams().max_size()
+    }
+
+    /// Takes a datagram that arrived.
+    pub fn receive_datagram(&mut self, connection: ConnectionKey) -> Option<Bytes> {
+        self.touch(connection)?.quic.datagrams().recv()
+    }
+
+    // ---- raw streams ----
+
+    /// Reads from a stream.
+    pub fn read(&mut self, connection: ConnectionKey, stream: StreamId, limit: usize) -> Read {
+        match self.touch(connection) {
+            Some(found) => stream::read(&mut found.quic, stream, limit),
+            None => Read::Closed,
+        }
+    }
+
+    /// Writes to a stream; `data` keeps what was not taken.
+    pub fn write(
+        &mut self,
+        connection: ConnectionKey,
+        stream: StreamId,
+        data: &mut Bytes,
+    ) -> Write {
+        match self.touch(connection) {
+            Some(found) => stream::write(&mut found.quic, stream, data),
+            None => Write::Closed,
+        }
+    }
+
+    /// Ends what is sent on a stream. False if it has ended before.
+    pub fn finish(&mut self, connection: ConnectionKey, stream: StreamId) -> bool {
+        self.touch(connection).is_some_and(|found| found.quic.send_stream(stream).finish().is_ok())
+    }
+
+    /// Gives up what is sent on a stream. False if it has ended before.
+    pub fn reset(&mut self, connection: ConnectionKey, stream: StreamId, error: u64) -> bool {
+        self.touch(connection)
+            .is_some_and(|found| found.quic.send_stream(stream).reset(code(error)).is_ok())
+    }
+
+    /// Asks the peer to send no more on a stream. False if it has ended before.
+    pub fn stop(&mut self, connection: ConnectionKey, stream: StreamId, error: u64) -> bool {
+        self.touch(connection)
+            .is_some_and(|found| found.quic.recv_stream(stream).stop(code(error)).is_ok())
+    }
+
+    // ---- lanes ----
+
+    /// Makes a bidirectional stream a lane with frames of at most `msize` bytes.
+    pub fn make_lane(
+        &mut self,
+        connection: ConnectionKey,
+        stream: StreamId,
+        msize: u32,
+    ) -> Option<LaneKey> {
+        self.activate(connection.0);
+        let found = self.connections.get_mut(connection.0 as usize)?.as_deref_mut()?;
+        (!found.is_over()).then(|| found.add_lane(stream, msize, &mut self.lanes))
+    }
+
+    /// Changes the largest frame that a lane takes.
+    pub fn set_lane_limit(&mut self, lane: LaneKey, msize: u32) {
+        if let Some(lane) = self.lanes.get_mut(lane.0) {
+            lane.splitter.set_limit(msize);
+        }
+    }
+
+    /// Queues frames on a lane; they leave in this turn's transmit.
+    pub fn write_lane(&mut self, lane: LaneKey, frames: Vec<u8>) {
+        let Some(found) = self.lanes.get_mut(lane.0) else { return };
+        found.queue(frames);
+        self.touch_lane(lane, |connection| connection.mark_writable(lane));
+    }
+
+    /// Bytes queued on a lane that its stream has not taken.
+    pub fn lane_unsent(&self, lane: LaneKey) -> usize {
+        self.lanes.get(lane.0).map_or(0, Lane::unsent_bytes)
+    }
+
+    /// Stops or resumes reading a lane; while it is paused the peer is held up by flow control.
+    pub fn pause_lane(&mut self, lane: LaneKey, paused: bool) {
+        let Some(found) = self.lanes.get_mut(lane.0) else { return };
+        if std::mem::replace(&mut found.paused, paused) && !paused {
+            self.touch_lane(lane, |connection| connection.mark_readable(lane));
+        }
+    }
+
+    /// Ends a lane in order: what is queued is sent, then the end.
+    pub fn finish_lane(&mut self, lane: LaneKey) {
+        let Some(found) = self.lanes.get_mut(lane.0) else { return };
+        found.finish();
+        self.touch_lane(lane, |connection| connection.mark_writable(lane));
+    }
+
+    /// Gives a lane up at once, in both directions, with a code that explains.
+    pub fn abort_lane(&mut self, lane: LaneKey, error: u32) {
+        let Some(found) = self.lanes.remove(lane.0) else { return };
+        let Some(connection) = self.touch(found.connection) else { return };
+        connection.forget_lane(found.stream);
+        let error = code(error.into());
+        let _ = connection.quic.send_stream(found.stream).reset(error);
+        let _ = connection.quic.recv_stream(found.stream).stop(error);
+    }
+
+    /// Forgets a lane whose both halves have ended; what it had queued is still sent.
+    pub fn release_lane(&mut self, lane: LaneKey) {
+        let Some(found) = self.lanes.get_mut(lane.0) else { return };
+        let (key, stream) = (found.connection, found.stream);
+        if let Some(Some(connection)) = self.connections.get_mut(key.0 as usize) {
+            found.write(&mut connection.quic);
+            connection.forget_lane(stream);
+            self.activate(key.0);
+        }
+        self.lanes.remove(lane.0);
+    }
+
+    fn touch_lane(&mut self, lane: LaneKey, change: impl FnOnce(&mut Connection)) {
+        if let Some(connection) = self.lanes.get(lane.0).map(|lane| lane.connection) {
+            if let Some(connection) = self.touch(connection) {
+                change(connection);
+            }
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What an endpoint has to tell after a turn.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use quinn_proto::{ConnectionError, Dir, StreamId, VarInt};
+
+use crate::connection::ConnectionKey;
+use crate::lane::LaneKey;
+
+/// Something happened. Events of one connection come in order.
+#[derive(Debug)]
+pub enum Event {
+    /// A connection's handshake is complete; the peer's identity and the protocol are known.
+    Connected {
+        /// Which connection.
+        connection: ConnectionKey,
+        /// Whether the peer opened it.
+        incoming: bool,
+    },
+    /// The server has accepted our certificate too (RFC 9001, section 4.1.2); clients only.
+    Confirmed {
+        /// Which connection.
+        connection: ConnectionKey,
+    },
+    /// A handshake that the peer began came to nothing; nobody was told of the connection before.
+    HandshakeFailed {
+        /// The peer's address.
+        remote: SocketAddr,
+        /// Why, for the log.
+        reason: Lost,
+    },
+    /// A connection is gone, with all its lanes and streams; its key may be given out again.
+    Lost {
+        /// Which connection.
+        connection: ConnectionKey,
+        /// Why.
+        reason: Lost,
+    },
+    /// The peer opened a lane.
+    LaneOpened {
+        /// On which connection.
+        connection: ConnectionKey,
+        /// The new lane.
+        lane: LaneKey,
+    },
+    /// Whole frames arrived on a lane.
+    Frames {
+        /// Which lane.
+        lane: LaneKey,
+        /// A run of them, see `jetstream_proto::frame::frames`.
+        run: Vec<u8>,
+    },
+    /// Nothing more will arrive on a lane.
+    LaneEnded {
+        /// Which lane; it can still be written to until it is closed.
+        lane: LaneKey,
+        /// How it ended.
+        end: LaneEnd,
+    },
+    /// The peer opened a stream that is not a lane.
+    StreamOpened {
+        /// On which connection.
+        connection: ConnectionKey,
+        /// The new stream.
+        stream: StreamId,
+    },
+    /// A stream has data, or an end, to read.
+    Readable {
+        /// On which connection.
+        connection: ConnectionKey,
+        /// Which stream.
+        stream: StreamId,
+    },
+    /// A stream that was full takes data again, or was stopped by the peer.
+    Writable {
+        /// On which connection.
+        connection: ConnectionKey,
+        /// Which stream.
+        stream: StreamId,
+    },
+    /// All that was written to a finished stream has arrived.
+    Finished {
+        /// On which connection.
+        connection: ConnectionKey,
+        /// Which stream.
+        stream: StreamId,
+    },
+    /// The peer allows more streams.
+    MayOpen {
+        /// On which connection.
+        connection: ConnectionKey,
+        /// Of which kind.
+        dir: Dir,
+    },
+    /// Datagrams can be read.
+    Datagram {
+        /// On which connection.
+        connection: ConnectionKey,
+    },
+}
+
+/// How a lane's incoming half ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LaneEnd {
+    /// The peer finished it, between two frames.
+    Finished,
+    /// The peer finished it inside a frame.
+    Truncated {
+        /// Bytes of the unfinished frame.
+        bytes: usize,
+    },
+    /// The peer gave it up.
+    Reset {
+        /// The peer's reason.
+        code: u64,
+    },
+    /// The peer stopped reading what we send.
+    Stopped {
+        /// The peer's reason.
+        code: u64,
+    },
+    /// The peer sent what is no frame.
+    Broken(jetstream_proto::frame::FrameError),
+}
+
+/// Why a connection is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lost {
+    /// We closed it.
+    Here,
+    /// The peer's application closed it.
+    Closed {
+        /// Its code, see `jetstream_proto::codes`.
+        code: u64,
+        /// Its reason.
+        reason: Bytes,
+    },
+    /// The peer's transport closed it: TLS alerts come as 0x100 + alert (RFC 9001, section 4.8).
+    Aborted {
+        /// The transport's code (RFC 9000, section 20.1).
+        code: u64,
+        /// Its reason.
+        reason: Bytes,
+    },
+    /// Our own transport closed it.
+    Failed {
+        /// The transport's code (RFC 9000, section 20.1).
+        code: u64,
+        /// Why.
+        reason: String,
+    },
+    /// The peer has forgotten the connection, as after a restart.
+    Reset,
+    /// Nothing was heard for longer than the idle timeout.
+    TimedOut,
+    /// The peer speaks no version of QUIC that we do.
+    VersionMismatch,
+}
+
+impl From<ConnectionError> for Lost {
+    fn from(error: ConnectionError) -> Self {
+        match error {
+            ConnectionError::VersionMismatch => Self::VersionMismatch,
+            ConnectionError::TransportError(error) => {
+                Self::Failed { code: error.code.into(), reason: error.reason }
+            }
+            ConnectionError::ConnectionClosed(close) => {
+                Self::Aborted { code: close.error_code.into(), reason: close.reason }
+            }
+            ConnectionError::ApplicationClosed(close) => {
+                Self::Closed { code: close.error_code.into_inner(), reason: close.reason }
+            }
+            ConnectionError::Reset => Self::Reset,
+            ConnectionError::TimedOut => Self::TimedOut,
+            ConnectionError::LocallyClosed => Self::Here,
+            ConnectionError::CidsExhausted => Self::Failed {
+                code: VarInt::from_u32(1).into_inner(),
+                reason: "connection identifiers are exhausted".to_owned(),
+            },
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! A lane on a QUIC stream: whole frames in, runs of bytes out, both bounded.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use jetstream_proto::frame::Splitter;
+use quinn_proto::{Connection, ReadError, ReadableError, StreamId, WriteError};
+
+use crate::connection::ConnectionKey;
+use crate::event::LaneEnd;
+
+/// Unsent bytes over which a lane's requests are not read any more: its peer does not read the
+/// answers, so it may not ask for more of them.
+const UNSENT_HIGH: usize = 1 << 20;
+
+/// Bytes of one lane that one turn reads, so that no lane keeps the others waiting.
+const READ_PER_TURN: usize = 1 << 20;
+
+/// Names a lane of one endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LaneKey(pub u32);
+
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) connection: ConnectionKey,
+    pub(crate) stream: StreamId,
+    pub(crate) splitter: Splitter,
+    unsent: VecDeque<Bytes>,
+    unsent_bytes: usize,
+    finishing: bool,
+    /// The owner asked not to be given more for now.
+    pub(crate) paused: bool,
+    ended: bool,
+}
+
+/// What reading a lane gave.
+pub(crate) struct Incoming {
+    pub(crate) run: Option<Vec<u8>>,
+    pub(crate) end: Option<LaneEnd>,
+    /// There is more, left for the next turn.
+    pub(crate) more: bool,
+}
+
+impl Lane {
+    pub(crate) fn new(connection: ConnectionKey, stream: StreamId, limit: u32) -> Self {
+        Self {
+            connection,
+            stream,
+            splitter: Splitter::new(limit),
+            unsent: VecDeque::new(),
+            unsent_bytes: 0,
+            finishing: false,
+            paused: false,
+            ended: false,
+        }
+    }
+
+    /// Whether the lane's owner, or the peer's not reading, holds up reading.
+    pub(crate) fn holds_reading(&self) -> bool {
+        self.paused || self.unsent_bytes > UNSENT_HIGH
+    }
+
+    pub(crate) fn read(&mut self, connection: &mut Connection) -> Incoming {
+        let mut incoming = Incoming { run: None, end: None, more: false };
+        if self.ended || self.holds_reading() {
+            return incoming;
+        }
+        incoming.end = self.read_chunks(connection, &mut incoming.more);
+        incoming.run = self.splitter.take();
+        self.ended = incoming.end.is_some();
+        incoming
+    }
+
+    fn read_chunks(&mut self, connection: &mut Connection, more: &mut bool) -> Option<LaneEnd> {
+        let mut stream = connection.recv_stream(self.stream);
+        let mut chunks = match stream.read(true) {
+            Ok(chunks) => chunks,
+            Err(ReadableError::ClosedStream | ReadableError::IllegalOrderedRead) => return None,
+        };
+        let mut budget = READ_PER_TURN;
+        let end = loop {
+            if budget == 0 {
+                *more = true;
+                break None;
+            }
+            match chunks.next(budget) {
+                Ok(Some(chunk)) => {
+                    budget -= chunk.bytes.len();
+                    if let Err(error) = self.splitter.push(&chunk.bytes) {
+                        break Some(LaneEnd::Broken(error));
+                    }
+                }
+                Ok(None) => {
+                    break Some(match self.splitter.unfinished() {
+                        0 => LaneEnd::Finished,
+                        bytes => LaneEnd::Truncated { bytes },
+                    });
+                }
+                Err(ReadError::Blocked) => break None,
+                Err(ReadError::Reset(code)) => {
+                    break Some(LaneEnd::Reset { code: code.into_inner() });
+                }
+            }
+        };
+        // What was consumed may allow the peer to send more; the next transmit tells it.
+        let _ = chunks.finalize();
+        end
+    }
+
+    pub(crate) fn queue(&mut self, bytes: Vec<u8>) {
+        self.unsent_bytes += bytes.len();
+        self.unsent.push_back(Bytes::from(bytes));
+    }
+
+    pub(crate) fn finish(&mut self) {
+        self.finishing = true;
+    }
+
+    pub(crate) fn unsent_bytes(&self) -> usize {
+        self.unsent_bytes
+    }
+
+    /// Moves what is queued into the stream, as far as flow control allows. True if reading was
+    /// held up by what was unsent and need not be any more.
+    pub(crate) fn write(&mut self, connection: &mut Connection) -> bool {
+        let held = self.holds_reading();
+        let mut stream = connection.send_stream(self.stream);
+        while !self.unsent.is_empty() {
+            match stream.write_chunks(self.unsent.make_contiguous()) {
+                Ok(written) => {
+                    self.unsent_bytes -= written.bytes;
+                    self.unsent.drain(..written.chunks);
+                }
+                Err(WriteError::Blocked) => return held && !self.holds_reading(),
+                Err(WriteError::Stopped(_) | WriteError::ClosedStream) => {
+                    // The peer's stop comes as an event of its own; nothing more can arrive there.
+                    self.unsent.clear();
+                    self.unsent_bytes = 0;
+                }
+            }
+        }
+        if std::mem::take(&mut self.finishing) {
+            // An error means that the stream is closed already.
+            let _ = stream.finish();
+        }
+        held && !self.holds_reading()
+    }
+}

@@ -590,6 +590,21 @@ impl Endpoint {
         self.touch_lane(lane, |connection| connection.mark_writable(lane));
     }
 
+    /// Ends a lane in order and asks the peer to send no more, with a code that says why.
+    pub fn refuse_lane(&mut self, lane: LaneKey, error: u32) {
+        self.finish_lane(lane);
+        let Some(found) = self.lanes.get(lane.0) else { return };
+        let (key, stream) = (found.connection, found.stream);
+        if let Some(connection) = self.touch(key) {
+            let _ = connection.quic.recv_stream(stream).stop(code(error.into()));
+        }
+    }
+
+    /// The connection that a lane is on.
+    pub fn connection_of(&self, lane: LaneKey) -> Option<ConnectionKey> {
+        self.lanes.get(lane.0).map(|lane| lane.connection)
+    }
+
     /// Gives a lane up at once, in both directions, with a code that explains.
     pub fn abort_lane(&mut self, lane: LaneKey, error: u32) {
         let Some(found) = self.lanes.remove(lane.0) else { return };

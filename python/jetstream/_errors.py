@@ -1,0 +1,313 @@
+"""Every exception that this package raises.
+
+JetStreamError                  the root; also what a handler raises to tell its caller something
+├── ConnectError                a connection did not come about
+│   ├── ConnectTimeout          nothing answered in time (also a TimeoutError)
+│   ├── TlsError                a certificate was refused, by us or by the peer
+│   └── NoSharedProtocol        the two ends have no protocol (ALPN) in common
+├── ConnectionLost              it had come about, and is gone
+├── StreamClosed                the peer gave up one stream of a raw connection
+├── ClosedError                 used after its owner closed it
+├── TlsConfigError              unusable certificates or keys (also a ValueError)
+├── VersionMismatch             the server does not serve this service, or not this version
+├── EncodeError                 a value does not fit its type; nothing was sent
+├── DecodeError                 bytes that are no value of their type
+├── ProtocolError               the rules of the protocol were broken
+│   ├── LocalProtocolError      by us
+│   └── RemoteProtocolError     by the peer
+├── LimitExceeded               a limit; it has a name, and a setting that moves it
+├── DeadlineExceeded            no answer in time (also a TimeoutError)
+└── CallError                   the remote method raised: its message, code, help and url
+
+Attributes carry the data and ``str()`` is derived from them. ``code`` is stable and meant for
+programs.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class JetStreamError(Exception):
+    """The root of all errors here, and what a method raises to tell its caller something.
+
+    Raised inside a served method it reaches the caller as a `CallError` with the same message,
+    code, help and url. Any other exception reaches the caller as ``jetstream::internal``, without
+    its text.
+
+    Args:
+        message: For a person.
+        code: For a program; stable. Defaults to the class's own.
+        help: What to do about it.
+        url: Where to read more.
+    """
+
+    default_code: ClassVar[str | None] = None
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        code: str | None = None,
+        help: str | None = None,  # noqa: A002  the protocol's own word for it
+        url: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code if code is not None else self.default_code
+        self.help = help
+        self.url = url
+
+    def __str__(self) -> str:
+        return self.message if self.help is None else f"{self.message}\n  help  {self.help}"
+
+
+class ConnectError(JetStreamError):
+    """A connection did not come about."""
+
+    default_code = "jetstream::connect"
+
+
+class ConnectTimeout(ConnectError, TimeoutError):
+    """Nothing answered in time; the message says what was tried."""
+
+    default_code = "jetstream::connect_timeout"
+
+
+class TlsError(ConnectError):
+    """A certificate was refused.
+
+    Args:
+        message: Which side refused what.
+        reason: The reason in a word or two, such as ``name mismatch``.
+        facts: What was asked, what was presented, what would help: pairs of a label and a text.
+    """
+
+    default_code = "jetstream::tls"
+
+    def __init__(
+        self, message: str, *, reason: str = "", facts: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.facts = facts
+
+    def __str__(self) -> str:
+        lines = [self.message]
+        lines += [f"  {label:<9}  {text}" for label, text in self.facts]
+        return "\n".join(lines)
+
+
+class NoSharedProtocol(ConnectError):
+    """The two ends have no protocol (ALPN) in common.
+
+    Args:
+        message: Both sides, as far as they are known.
+        offered: What the client offers.
+        served: What the server speaks; empty if it does not tell.
+    """
+
+    default_code = "jetstream::no_shared_protocol"
+
+    def __init__(
+        self, message: str, *, offered: tuple[str, ...] = (), served: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(message)
+        self.offered = offered
+        self.served = served
+
+
+class ConnectionLost(JetStreamError):
+    """A connection that had come about is gone.
+
+    Args:
+        message: Why.
+        close_code: The code with which the peer closed it, if it did.
+        by_peer: Whether the peer closed it.
+    """
+
+    default_code = "jetstream::connection_lost"
+
+    def __init__(
+        self, message: str, *, close_code: int | None = None, by_peer: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.close_code = close_code
+        self.by_peer = by_peer
+
+
+class StreamClosed(JetStreamError):
+    """The peer gave up one stream of a raw connection; the others go on.
+
+    Args:
+        message: Which half it gave up.
+        close_code: The peer's reason.
+    """
+
+    default_code = "jetstream::stream_closed"
+
+    def __init__(self, message: str, *, close_code: int) -> None:
+        super().__init__(message)
+        self.close_code = close_code
+
+
+class ClosedError(JetStreamError):
+    """Something was used after its owner had closed it."""
+
+    default_code = "jetstream::closed"
+
+
+class TlsConfigError(JetStreamError, ValueError):
+    """Certificates or keys that cannot be used, and what to do about it."""
+
+    default_code = "jetstream::tls_config"
+
+
+class VersionMismatch(JetStreamError):
+    """The server does not serve this service, or not in a version that fits.
+
+    Args:
+        message: What was asked and what came back.
+        asked: The version string that the client sent.
+        answered: The version string that came back, if any.
+    """
+
+    default_code = "jetstream::version_mismatch"
+
+    def __init__(self, message: str, *, asked: str = "", answered: str | None = None) -> None:
+        super().__init__(message)
+        self.asked = asked
+        self.answered = answered
+
+
+class EncodeError(JetStreamError):
+    """A value does not fit its type. Nothing was sent.
+
+    Args:
+        path: Where, such as ``Echo.put.items[3].name``.
+        message: What was found and what fits.
+    """
+
+    default_code = "jetstream::encode"
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class DecodeError(JetStreamError):
+    """Bytes that are no value of their type.
+
+    Args:
+        path: Where in the value, such as ``Echo.put.items[3].name``.
+        offset: Where in the bytes, from 0.
+        message: What was found.
+    """
+
+    default_code = "jetstream::decode"
+
+    def __init__(self, path: str, offset: int, message: str) -> None:
+        super().__init__(message)
+        self.path = path
+        self.offset = offset
+
+    def __str__(self) -> str:
+        where = f"{self.path}: " if self.path else ""
+        return f"{where}{self.message} (byte {self.offset})"
+
+
+class ProtocolError(JetStreamError):
+    """The rules of the protocol were broken."""
+
+    default_code = "jetstream::protocol"
+
+
+class LocalProtocolError(ProtocolError):
+    """We were about to break the rules of the protocol."""
+
+    default_code = "jetstream::local_protocol"
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer broke the rules of the protocol."""
+
+    default_code = "jetstream::remote_protocol"
+
+
+class LimitExceeded(JetStreamError):
+    """A limit was reached.
+
+    Args:
+        limit: Its name.
+        size: What was wanted.
+        allowed: What is allowed.
+        side: Whose limit it is: ``here`` or ``peer``.
+        setting: What to change.
+    """
+
+    default_code = "jetstream::limit"
+
+    def __init__(self, limit: str, size: int, allowed: int, side: str, setting: str) -> None:
+        whose = "our own" if side == "here" else "the peer's"
+        super().__init__(
+            f"{limit}: {size:,} is over {whose} limit of {allowed:,}; the setting is {setting}"
+        )
+        self.limit = limit
+        self.size = size
+        self.allowed = allowed
+        self.side = side
+        self.setting = setting
+
+
+class DeadlineExceeded(JetStreamError, TimeoutError):
+    """No answer in time.
+
+    The method may run on; its late answer is thrown away.
+
+    Args:
+        what: The call, such as ``Echo.put``.
+        timeout: How long was waited, in seconds.
+    """
+
+    default_code = "jetstream::deadline_exceeded"
+
+    def __init__(self, what: str, timeout: float) -> None:
+        super().__init__(f"{what}: no answer within {timeout:g} s")
+        self.what = what
+        self.timeout = timeout
+
+
+class CallError(JetStreamError):
+    """The remote method raised; its message, code, help and url are the attributes.
+
+    Args:
+        message: The peer's text.
+        code: The peer's code.
+        help: The peer's advice.
+        url: The peer's link.
+        backtrace: Where it happened, if the peer tells: ``file:line name: message`` lines.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        code: str | None = None,
+        help: str | None = None,  # noqa: A002  the protocol's own word for it
+        url: str | None = None,
+        backtrace: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(message, code=code, help=help, url=url)
+        self.backtrace = backtrace
+
+    def __str__(self) -> str:
+        head = f"{self.message} [{self.code}]" if self.code else self.message
+        lines = [head]
+        if self.help:
+            lines.append(f"  help  {self.help}")
+        if self.url:
+            lines.append(f"  see   {self.url}")
+        return "\n".join(lines)

@@ -1,0 +1,167 @@
+//! One face for the transports: what calls need of an endpoint, be it QUIC or memory.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use quinn_proto::Dir;
+
+use crate::connection::ConnectionKey;
+use crate::endpoint::{Endpoint, Progress};
+use crate::event::Event;
+use crate::lane::LaneKey;
+use crate::memory::Memory;
+
+/// Where lanes live. The methods mean what they mean on [`Endpoint`].
+pub enum Hub {
+    /// A UDP socket with QUIC connections.
+    Quic(Box<Endpoint>),
+    /// Two ends in this process.
+    Memory(Memory),
+}
+
+macro_rules! either {
+    ($self:ident, $hub:ident => $call:expr) => {
+        match $self {
+            Hub::Quic($hub) => $call,
+            Hub::Memory($hub) => $call,
+        }
+    };
+}
+
+impl Hub {
+    /// The QUIC endpoint, where it is one.
+    pub fn quic(&mut self) -> Option<&mut Endpoint> {
+        match self {
+            Self::Quic(endpoint) => Some(endpoint),
+            Self::Memory(_) => None,
+        }
+    }
+
+    /// The first half of a turn, see [`Endpoint::receive`].
+    ///
+    /// # Errors
+    /// The socket is broken.
+    pub fn receive(&mut self, now: Instant) -> io::Result<bool> {
+        match self {
+            Self::Quic(endpoint) => endpoint.receive(now),
+            Self::Memory(_) => Ok(false),
+        }
+    }
+
+    /// The second half of a turn, see [`Endpoint::transmit`].
+    ///
+    /// # Errors
+    /// The socket is broken.
+    pub fn transmit(&mut self, now: Instant) -> io::Result<Progress> {
+        match self {
+            Self::Quic(endpoint) => endpoint.transmit(now),
+            Self::Memory(memory) => {
+                Ok(Progress { more: memory.has_events(), blocked: false, timeout: None })
+            }
+        }
+    }
+
+    /// What happened since the last time, in order.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        either!(self, hub => hub.take_events())
+    }
+
+    /// When the next turn is due in any case.
+    pub fn timeout(&self) -> Option<Instant> {
+        match self {
+            Self::Quic(endpoint) => endpoint.timeout(),
+            Self::Memory(_) => None,
+        }
+    }
+
+    /// Connections that exist, those that are ending included.
+    pub fn open_connections(&self) -> usize {
+        either!(self, hub => hub.open_connections())
+    }
+
+    /// Lanes that exist.
+    pub fn open_lanes(&self) -> usize {
+        either!(self, hub => hub.open_lanes())
+    }
+
+    /// Closes a connection.
+    pub fn close(&mut self, now: Instant, connection: ConnectionKey, code: u64, reason: &[u8]) {
+        either!(self, hub => hub.close(now, connection, code, reason));
+    }
+
+    /// The peer's address; there is none in memory.
+    pub fn remote(&self, connection: ConnectionKey) -> Option<SocketAddr> {
+        match self {
+            Self::Quic(endpoint) => endpoint.remote(connection),
+            Self::Memory(_) => None,
+        }
+    }
+
+    /// The peer's certificates in DER, its own first.
+    pub fn peer_chain(&self, connection: ConnectionKey) -> Vec<Vec<u8>> {
+        either!(self, hub => hub.peer_chain(connection))
+    }
+
+    /// Opens a lane that takes frames of at most `msize` bytes; `None` while the peer allows none.
+    pub fn open_lane(&mut self, connection: ConnectionKey, msize: u32) -> Option<LaneKey> {
+        match self {
+            Self::Quic(endpoint) => {
+                let stream = endpoint.open_stream(connection, Dir::Bi)?;
+                endpoint.make_lane(connection, stream, msize)
+            }
+            Self::Memory(memory) => memory.open_lane(connection, msize),
+        }
+    }
+
+    /// The connection that a lane is on.
+    pub fn connection_of(&self, lane: LaneKey) -> Option<ConnectionKey> {
+        either!(self, hub => hub.connection_of(lane))
+    }
+
+    /// Changes the largest frame that a lane takes.
+    pub fn set_lane_limit(&mut self, lane: LaneKey, msize: u32) {
+        either!(self, hub => hub.set_lane_limit(lane, msize));
+    }
+
+    /// Queues frames on a lane.
+    pub fn write_lane(&mut self, lane: LaneKey, frames: Vec<u8>) {
+        match self {
+            Self::Quic(endpoint) => endpoint.write_lane(lane, frames),
+            Self::Memory(memory) => memory.write_lane(lane, &frames),
+        }
+    }
+
+    /// Bytes queued on a lane that have not been taken.
+    pub fn lane_unsent(&self, lane: LaneKey) -> usize {
+        match self {
+            Self::Quic(endpoint) => endpoint.lane_unsent(lane),
+            Self::Memory(_) => 0,
+        }
+    }
+
+    /// Stops or resumes reading a lane.
+    pub fn pause_lane(&mut self, lane: LaneKey, paused: bool) {
+        either!(self, hub => hub.pause_lane(lane, paused));
+    }
+
+    /// Ends a lane in order.
+    pub fn finish_lane(&mut self, lane: LaneKey) {
+        either!(self, hub => hub.finish_lane(lane));
+    }
+
+    /// Ends a lane in order and asks the peer to send no more, with a code that says why.
+    pub fn refuse_lane(&mut self, lane: LaneKey, code: u32) {
+        either!(self, hub => hub.refuse_lane(lane, code));
+    }
+
+    /// Gives a lane up at once.
+    pub fn abort_lane(&mut self, lane: LaneKey, code: u32) {
+        either!(self, hub => hub.abort_lane(lane, code));
+    }
+
+    /// Forgets a lane whose both halves have ended.
+    pub fn release_lane(&mut self, lane: LaneKey) {
+        either!(self, hub => hub.release_lane(lane));
+    }
+}

@@ -1,0 +1,186 @@
+//! Two ends in one process, without sockets and TLS: for tests of services.
+//!
+//! Frames, versions and calls run as over QUIC; only the transport underneath is a pair of queues.
+
+use std::time::Instant;
+
+use jetstream_proto::frame::Splitter;
+
+use crate::connection::ConnectionKey;
+use crate::event::{Event, LaneEnd, Lost};
+use crate::lane::LaneKey;
+use crate::slab::Slab;
+
+struct End {
+    connection: ConnectionKey,
+    peer: Option<u32>,
+    splitter: Splitter,
+    paused: bool,
+    ended: Option<LaneEnd>,
+}
+
+/// A pair of connected ends: connection 0 is the client's, connection 1 the server's.
+pub struct Memory {
+    lanes: Slab<End>,
+    events: Vec<Event>,
+    msize: u32,
+    chains: [Vec<Vec<u8>>; 2],
+    closed: bool,
+}
+
+impl Memory {
+    /// A pair whose lanes take frames of at most `msize` bytes. `chains` are the certificates that
+    /// the client and the server show each other, in DER, each end's own first.
+    pub fn new(msize: u32, chains: [Vec<Vec<u8>>; 2]) -> Self {
+        let connected = |connection, incoming| Event::Connected { connection, incoming };
+        Self {
+            lanes: Slab::default(),
+            events: vec![
+                connected(ConnectionKey(1), true),
+                connected(ConnectionKey(0), false),
+                Event::Confirmed { connection: ConnectionKey(0) },
+            ],
+            msize,
+            chains,
+            closed: false,
+        }
+    }
+
+    pub(crate) fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    pub(crate) fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    pub(crate) fn open_connections(&self) -> usize {
+        if self.closed { 0 } else { 2 }
+    }
+
+    pub(crate) fn open_lanes(&self) -> usize {
+        self.lanes.len()
+    }
+
+    pub(crate) fn peer_chain(&self, connection: ConnectionKey) -> Vec<Vec<u8>> {
+        // What an end sees is what the other end shows.
+        self.chains.get(1 - (connection.0 as usize & 1)).cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn close(
+        &mut self,
+        _now: Instant,
+        connection: ConnectionKey,
+        code: u64,
+        why: &[u8],
+    ) {
+        if std::mem::replace(&mut self.closed, true) {
+            return;
+        }
+        self.lanes = Slab::default();
+        let reason = Lost::Closed { code, reason: bytes::Bytes::copy_from_slice(why) };
+        let other = ConnectionKey(1 - connection.0);
+        self.events.push(Event::Lost { connection, reason: Lost::Here });
+        self.events.push(Event::Lost { connection: other, reason });
+    }
+
+    pub(crate) fn open_lane(&mut self, connection: ConnectionKey, msize: u32) -> Option<LaneKey> {
+        if self.closed {
+            return None;
+        }
+        let other = ConnectionKey(1 - connection.0);
+        let end = |connection, peer, limit| End {
+            connection,
+            peer,
+            splitter: Splitter::new(limit),
+            paused: false,
+            ended: None,
+        };
+        let here = self.lanes.insert(end(connection, None, msize));
+        let there = self.lanes.insert(end(other, Some(here), self.msize));
+        if let Some(end) = self.lanes.get_mut(here) {
+            end.peer = Some(there);
+        }
+        self.events.push(Event::LaneOpened { connection: other, lane: LaneKey(there) });
+        Some(LaneKey(here))
+    }
+
+    pub(crate) fn set_lane_limit(&mut self, lane: LaneKey, msize: u32) {
+        if let Some(end) = self.lanes.get_mut(lane.0) {
+            end.splitter.set_limit(msize);
+        }
+    }
+
+    pub(crate) fn write_lane(&mut self, lane: LaneKey, frames: &[u8]) {
+        let Some(peer) = self.lanes.get(lane.0).and_then(|end| end.peer) else { return };
+        let Some(end) = self.lanes.get_mut(peer) else { return };
+        if end.ended.is_some() {
+            return;
+        }
+        if let Err(error) = end.splitter.push(frames) {
+            end.ended = Some(LaneEnd::Broken(error));
+        }
+        self.deliver(peer);
+    }
+
+    fn deliver(&mut self, lane: u32) {
+        let Some(end) = self.lanes.get_mut(lane) else { return };
+        if end.paused {
+            return;
+        }
+        if let Some(run) = end.splitter.take() {
+            self.events.push(Event::Frames { lane: LaneKey(lane), run });
+        }
+        if let Some(ended) = end.ended.take() {
+            self.events.push(Event::LaneEnded { lane: LaneKey(lane), end: ended });
+        }
+    }
+
+    pub(crate) fn pause_lane(&mut self, lane: LaneKey, paused: bool) {
+        if let Some(end) = self.lanes.get_mut(lane.0) {
+            end.paused = paused;
+            self.deliver(lane.0);
+        }
+    }
+
+    fn end_peer(&mut self, lane: LaneKey, ended: LaneEnd) {
+        let Some(peer) = self.lanes.get(lane.0).and_then(|end| end.peer) else { return };
+        if let Some(end) = self.lanes.get_mut(peer) {
+            end.ended.get_or_insert(ended);
+            self.deliver(peer);
+        }
+    }
+
+    pub(crate) fn finish_lane(&mut self, lane: LaneKey) {
+        self.end_peer(lane, LaneEnd::Finished);
+    }
+
+    pub(crate) fn refuse_lane(&mut self, lane: LaneKey, code: u32) {
+        // As over QUIC, where the refusal's code overtakes what the stream still carries.
+        let Some(peer) = self.lanes.get(lane.0).and_then(|end| end.peer) else { return };
+        let end = LaneEnd::Stopped { code: code.into() };
+        let at = self
+            .events
+            .iter()
+            .position(|event| matches!(event, Event::Frames { lane, .. } if lane.0 == peer));
+        let event = Event::LaneEnded { lane: LaneKey(peer), end };
+        self.events.insert(at.unwrap_or(self.events.len()), event);
+    }
+
+    pub(crate) fn abort_lane(&mut self, lane: LaneKey, code: u32) {
+        self.end_peer(lane, LaneEnd::Reset { code: code.into() });
+        self.release_lane(lane);
+    }
+
+    pub(crate) fn release_lane(&mut self, lane: LaneKey) {
+        if let Some(peer) = self.lanes.remove(lane.0).and_then(|end| end.peer) {
+            if let Some(end) = self.lanes.get_mut(peer) {
+                end.peer = None;
+            }
+        }
+    }
+
+    pub(crate) fn connection_of(&self, lane: LaneKey) -> Option<ConnectionKey> {
+        self.lanes.get(lane.0).map(|end| end.connection)
+    }
+}

@@ -1,0 +1,427 @@
+//! A connection as Python sees it: steps that never wait, and futures for what to wait for.
+//!
+//! `jetstream._connection` makes awaitable methods of them.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use bytes::Bytes;
+use jetstream_net::{ConnectionKey, Dir, Endpoint, Lost, Read, Side, StreamId, Write};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyTuple};
+
+use crate::errors;
+use crate::shared::{LIVE_CONNECTIONS, Shared, chain_tuple, lock, reject, resolve};
+
+/// What can be waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Wait {
+    /// The handshake is complete.
+    Connected,
+    /// The server has accepted our certificate.
+    Confirmed,
+    /// A stream has something to read.
+    Readable,
+    /// A stream takes data again.
+    Writable,
+    /// All that was written to a finished stream has arrived.
+    Finished,
+    /// The peer opened a bidirectional stream.
+    AcceptBi,
+    /// The peer opened a unidirectional stream.
+    AcceptUni,
+    /// The peer allows more bidirectional streams.
+    OpenBi,
+    /// The peer allows more unidirectional streams.
+    OpenUni,
+    /// A datagram arrived.
+    Datagram,
+    /// The connection is gone; resolves with the reason and never fails.
+    Closed,
+}
+
+impl Wait {
+    fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "connected" => Self::Connected,
+            "confirmed" => Self::Confirmed,
+            "readable" => Self::Readable,
+            "writable" => Self::Writable,
+            "finished" => Self::Finished,
+            "accept_bi" => Self::AcceptBi,
+            "accept_uni" => Self::AcceptUni,
+            "open_bi" => Self::OpenBi,
+            "open_uni" => Self::OpenUni,
+            "datagram" => Self::Datagram,
+            "closed" => Self::Closed,
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Default)]
+struct State {
+    connected: bool,
+    confirmed: bool,
+    lost: Option<Lost>,
+    waiters: HashMap<(Wait, u64), Vec<Py<PyAny>>>,
+    opened_bi: VecDeque<StreamId>,
+    opened_uni: VecDeque<StreamId>,
+    /// Caller lanes that wait for the peer to allow a stream.
+    opening: Vec<Arc<crate::caller::CallerLane>>,
+    peer: Option<Py<PyAny>>,
+    /// What the handshake said, kept because a lost connection cannot be asked.
+    facts: Facts,
+}
+
+#[derive(Default, Clone)]
+struct Facts {
+    alpn: Option<Vec<u8>>,
+    chain: Vec<Vec<u8>>,
+    remote: Option<std::net::SocketAddr>,
+}
+
+/// One connection of an endpoint.
+#[pyclass(frozen, module = "jetstream._core.connection")]
+pub(crate) struct Connection {
+    pub(crate) shared: Arc<Shared>,
+    key: ConnectionKey,
+    state: Mutex<State>,
+    /// Handlers that run for this peer.
+    pub(crate) running: AtomicUsize,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        LIVE_CONNECTIONS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Connection {
+    pub(crate) fn new(shared: Arc<Shared>, key: ConnectionKey) -> Self {
+        LIVE_CONNECTIONS.fetch_add(1, Ordering::Relaxed);
+        Self {
+            shared,
+            key,
+            state: Mutex::new(State::default()),
+            running: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn key(&self) -> ConnectionKey {
+        self.key
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        lock(&self.state).lost.is_some()
+    }
+
+    pub(crate) fn on_connected(&self, py: Python<'_>) -> PyResult<()> {
+        let facts = {
+            let mut hub = self.shared.hub()?;
+            Facts {
+                chain: hub.peer_chain(self.key),
+                remote: hub.remote(self.key),
+                alpn: hub.quic().and_then(|quic| quic.alpn(self.key)),
+            }
+        };
+        {
+            let mut state = lock(&self.state);
+            state.facts = facts;
+            state.connected = true;
+        }
+        self.wake(py, Wait::Connected, 0)
+    }
+
+    pub(crate) fn on_confirmed(&self, py: Python<'_>) -> PyResult<()> {
+        lock(&self.state).confirmed = true;
+        self.wake(py, Wait::Confirmed, 0)
+    }
+
+    pub(crate) fn on_stream_opened(&self, py: Python<'_>, stream: StreamId) -> PyResult<()> {
+        let wait = {
+            let mut state = lock(&self.state);
+            match stream.dir() {
+                Dir::Bi => {
+                    state.opened_bi.push_back(stream);
+                    Wait::AcceptBi
+                }
+                Dir::Uni => {
+                    state.opened_uni.push_back(stream);
+                    Wait::AcceptUni
+                }
+            }
+        };
+        self.wake(py, wait, 0)
+    }
+
+    pub(crate) fn on_may_open(&self, py: Python<'_>, dir: Dir) -> PyResult<()> {
+        if dir == Dir::Uni {
+            return self.wake(py, Wait::OpenUni, 0);
+        }
+        let opening = std::mem::take(&mut lock(&self.state).opening);
+        for lane in opening {
+            lane.open(py, self)?;
+        }
+        self.wake(py, Wait::OpenBi, 0)
+    }
+
+    /// Keeps a caller's lane until the peer allows another stream.
+    pub(crate) fn wait_to_open(&self, lane: Arc<crate::caller::CallerLane>) {
+        lock(&self.state).opening.push(lane);
+    }
+
+    pub(crate) fn wake(&self, py: Python<'_>, wait: Wait, stream: u64) -> PyResult<()> {
+        let waiters = lock(&self.state).waiters.remove(&(wait, stream));
+        for future in waiters.into_iter().flatten() {
+            resolve(py, future.bind(py), py.None())?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn on_lost(&self, py: Python<'_>, reason: &Lost) {
+        let (waiters, opening) = {
+            let mut state = lock(&self.state);
+            state.lost = Some(reason.clone());
+            state.opened_bi.clear();
+            state.opened_uni.clear();
+            (std::mem::take(&mut state.waiters), std::mem::take(&mut state.opening))
+        };
+        for lane in opening {
+            lane.on_lost(py, reason);
+        }
+        for ((wait, _), futures) in waiters {
+            for future in futures {
+                let future = future.bind(py);
+                let told = if wait == Wait::Closed {
+                    resolve(py, future, self.lost_value(py).unwrap_or_else(|| py.None()))
+                } else {
+                    reject(py, future, &errors::lost(py, reason))
+                };
+                if let Err(error) = told {
+                    error.write_unraisable(py, Some(future));
+                }
+            }
+        }
+    }
+
+    fn lost_value(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        let lost = lock(&self.state).lost.clone()?;
+        Some(errors::lost(py, &lost).into_value(py).into_any())
+    }
+
+    pub(crate) fn fail_if_lost(&self, py: Python<'_>) -> PyResult<()> {
+        match &lock(&self.state).lost {
+            Some(lost) => Err(errors::lost(py, lost)),
+            None => Ok(()),
+        }
+    }
+
+    /// Does something with the QUIC endpoint, then makes sure that it is sent.
+    fn with_quic<T>(
+        &self,
+        py: Python<'_>,
+        act: impl FnOnce(&mut Endpoint) -> T,
+    ) -> PyResult<T> {
+        self.fail_if_lost(py)?;
+        let result = {
+            let mut hub = self.shared.hub()?;
+            let Some(quic) = hub.quic() else {
+                return Err(errors::misuse("a connection in memory has no raw streams"));
+            };
+            act(quic)
+        };
+        self.shared.schedule(py)?;
+        Ok(result)
+    }
+}
+
+pub(crate) fn stream_id(index: u64) -> StreamId {
+    // Two bits of a stream's number say who opened it and whether it goes both ways (RFC 9000,
+    // section 2.1).
+    let side = if index & 1 == 0 { Side::Client } else { Side::Server };
+    let dir = if index & 2 == 0 { Dir::Bi } else { Dir::Uni };
+    StreamId::new(side, dir, index >> 2)
+}
+
+#[pymethods]
+impl Connection {
+    /// The protocol that was agreed (ALPN).
+    #[getter]
+    fn alpn(&self) -> Option<String> {
+        let alpn = lock(&self.state).facts.alpn.clone();
+        alpn.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// The peer's address as (host, port); `None` in memory.
+    #[getter]
+    fn remote(&self) -> Option<(String, u16)> {
+        let now = self.shared.hub().ok().and_then(|hub| hub.remote(self.key));
+        let known = now.or_else(|| lock(&self.state).facts.remote);
+        known.map(|address| (address.ip().to_canonical().to_string(), address.port()))
+    }
+
+    /// The peer's certificates in DER, its own first.
+    #[getter]
+    fn peer_chain<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let chain = lock(&self.state).facts.chain.clone();
+        chain_tuple(py, &chain)
+    }
+
+    /// Something that the Python side keeps for this connection: the peer it made of the chain.
+    #[getter]
+    fn peer(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        lock(&self.state).peer.as_ref().map(|peer| peer.clone_ref(py))
+    }
+
+    #[setter]
+    fn set_peer(&self, peer: Py<PyAny>) {
+        lock(&self.state).peer = Some(peer);
+    }
+
+    /// Why the connection is gone; `None` while it is not.
+    #[getter]
+    fn lost(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.lost_value(py)
+    }
+
+    /// Handlers that run for this peer now.
+    #[getter]
+    fn running(&self) -> usize {
+        self.running.load(Ordering::Relaxed)
+    }
+
+    /// Figures: rtt in seconds, datagrams sent and received, packets lost, mtu in bytes.
+    fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let counters = self.with_quic(py, |quic| quic.counters(self.key))?;
+        let dict = PyDict::new(py);
+        if let Some(counters) = counters {
+            dict.set_item("rtt", counters.rtt.as_secs_f64())?;
+            dict.set_item("sent", counters.sent)?;
+            dict.set_item("received", counters.received)?;
+            dict.set_item("lost", counters.lost)?;
+            dict.set_item("mtu", counters.mtu)?;
+        }
+        Ok(dict)
+    }
+
+    /// A future for `what` (see the stub), of `stream` where it is about one.
+    #[pyo3(signature = (what, stream=0))]
+    fn wait<'py>(&self, py: Python<'py>, what: &str, stream: u64) -> PyResult<Bound<'py, PyAny>> {
+        self.shared.check()?;
+        let Some(wait) = Wait::named(what) else {
+            return Err(errors::misuse("nothing of that name can be waited for"));
+        };
+        let future = self.shared.create_future(py)?;
+        let mut state = lock(&self.state);
+        let done = match wait {
+            Wait::Connected => state.connected,
+            Wait::Confirmed => state.confirmed,
+            _ => false,
+        };
+        if let Some(lost) = state.lost.clone() {
+            drop(state);
+            if wait == Wait::Closed {
+                resolve(py, &future, self.lost_value(py).unwrap_or_else(|| py.None()))?;
+            } else {
+                reject(py, &future, &errors::lost(py, &lost))?;
+            }
+        } else if done {
+            drop(state);
+            resolve(py, &future, py.None())?;
+        } else {
+            let waiters = state.waiters.entry((wait, stream)).or_default();
+            waiters.push(future.clone().unbind());
+        }
+        Ok(future)
+    }
+
+    /// Closes the connection: everything on it ends, the peer gets the code and the reason.
+    #[pyo3(signature = (code=0, reason=b""))]
+    fn close(&self, py: Python<'_>, code: u64, reason: &[u8]) -> PyResult<()> {
+        if self.is_lost() {
+            return Ok(());
+        }
+        self.shared.hub()?.close(Instant::now(), self.key, code, reason);
+        self.shared.schedule(py)
+    }
+
+    // ---- raw streams ----
+
+    fn try_open(&self, py: Python<'_>, bidirectional: bool) -> PyResult<Option<u64>> {
+        let dir = if bidirectional { Dir::Bi } else { Dir::Uni };
+        let stream = self.with_quic(py, |quic| quic.open_stream(self.key, dir))?;
+        Ok(stream.map(u64::from))
+    }
+
+    fn try_accept(&self, py: Python<'_>, bidirectional: bool) -> PyResult<Option<u64>> {
+        self.fail_if_lost(py)?;
+        let mut state = lock(&self.state);
+        let opened =
+            if bidirectional { &mut state.opened_bi } else { &mut state.opened_uni };
+        Ok(opened.pop_front().map(u64::from))
+    }
+
+    /// Up to `limit` bytes; `None` to wait; `b""` at the end.
+    ///
+    /// The peer's giving up comes as a `ConnectionLost`.
+    fn try_read<'py>(
+        &self,
+        py: Python<'py>,
+        stream: u64,
+        limit: usize,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        match self.with_quic(py, |quic| quic.read(self.key, stream_id(stream), limit))? {
+            Read::Data(data) => Ok(Some(PyBytes::new(py, &data))),
+            Read::Blocked => Ok(None),
+            Read::Finished => Ok(Some(PyBytes::new(py, b""))),
+            Read::Reset(code) => Err(errors::stream_reset(py, code)),
+            Read::Closed => Err(errors::closed("the stream")),
+        }
+    }
+
+    /// How many bytes were taken; 0 to wait.
+    fn try_write(&self, py: Python<'_>, stream: u64, data: &[u8]) -> PyResult<usize> {
+        let mut bytes = Bytes::copy_from_slice(data);
+        match self.with_quic(py, |quic| quic.write(self.key, stream_id(stream), &mut bytes))? {
+            Write::Taken(count) => Ok(count),
+            Write::Blocked => Ok(0),
+            Write::Stopped(code) => Err(errors::stream_stopped(py, code)),
+            Write::Closed => Err(errors::closed("the stream")),
+        }
+    }
+
+    fn finish(&self, py: Python<'_>, stream: u64) -> PyResult<bool> {
+        self.with_quic(py, |quic| quic.finish(self.key, stream_id(stream)))
+    }
+
+    fn reset(&self, py: Python<'_>, stream: u64, code: u64) -> PyResult<bool> {
+        self.with_quic(py, |quic| quic.reset(self.key, stream_id(stream), code))
+    }
+
+    fn stop(&self, py: Python<'_>, stream: u64, code: u64) -> PyResult<bool> {
+        self.with_quic(py, |quic| quic.stop(self.key, stream_id(stream), code))
+    }
+
+    // ---- datagrams ----
+
+    fn send_datagram(&self, py: Python<'_>, data: &[u8]) -> PyResult<()> {
+        let data = Bytes::copy_from_slice(data);
+        let sent = self.with_quic(py, |quic| quic.send_datagram(self.key, data))?;
+        sent.map_err(errors::datagram)
+    }
+
+    fn max_datagram_size(&self, py: Python<'_>) -> PyResult<Option<usize>> {
+        self.with_quic(py, |quic| quic.max_datagram_size(self.key))
+    }
+
+    fn try_receive_datagram<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let data = self.with_quic(py, |quic| quic.receive_datagram(self.key))?;
+        Ok(data.map(|data| PyBytes::new(py, &data)))
+    }
+}

@@ -1,0 +1,176 @@
+//! The one mapping from what can go wrong in Rust to the exceptions of `jetstream._errors`.
+
+use jetstream_net::{LaneEnd, Lost};
+use jetstream_proto::fault::Fault;
+use jetstream_proto::frame::FrameError;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+pyo3::import_exception!(jetstream._errors, CallError);
+pyo3::import_exception!(jetstream._errors, ClosedError);
+pyo3::import_exception!(jetstream._errors, ConnectError);
+pyo3::import_exception!(jetstream._errors, ConnectTimeout);
+pyo3::import_exception!(jetstream._errors, ConnectionLost);
+pyo3::import_exception!(jetstream._errors, DeadlineExceeded);
+pyo3::import_exception!(jetstream._errors, JetStreamError);
+pyo3::import_exception!(jetstream._errors, LimitExceeded);
+pyo3::import_exception!(jetstream._errors, RemoteProtocolError);
+pyo3::import_exception!(jetstream._errors, StreamClosed);
+pyo3::import_exception!(jetstream._errors, TlsConfigError);
+pyo3::import_exception!(jetstream._errors, VersionMismatch);
+
+fn make<'py>(
+    class: Bound<'py, pyo3::types::PyType>,
+    args: impl pyo3::call::PyCallArgs<'py>,
+    keywords: &[(&str, Bound<'py, PyAny>)],
+) -> PyErr {
+    let build = || {
+        let kwargs = PyDict::new(class.py());
+        for (name, value) in keywords {
+            kwargs.set_item(name, value)?;
+        }
+        class.call(args, Some(&kwargs))
+    };
+    match build() {
+        Ok(value) => PyErr::from_value(value),
+        Err(error) => error,
+    }
+}
+
+/// What the peer's `Rerror` says.
+pub(crate) fn call_error(py: Python<'_>, fault: &Fault) -> PyErr {
+    let lines = fault.backtrace.iter().map(|frame| {
+        format!("{}:{} {}: {}", frame.file, frame.line, frame.name, frame.message)
+    });
+    let build = || -> PyResult<PyErr> {
+        let keywords = [
+            ("code", fault.code.as_deref().into_pyobject(py)?.into_any()),
+            ("help", fault.help.as_deref().into_pyobject(py)?.into_any()),
+            ("url", fault.url.as_deref().into_pyobject(py)?.into_any()),
+            ("backtrace", PyTuple::new(py, lines.collect::<Vec<_>>())?.into_any()),
+        ];
+        Ok(make(py.get_type::<CallError>(), (&fault.message,), &keywords))
+    };
+    build().unwrap_or_else(|error| error)
+}
+
+/// A call ran out of time.
+pub(crate) fn deadline(py: Python<'_>, what: &str, seconds: f64) -> PyErr {
+    make(py.get_type::<DeadlineExceeded>(), (what, seconds), &[])
+}
+
+/// A frame that would be too large for the peer or for us.
+pub(crate) fn too_large(py: Python<'_>, what: &str, error: FrameError, side: &str) -> PyErr {
+    let (size, limit) = match error {
+        FrameError::TooLarge { size, limit } => (size, limit),
+        FrameError::TooSmall { size } => (u64::from(size), 0),
+    };
+    make(
+        py.get_type::<LimitExceeded>(),
+        (format!("message size of {what}"), size, limit, side, "Limits(msize=...)"),
+        &[],
+    )
+}
+
+/// The peer broke the rules.
+pub(crate) fn remote_protocol(message: impl Into<String>) -> PyErr {
+    RemoteProtocolError::new_err(message.into())
+}
+
+/// Something of ours was used after it was closed.
+pub(crate) fn closed(what: &str) -> PyErr {
+    ClosedError::new_err(format!("{what} is closed"))
+}
+
+/// The server refused the version.
+pub(crate) fn version(py: Python<'_>, message: String, asked: &str, answered: Option<&str>) -> PyErr {
+    let build = || -> PyResult<PyErr> {
+        let keywords = [
+            ("asked", asked.into_pyobject(py)?.into_any()),
+            ("answered", answered.into_pyobject(py)?.into_any()),
+        ];
+        Ok(make(py.get_type::<VersionMismatch>(), (message,), &keywords))
+    };
+    build().unwrap_or_else(|error| error)
+}
+
+/// The connection under a call is gone.
+pub(crate) fn lost(py: Python<'_>, reason: &Lost) -> PyErr {
+    let (message, code, by_peer) = match reason {
+        Lost::Here => return closed("the connection"),
+        Lost::Closed { code, reason } => {
+            let text = String::from_utf8_lossy(reason);
+            let why = if text.is_empty() { format!("code {code}") } else { text.into_owned() };
+            (format!("the peer closed the connection: {why}"), Some(*code), true)
+        }
+        Lost::Aborted { code, reason } => {
+            let text = String::from_utf8_lossy(reason);
+            let why = if text.is_empty() { format!("code {code:#x}") } else { text.into_owned() };
+            (format!("the peer aborted the connection: {why}"), Some(*code), true)
+        }
+        Lost::Failed { code, reason } => {
+            (format!("the connection failed: {reason} (code {code:#x})"), None, false)
+        }
+        Lost::Reset => {
+            ("the peer has forgotten the connection; it may have restarted".to_owned(), None, true)
+        }
+        Lost::TimedOut => {
+            ("nothing was heard from the peer for the idle timeout".to_owned(), None, false)
+        }
+        Lost::VersionMismatch => {
+            ("the peer speaks no version of QUIC that we do".to_owned(), None, false)
+        }
+    };
+    let build = || -> PyResult<PyErr> {
+        let keywords = [
+            ("close_code", code.into_pyobject(py)?.into_any()),
+            ("by_peer", by_peer.into_pyobject(py)?.to_owned().into_any()),
+        ];
+        Ok(make(py.get_type::<ConnectionLost>(), (message,), &keywords))
+    };
+    build().unwrap_or_else(|error| error)
+}
+
+/// The lane under a call is gone.
+pub(crate) fn lane_ended(end: &LaneEnd) -> PyErr {
+    match end {
+        LaneEnd::Finished => ConnectionLost::new_err("the peer ended the lane"),
+        LaneEnd::Truncated { bytes } => remote_protocol(format!(
+            "the peer ended the lane inside a frame, {bytes} bytes after its beginning"
+        )),
+        LaneEnd::Reset { code } | LaneEnd::Stopped { code } => {
+            ConnectionLost::new_err(format!("the peer gave the lane up, with code {code}"))
+        }
+        LaneEnd::Broken(error) => remote_protocol(error.to_string()),
+    }
+}
+
+/// The peer gave up sending on a stream.
+pub(crate) fn stream_reset(py: Python<'_>, code: u64) -> PyErr {
+    stream_error(py, format!("the peer reset the stream, with code {code}"), code)
+}
+
+/// The peer gave up receiving on a stream.
+pub(crate) fn stream_stopped(py: Python<'_>, code: u64) -> PyErr {
+    stream_error(py, format!("the peer stopped reading the stream, with code {code}"), code)
+}
+
+fn stream_error(py: Python<'_>, message: String, code: u64) -> PyErr {
+    match code.into_pyobject(py) {
+        Ok(code) => {
+            make(py.get_type::<StreamClosed>(), (message,), &[("close_code", code.into_any())])
+        }
+        Err(never) => match never {},
+    }
+}
+
+/// A datagram that can never be sent.
+pub(crate) fn datagram(reason: String) -> PyErr {
+    JetStreamError::new_err(format!("the datagram cannot be sent: {reason}"))
+}
+
+/// The wrong thread, or a process that was forked.
+pub(crate) fn misuse(message: &str) -> PyErr {
+    PyRuntimeError::new_err(message.to_owned())
+}

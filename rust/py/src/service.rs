@@ -1,0 +1,92 @@
+//! What a server serves, as tables that Python filled in once.
+
+use std::collections::HashMap;
+
+use jetstream_proto::version::Version;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::codec::{ArgumentsPlan, Plan};
+
+/// How a method is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// Called in the loop; its result is the answer.
+    Direct,
+    /// Called in the loop; what it returns is awaited in a task of its own.
+    Task,
+}
+
+/// One method of a served implementation.
+#[pyclass(frozen, module = "jetstream._core.service")]
+pub(crate) struct ServiceMethod {
+    /// `Echo.put`: for paths and logs.
+    pub(crate) what: String,
+    pub(crate) index: u8,
+    pub(crate) function: Py<PyAny>,
+    pub(crate) arguments: Py<ArgumentsPlan>,
+    pub(crate) result: Py<Plan>,
+    pub(crate) style: Style,
+    /// Where the context goes among the arguments, if the method wants it.
+    pub(crate) context_at: Option<usize>,
+}
+
+#[pymethods]
+impl ServiceMethod {
+    #[new]
+    #[pyo3(signature = (what, index, function, arguments, result, *, task, context_at=None))]
+    fn new(
+        what: String,
+        index: u8,
+        function: Py<PyAny>,
+        arguments: Py<ArgumentsPlan>,
+        result: Py<Plan>,
+        task: bool,
+        context_at: Option<usize>,
+    ) -> Self {
+        let style = if task { Style::Task } else { Style::Direct };
+        Self { what, index, function, arguments, result, style, context_at }
+    }
+
+    #[getter]
+    fn what(&self) -> &str {
+        &self.what
+    }
+}
+
+/// A served implementation: a name, a version and its methods in order of declaration.
+#[pyclass(frozen, module = "jetstream._core.service")]
+pub(crate) struct ServiceTable {
+    pub(crate) version: Version,
+    pub(crate) methods: Vec<Py<ServiceMethod>>,
+}
+
+#[pymethods]
+impl ServiceTable {
+    #[new]
+    fn new(version: &str, methods: Vec<Py<ServiceMethod>>) -> PyResult<Self> {
+        let version =
+            Version::parse(version).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        if methods.len() > jetstream_proto::limits::MAX_METHODS {
+            return Err(PyValueError::new_err("too many methods for one service"));
+        }
+        Ok(Self { version, methods })
+    }
+
+    #[getter]
+    fn version(&self) -> String {
+        self.version.to_string()
+    }
+}
+
+/// All that a server serves, and the limits it serves under.
+pub(crate) struct Services {
+    pub(crate) by_name: HashMap<String, Py<ServiceTable>>,
+    pub(crate) msize: u32,
+    pub(crate) max_handlers: usize,
+    /// Makes the context of a call from `(connection, what)`.
+    pub(crate) make_context: Py<PyAny>,
+    /// Turns an exception into `(message, code, help, url)`, logging what is not meant for the
+    /// caller.
+    pub(crate) explain: Py<PyAny>,
+}

@@ -1,0 +1,649 @@
+//! The loop bridge: an endpoint's turns inside asyncio's thread.
+//!
+//! Rules: a lock here is held for a moment and never while Python code runs; the state's lock may
+//! be taken before a lane's, never after.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::ThreadId;
+use std::time::Instant;
+
+use jetstream_net::{ConnectionKey, Event, Hub, LaneKey, Lost};
+use jetstream_proto::mux::{Deadlines, Ticket};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::caller::CallerLane;
+use crate::connection::Connection;
+use crate::dispatch::ServiceLane;
+use crate::errors;
+use crate::service::Services;
+
+/// Counts the forks this process came out of; an endpoint lives in the process that made it.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+
+/// Live objects of this crate, for tests that look for leaks.
+pub(crate) static LIVE_CONNECTIONS: AtomicUsize = AtomicUsize::new(0);
+pub(crate) static LIVE_CALLS: AtomicUsize = AtomicUsize::new(0);
+pub(crate) static LIVE_LANES: AtomicUsize = AtomicUsize::new(0);
+
+/// Called in a child process after `fork`.
+pub(crate) fn after_fork() {
+    GENERATION.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A lock whose holder never panics while holding it; if one did, the data is still sound enough
+/// to be closed.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a lane is for.
+#[derive(Clone)]
+pub(crate) enum Role {
+    Caller(Arc<CallerLane>),
+    Service(Arc<ServiceLane>),
+}
+
+/// The parts of asyncio's loop that are used in every turn, looked up once.
+struct Loop {
+    object: Py<PyAny>,
+    call_soon: Py<PyAny>,
+    call_at: Py<PyAny>,
+    time: Py<PyAny>,
+    create_future: Py<PyAny>,
+    /// `{"context": …}`: turns run in the context in which the endpoint was made, not in that of
+    /// whichever task happened to write first.
+    in_context: Py<PyDict>,
+}
+
+#[derive(Default)]
+struct State {
+    roles: HashMap<LaneKey, Role>,
+    connections: HashMap<ConnectionKey, Py<Connection>>,
+    dirty: Vec<Role>,
+    /// Lanes with frames that wait until handlers end or answers are taken.
+    parked: Vec<Arc<ServiceLane>>,
+    callers: HashMap<u64, Weak<CallerLane>>,
+    next_caller: u64,
+    deadlines: Deadlines<Instant, (u64, Ticket)>,
+    timer: Option<(Instant, Py<PyAny>)>,
+    writer: bool,
+    tick: Option<Py<PyAny>>,
+    /// Called with `(connection, incoming)` when a peer connected.
+    on_connected: Option<Py<PyAny>>,
+    /// Called with `(address, reason)` when a handshake failed.
+    on_failed: Option<Py<PyAny>>,
+    services: Option<Arc<Services>>,
+    idle_waiters: Vec<Py<PyAny>>,
+}
+
+/// An endpoint as Python sees it: the hub, and who waits for what.
+pub(crate) struct Shared {
+    hub: Mutex<Hub>,
+    state: Mutex<State>,
+    event_loop: Loop,
+    descriptor: Option<i32>,
+    thread: ThreadId,
+    generation: u32,
+    scheduled: AtomicBool,
+    in_turn: AtomicBool,
+    closed: AtomicBool,
+    pub(crate) calls: AtomicUsize,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        py: Python<'_>,
+        event_loop: &Bound<'_, PyAny>,
+        hub: Hub,
+        descriptor: Option<i32>,
+    ) -> PyResult<Arc<Self>> {
+        let context = py.import("contextvars")?.call_method0("copy_context")?;
+        let in_context = PyDict::new(py);
+        in_context.set_item("context", context)?;
+        let method = |name: &str| event_loop.getattr(name).map(Bound::unbind);
+        Ok(Arc::new(Self {
+            hub: Mutex::new(hub),
+            state: Mutex::new(State::default()),
+            event_loop: Loop {
+                call_soon: method("call_soon")?,
+                call_at: method("call_at")?,
+                time: method("time")?,
+                create_future: method("create_future")?,
+                object: event_loop.clone().unbind(),
+                in_context: in_context.unbind(),
+            },
+            descriptor,
+            thread: std::thread::current().id(),
+            generation: GENERATION.load(Ordering::Relaxed),
+            scheduled: AtomicBool::new(false),
+            in_turn: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            calls: AtomicUsize::new(0),
+        }))
+    }
+
+    /// Begins to watch the socket; `tick` is the endpoint's own bound method.
+    pub(crate) fn start(&self, py: Python<'_>, tick: Bound<'_, PyAny>) -> PyResult<()> {
+        lock(&self.state).tick = Some(tick.clone().unbind());
+        if let Some(descriptor) = self.descriptor {
+            self.event_loop.object.call_method1(py, "add_reader", (descriptor, tick))?;
+        }
+        self.schedule(py)
+    }
+
+    pub(crate) fn set_hooks(&self, connected: Py<PyAny>, failed: Py<PyAny>) {
+        let mut state = lock(&self.state);
+        state.on_connected = Some(connected);
+        state.on_failed = Some(failed);
+    }
+
+    pub(crate) fn set_services(&self, services: Arc<Services>) {
+        lock(&self.state).services = Some(services);
+    }
+
+    pub(crate) fn services(&self) -> Option<Arc<Services>> {
+        lock(&self.state).services.clone()
+    }
+
+    // ---- guards ----
+
+    /// Every entry from Python passes here.
+    pub(crate) fn check(&self) -> PyResult<()> {
+        if self.generation != GENERATION.load(Ordering::Relaxed) {
+            return Err(errors::misuse(
+                "this process was forked from the one that opened the connection; \
+                 connect again in the child, or start workers with the spawn method",
+            ));
+        }
+        if self.thread != std::thread::current().id() {
+            return Err(errors::misuse(
+                "a connection belongs to the thread of its event loop; from another thread use \
+                 asyncio.run_coroutine_threadsafe(...)",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The hub, for a moment.
+    ///
+    /// # Errors
+    /// Another thread or process; or a certificate check of the user's own, which runs inside a
+    /// turn, calls back into the endpoint.
+    pub(crate) fn hub(&self) -> PyResult<MutexGuard<'_, Hub>> {
+        self.check()?;
+        match self.hub.try_lock() {
+            Ok(hub) => Ok(hub),
+            Err(std::sync::TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+            Err(std::sync::TryLockError::WouldBlock) => Err(errors::misuse(
+                "the endpoint is busy with a handshake: a certificate check must not use it",
+            )),
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    // ---- the loop ----
+
+    pub(crate) fn create_future<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.event_loop.create_future.bind(py).call0()
+    }
+
+    pub(crate) fn event_loop<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
+        self.event_loop.object.bind(py)
+    }
+
+    /// Makes sure that a turn comes; inside one it comes anyway.
+    pub(crate) fn schedule(&self, py: Python<'_>) -> PyResult<()> {
+        if self.in_turn.load(Ordering::Relaxed) || self.scheduled.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let tick = lock(&self.state).tick.as_ref().map(|tick| tick.clone_ref(py));
+        let Some(tick) = tick else {
+            self.scheduled.store(false, Ordering::Relaxed);
+            return Ok(());
+        };
+        let kwargs = self.event_loop.in_context.bind(py);
+        let called = self.event_loop.call_soon.bind(py).call((tick,), Some(kwargs));
+        if called.is_err() {
+            self.scheduled.store(false, Ordering::Relaxed);
+        }
+        called.map(drop)
+    }
+
+    /// One turn; see the architecture's page.
+    pub(crate) fn turn(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        self.check()?;
+        self.scheduled.store(false, Ordering::Relaxed);
+        if self.is_closed() || self.in_turn.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mut outcome = Ok(());
+        let again = self.turn_once(py, &mut outcome);
+        self.in_turn.store(false, Ordering::Relaxed);
+        match again {
+            // Behind what the loop has queued: one busy connection does not starve the others.
+            Ok(true) => self.schedule(py)?,
+            Ok(false) => {}
+            Err(error) => self.broken(py, &error)?,
+        }
+        outcome
+    }
+
+    /// The socket does not work any more: everything on it fails with the reason.
+    fn broken(self: &Arc<Self>, py: Python<'_>, error: &io::Error) -> PyResult<()> {
+        let reason = Lost::Failed { code: 1, reason: format!("the UDP socket failed: {error}") };
+        let connections: Vec<ConnectionKey> =
+            lock(&self.state).connections.keys().copied().collect();
+        for connection in connections {
+            self.on_lost(py, connection, &reason);
+        }
+        self.close(py)
+    }
+
+    /// Whether another turn is due at once.
+    fn turn_once(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        outcome: &mut PyResult<()>,
+    ) -> io::Result<bool> {
+        let now = Instant::now();
+        let (more, events) = py.detach(|| -> io::Result<_> {
+            let mut hub = lock(&self.hub);
+            let more = hub.receive(now)?;
+            Ok((more, hub.take_events()))
+        })?;
+        let mut round = Outcome { first: outcome };
+        for event in events {
+            round.note(self.deliver(py, event));
+        }
+        round.note(self.expire(py));
+        round.note(self.unpark(py));
+        let frames = self.take_frames();
+        let progress = py.detach(|| {
+            let mut hub = lock(&self.hub);
+            for (lane, bytes) in frames {
+                hub.write_lane(lane, bytes);
+            }
+            hub.transmit(Instant::now())
+        })?;
+        round.note(self.watch_writable(py, progress.blocked));
+        round.note(self.arm(py, progress.timeout));
+        round.note(self.wake_idle(py));
+        let answers = !lock(&self.state).dirty.is_empty();
+        Ok(more || progress.more || answers)
+    }
+
+    fn take_frames(&self) -> Vec<(LaneKey, Vec<u8>)> {
+        let dirty = std::mem::take(&mut lock(&self.state).dirty);
+        dirty
+            .into_iter()
+            .filter_map(|role| match role {
+                Role::Caller(lane) => lane.take_frames(),
+                Role::Service(lane) => lane.take_frames(),
+            })
+            .collect()
+    }
+
+    fn watch_writable(&self, py: Python<'_>, blocked: bool) -> PyResult<()> {
+        let (Some(descriptor), true) = (self.descriptor, lock(&self.state).writer != blocked)
+        else {
+            return Ok(());
+        };
+        let tick = {
+            let mut state = lock(&self.state);
+            state.writer = blocked;
+            state.tick.as_ref().map(|tick| tick.clone_ref(py))
+        };
+        let event_loop = self.event_loop.object.bind(py);
+        match (blocked, tick) {
+            (true, Some(tick)) => event_loop.call_method1("add_writer", (descriptor, tick))?,
+            _ => event_loop.call_method1("remove_writer", (descriptor,))?,
+        };
+        Ok(())
+    }
+
+    /// One handle serves all timers. QUIC moves them later all the time; the handle is moved only
+    /// when the earliest moves forward, and otherwise fires early and is set again.
+    fn arm(&self, py: Python<'_>, timeout: Option<Instant>) -> PyResult<()> {
+        let deadline = lock(&self.state).deadlines.next();
+        let Some(at) = [timeout, deadline].into_iter().flatten().min() else { return Ok(()) };
+        let now = Instant::now();
+        let (old, tick) = {
+            let mut state = lock(&self.state);
+            match &state.timer {
+                Some((armed, _)) if *armed <= at && *armed > now => return Ok(()),
+                _ => {}
+            }
+            (state.timer.take(), state.tick.as_ref().map(|tick| tick.clone_ref(py)))
+        };
+        if let Some((_, handle)) = old {
+            handle.call_method0(py, intern!(py, "cancel"))?;
+        }
+        let Some(tick) = tick else { return Ok(()) };
+        let delay = at.saturating_duration_since(now).as_secs_f64();
+        let base: f64 = self.event_loop.time.bind(py).call0()?.extract()?;
+        let kwargs = self.event_loop.in_context.bind(py);
+        let handle = self.event_loop.call_at.bind(py).call((base + delay, tick), Some(kwargs))?;
+        lock(&self.state).timer = Some((at, handle.unbind()));
+        Ok(())
+    }
+
+    fn expire(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        let now = Instant::now();
+        loop {
+            let (lane, ticket) = {
+                let mut state = lock(&self.state);
+                let Some((id, ticket)) = state.deadlines.expired(now) else { return Ok(()) };
+                let Some(lane) = state.callers.get(&id).and_then(Weak::upgrade) else { continue };
+                (lane, ticket)
+            };
+            lane.expire(py, ticket)?;
+        }
+    }
+
+    pub(crate) fn add_deadline(&self, lane: u64, ticket: Ticket, at: Instant) {
+        let mut state = lock(&self.state);
+        let State { deadlines, callers, .. } = &mut *state;
+        let is_live = |(id, ticket): (u64, Ticket)| {
+            callers.get(&id).and_then(Weak::upgrade).is_some_and(|lane| lane.is_live(ticket))
+        };
+        deadlines.push(at, (lane, ticket), self.calls.load(Ordering::Relaxed), is_live);
+    }
+
+    // ---- lanes ----
+
+    pub(crate) fn add_caller(&self, make: impl FnOnce(u64) -> CallerLane) -> Arc<CallerLane> {
+        let mut state = lock(&self.state);
+        state.next_caller += 1;
+        let id = state.next_caller;
+        let lane = Arc::new(make(id));
+        state.callers.insert(id, Arc::downgrade(&lane));
+        lane
+    }
+
+    pub(crate) fn forget_caller(&self, id: u64) {
+        lock(&self.state).callers.remove(&id);
+    }
+
+    pub(crate) fn bind_lane(&self, key: LaneKey, role: Role) {
+        lock(&self.state).roles.insert(key, role);
+    }
+
+    pub(crate) fn unbind_lane(&self, key: LaneKey) {
+        lock(&self.state).roles.remove(&key);
+    }
+
+    /// A lane has something to send.
+    pub(crate) fn mark_dirty(&self, py: Python<'_>, role: Role) -> PyResult<()> {
+        lock(&self.state).dirty.push(role);
+        self.schedule(py)
+    }
+
+    pub(crate) fn park(&self, lane: Arc<ServiceLane>) {
+        lock(&self.state).parked.push(lane);
+    }
+
+    fn unpark(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        let parked = std::mem::take(&mut lock(&self.state).parked);
+        for lane in parked {
+            lane.resume(py)?;
+        }
+        Ok(())
+    }
+
+    fn role(&self, lane: LaneKey) -> Option<Role> {
+        lock(&self.state).roles.get(&lane).cloned()
+    }
+
+    // ---- connections ----
+
+    /// The Python object of a connection, made on first sight.
+    pub(crate) fn connection<'py>(
+        self: &Arc<Self>,
+        py: Python<'py>,
+        key: ConnectionKey,
+    ) -> PyResult<Bound<'py, Connection>> {
+        if let Some(found) = lock(&self.state).connections.get(&key) {
+            return Ok(found.bind(py).clone());
+        }
+        let made = Bound::new(py, Connection::new(self.clone(), key))?;
+        lock(&self.state).connections.insert(key, made.clone().unbind());
+        Ok(made)
+    }
+
+    fn known(&self, py: Python<'_>, key: ConnectionKey) -> Option<Py<Connection>> {
+        lock(&self.state).connections.get(&key).map(|found| found.clone_ref(py))
+    }
+
+    fn deliver(self: &Arc<Self>, py: Python<'_>, event: Event) -> PyResult<()> {
+        match event {
+            Event::Frames { lane, run } => match self.role(lane) {
+                Some(Role::Service(service)) => service.on_frames(py, run),
+                Some(Role::Caller(caller)) => caller.on_frames(py, &run),
+                None => Ok(()),
+            },
+            Event::LaneOpened { connection, lane } => {
+                let connection = self.connection(py, connection)?;
+                let service = ServiceLane::new(self.clone(), lane, connection.unbind());
+                self.bind_lane(lane, Role::Service(service));
+                Ok(())
+            }
+            Event::LaneEnded { lane, end } => match self.role(lane) {
+                Some(Role::Service(service)) => service.on_end(py, &end),
+                Some(Role::Caller(caller)) => caller.on_end(py, &end),
+                None => Ok(()),
+            },
+            Event::Connected { connection, incoming } => {
+                let connection = self.connection(py, connection)?;
+                connection.get().on_connected(py)?;
+                let hook = lock(&self.state).on_connected.as_ref().map(|hook| hook.clone_ref(py));
+                match hook {
+                    Some(hook) => hook.call1(py, (connection, incoming)).map(drop),
+                    None => Ok(()),
+                }
+            }
+            Event::Confirmed { connection } => match self.known(py, connection) {
+                Some(found) => found.get().on_confirmed(py),
+                None => Ok(()),
+            },
+            Event::HandshakeFailed { remote, reason } => {
+                let hook = lock(&self.state).on_failed.as_ref().map(|hook| hook.clone_ref(py));
+                match hook {
+                    Some(hook) => {
+                        let error = errors::lost(py, &reason);
+                        hook.call1(py, (remote.to_string(), error.value(py))).map(drop)
+                    }
+                    None => Ok(()),
+                }
+            }
+            Event::Lost { connection, reason } => {
+                self.on_lost(py, connection, &reason);
+                Ok(())
+            }
+            Event::StreamOpened { connection, stream } => {
+                let found = self.connection(py, connection)?;
+                found.get().on_stream_opened(py, stream)
+            }
+            Event::Readable { connection, stream } => self.wake(py, connection, |c| {
+                c.wake(py, crate::connection::Wait::Readable, stream.into())
+            }),
+            Event::Writable { connection, stream } => self.wake(py, connection, |c| {
+                c.wake(py, crate::connection::Wait::Writable, stream.into())
+            }),
+            Event::Finished { connection, stream } => self.wake(py, connection, |c| {
+                c.wake(py, crate::connection::Wait::Finished, stream.into())
+            }),
+            Event::MayOpen { connection, dir } => self.wake(py, connection, |c| {
+                c.on_may_open(py, dir)
+            }),
+            Event::Datagram { connection } => self.wake(py, connection, |c| {
+                c.wake(py, crate::connection::Wait::Datagram, 0)
+            }),
+        }
+    }
+
+    fn wake(
+        &self,
+        py: Python<'_>,
+        connection: ConnectionKey,
+        wake: impl FnOnce(&Connection) -> PyResult<()>,
+    ) -> PyResult<()> {
+        match self.known(py, connection) {
+            Some(found) => wake(found.get()),
+            None => Ok(()),
+        }
+    }
+
+    /// A connection is gone: its lanes end, those who wait on it are told.
+    fn on_lost(self: &Arc<Self>, py: Python<'_>, key: ConnectionKey, reason: &Lost) {
+        let found = lock(&self.state).connections.remove(&key);
+        let Some(found) = found else { return };
+        let lanes: Vec<Role> = {
+            let mut state = lock(&self.state);
+            let here = |role: &Role| match role {
+                Role::Caller(lane) => lane.connection() == Some(key),
+                Role::Service(lane) => lane.connection().get().key() == key,
+            };
+            let keys: Vec<LaneKey> = state
+                .roles
+                .iter()
+                .filter_map(|(lane, role)| here(role).then_some(*lane))
+                .collect();
+            keys.iter().filter_map(|lane| state.roles.remove(lane)).collect()
+        };
+        for role in lanes {
+            match role {
+                Role::Caller(lane) => lane.on_lost(py, reason),
+                Role::Service(lane) => lane.on_lost(py),
+            }
+        }
+        found.get().on_lost(py, reason);
+    }
+
+    // ---- the end ----
+
+    /// A future that is done when no connection is left.
+    pub(crate) fn idle<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let future = self.create_future(py)?;
+        lock(&self.state).idle_waiters.push(future.clone().unbind());
+        self.schedule(py)?;
+        Ok(future)
+    }
+
+    fn wake_idle(&self, py: Python<'_>) -> PyResult<()> {
+        if lock(&self.state).idle_waiters.is_empty() || lock(&self.hub).open_connections() > 0 {
+            return Ok(());
+        }
+        let waiters = std::mem::take(&mut lock(&self.state).idle_waiters);
+        waiters.into_iter().try_for_each(|future| resolve(py, future.bind(py), py.None()))
+    }
+
+    /// Closes the endpoint: what waits fails, the socket is no longer watched.
+    pub(crate) fn close(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        if self.closed.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let keys: Vec<ConnectionKey> = lock(&self.state).connections.keys().copied().collect();
+        for key in keys {
+            self.on_lost(py, key, &Lost::Here);
+        }
+        let state = std::mem::take(&mut *lock(&self.state));
+        let event_loop = self.event_loop.object.bind(py);
+        if let Some((_, handle)) = state.timer {
+            handle.call_method0(py, "cancel")?;
+        }
+        // A loop that is closed already has forgotten the descriptor.
+        let gone: bool = event_loop.call_method0("is_closed")?.extract()?;
+        if let (Some(descriptor), false) = (self.descriptor, gone) {
+            event_loop.call_method1("remove_reader", (descriptor,))?;
+            if state.writer {
+                event_loop.call_method1("remove_writer", (descriptor,))?;
+            }
+        }
+        for waiter in state.idle_waiters {
+            resolve(py, waiter.bind(py), py.None())?;
+        }
+        Ok(())
+    }
+
+    /// Sends what is queued, now: the last words before the socket is closed.
+    pub(crate) fn flush(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        self.turn(py)
+    }
+}
+
+/// Keeps the first error of a turn; the rest of the turn is done all the same.
+struct Outcome<'a> {
+    first: &'a mut PyResult<()>,
+}
+
+impl Outcome<'_> {
+    fn note(&mut self, result: PyResult<()>) {
+        if result.is_err() && self.first.is_ok() {
+            *self.first = result;
+        }
+    }
+}
+
+/// Resolves a future, unless whoever waited has gone.
+pub(crate) fn resolve(
+    py: Python<'_>,
+    future: &Bound<'_, PyAny>,
+    value: Py<PyAny>,
+) -> PyResult<()> {
+    ignore_gone(py, future.call_method1(intern!(py, "set_result"), (value,)))
+}
+
+/// Fails a future, unless whoever waited has gone.
+pub(crate) fn reject(py: Python<'_>, future: &Bound<'_, PyAny>, error: &PyErr) -> PyResult<()> {
+    ignore_gone(py, future.call_method1(intern!(py, "set_exception"), (error.value(py),)))
+}
+
+fn ignore_gone(py: Python<'_>, result: PyResult<Bound<'_, PyAny>>) -> PyResult<()> {
+    match result {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let gone = py.import("asyncio")?.getattr("InvalidStateError")?;
+            // The loop may be closed with calls in flight; nobody is left to be told.
+            if error.matches(py, &gone)? || error.is_instance_of::<pyo3::exceptions::PyRuntimeError>(py) {
+                Ok(())
+            } else {
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Calls `function` with positional arguments, by the vectorcall protocol (PEP 590).
+pub(crate) fn vectorcall<'py>(
+    function: &Bound<'py, PyAny>,
+    arguments: &[Bound<'py, PyAny>],
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = function.py();
+    // SAFETY: `Bound` is a transparent pointer to a live object, so the slice is an array of
+    // `PyObject *` that outlives the call; the result is a new reference or null with an error set.
+    unsafe {
+        let result = pyo3::ffi::PyObject_Vectorcall(
+            function.as_ptr(),
+            arguments.as_ptr().cast::<*mut pyo3::ffi::PyObject>(),
+            arguments.len(),
+            std::ptr::null_mut(),
+        );
+        Bound::from_owned_ptr_or_err(py, result)
+    }
+}
+
+/// A tuple of one bytes object for each certificate.
+pub(crate) fn chain_tuple<'py>(
+    py: Python<'py>,
+    chain: &[Vec<u8>],
+) -> PyResult<Bound<'py, PyTuple>> {
+    PyTuple::new(py, chain.iter().map(|der| pyo3::types::PyBytes::new(py, der)))
+}

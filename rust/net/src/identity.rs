@@ -126,10 +126,7 @@ impl Certificate {
 /// If it is larger than [`MAX_CHAIN_BYTES`], is not a certificate or has bytes after its end.
 pub fn parse(der: &[u8]) -> Result<Certificate, CertificateError> {
     if der.len() > MAX_CHAIN_BYTES {
-        return Err(CertificateError::TooLarge {
-            size: der.len(),
-            limit: MAX_CHAIN_BYTES,
-        });
+        return Err(CertificateError::TooLarge { size: der.len(), limit: MAX_CHAIN_BYTES });
     }
     let (rest, parsed) = X509Certificate::from_der(der).map_err(malformed)?;
     if !rest.is_empty() {
@@ -189,10 +186,7 @@ pub(crate) fn check_chain_size<T: AsRef<[u8]>>(chain: &[T]) -> Result<(), Certif
     }
     let size = chain.iter().map(|der| der.as_ref().len()).sum();
     if size > MAX_CHAIN_BYTES {
-        return Err(CertificateError::TooLarge {
-            size,
-            limit: MAX_CHAIN_BYTES,
-        });
+        return Err(CertificateError::TooLarge { size, limit: MAX_CHAIN_BYTES });
     }
     Ok(())
 }
@@ -249,9 +243,7 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 }
 
 fn common_name(name: &X509Name<'_>) -> Option<String> {
-    name.iter_common_name()
-        .last()
-        .and_then(|attribute| text_of(attribute.attr_value()))
+    name.iter_common_name().last().and_then(|attribute| text_of(attribute.attr_value()))
 }
 
 /// A name as RFC 4514 writes it. `x509-parser`'s own `Display` keeps the order of the certificate
@@ -298,9 +290,7 @@ fn short_name(oid: &str) -> Option<&'static str> {
 fn text_of(value: &Any<'_>) -> Option<String> {
     match value.tag() {
         Tag::BmpString => BmpString::try_from(value.clone()).ok().map(|s| s.string()),
-        Tag::UniversalString => UniversalString::try_from(value.clone())
-            .ok()
-            .map(|s| s.string()),
+        Tag::UniversalString => UniversalString::try_from(value.clone()).ok().map(|s| s.string()),
         Tag::Utf8String
         | Tag::PrintableString
         | Tag::Ia5String
@@ -334,3 +324,7 @@ fn hexadecimal(value: &Any<'_>) -> String {
         text
     })
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -96,10 +96,7 @@ pub fn client(options: ClientOptions) -> Result<ClientTls, ConfigError> {
     tls.resumption = Resumption::disabled();
     tls.enable_early_data = false;
     let inner = QuicClientConfig::try_from(tls).map_err(config::library)?;
-    Ok(ClientTls {
-        inner: Arc::new(inner),
-        alpns: options.alpns.into(),
-    })
+    Ok(ClientTls { inner: Arc::new(inner), alpns: options.alpns.into() })
 }
 
 /// The certificate is presented whichever authorities the server names: if it is the wrong one,
@@ -114,9 +111,9 @@ fn server_roots(
     provider: &Arc<CryptoProvider>,
 ) -> Result<Option<Arc<dyn ServerCertVerifier>>, ConfigError> {
     match trust {
-        Trust::System if !crls.is_empty() => Err(ConfigError::CrlsWithoutRoots(
-            "the system's verifier takes none",
-        )),
+        Trust::System if !crls.is_empty() => {
+            Err(ConfigError::CrlsWithoutRoots("the system's verifier takes none"))
+        }
         Trust::System => {
             let verifier = rustls_platform_verifier::Verifier::new(provider.clone())
                 .map_err(|error| ConfigError::SystemRoots(error.to_string()))?;
@@ -129,13 +126,11 @@ fn server_roots(
                 .with_crls(crls)
                 .enforce_revocation_expiration();
             let built = builder.build();
-            Ok(Some(
-                built.map_err(|error| config::verifier_error(WHOM, error))?,
-            ))
+            Ok(Some(built.map_err(|error| config::verifier_error(WHOM, error))?))
         }
-        Trust::DangerAnything if !crls.is_empty() => Err(ConfigError::CrlsWithoutRoots(
-            "any certificate is accepted here",
-        )),
+        Trust::DangerAnything if !crls.is_empty() => {
+            Err(ConfigError::CrlsWithoutRoots("any certificate is accepted here"))
+        }
         Trust::DangerAnything => Ok(None),
     }
 }
@@ -145,10 +140,7 @@ impl ClientTls {
     /// that will say why the handshake failed. Each is for one connection only.
     pub fn config(&self) -> (Arc<dyn ClientConfig>, Diagnosis) {
         let diagnosis = Diagnosis::default();
-        let one = OneConnection {
-            tls: self.clone(),
-            diagnosis: diagnosis.clone(),
-        };
+        let one = OneConnection { tls: self.clone(), diagnosis: diagnosis.clone() };
         (Arc::new(one), diagnosis)
     }
 

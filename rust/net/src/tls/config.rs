@@ -128,9 +128,9 @@ pub(super) fn certified_key(
     let certified = CertifiedKey::new(identity.chain, key);
     match certified.keys_match() {
         Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(Arc::new(certified)),
-        Err(Error::InconsistentKeys(_)) => Err(ConfigError::KeyMismatch {
-            subject: subject.unwrap_or_default(),
-        }),
+        Err(Error::InconsistentKeys(_)) => {
+            Err(ConfigError::KeyMismatch { subject: subject.unwrap_or_default() })
+        }
         Err(error) => Err(bad_certificate(0, error)),
     }
 }
@@ -186,10 +186,7 @@ pub(super) fn check_protocols(alpns: &[Vec<u8>]) -> Result<(), ConfigError> {
 }
 
 fn bad_certificate(index: usize, error: impl std::fmt::Display) -> ConfigError {
-    ConfigError::BadCertificate {
-        position: index + 1,
-        reason: error.to_string(),
-    }
+    ConfigError::BadCertificate { position: index + 1, reason: error.to_string() }
 }
 
 /// The text of a general error without rustls' "unexpected error:" before it.

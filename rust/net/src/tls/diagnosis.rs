@@ -63,9 +63,7 @@ impl Diagnosis {
 
     /// The slot of the handshake that is being read; a fresh one outside of any.
     pub(super) fn current() -> Self {
-        CURRENT
-            .with(|current| current.borrow().clone())
-            .unwrap_or_default()
+        CURRENT.with(|current| current.borrow().clone()).unwrap_or_default()
     }
 
     pub(super) fn set_asked(&self, name: &str) {
@@ -109,13 +107,8 @@ impl Diagnosis {
             return;
         }
         let presented = notes.presented.take().map(|p| p.leaf);
-        notes.failure = Some(TlsFailure {
-            peer,
-            kind,
-            alert: None,
-            asked: notes.asked.clone(),
-            presented,
-        });
+        notes.failure =
+            Some(TlsFailure { peer, kind, alert: None, asked: notes.asked.clone(), presented });
     }
 
     pub(super) fn set_alert(&self, alert: Option<u8>) {

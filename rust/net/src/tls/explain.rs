@@ -17,12 +17,8 @@ pub struct PeerRejection {
 }
 
 /// How the reasons of this implementation begin; they speak for themselves.
-const OUR_BEGINNINGS: [&str; 4] = [
-    "client certificate ",
-    "server certificate ",
-    "no shared protocol",
-    "TLS handshake failed: ",
-];
+const OUR_BEGINNINGS: [&str; 4] =
+    ["client certificate ", "server certificate ", "no shared protocol", "TLS handshake failed: "];
 
 /// Makes the peer's close frame readable. `None` if its code is not a TLS alert.
 ///
@@ -32,9 +28,7 @@ const OUR_BEGINNINGS: [&str; 4] = [
 pub fn explain_close(code: TransportErrorCode, reason: &[u8]) -> Option<PeerRejection> {
     let alert = alert_of(code)?;
     let (name, meaning) = meaning(alert);
-    // A packet's worth is enough; what is cut off here would be cut off below.
-    let bounded = reason.get(..4 * text::MAX_REASON_BYTES).unwrap_or(reason);
-    let said = text::reason(String::from_utf8_lossy(bounded).trim());
+    let said = printable_reason(reason);
     let ours = OUR_BEGINNINGS.iter().any(|begin| said.starts_with(begin));
     let text = if said.is_empty() {
         meaning.to_owned()
@@ -46,104 +40,61 @@ pub fn explain_close(code: TransportErrorCode, reason: &[u8]) -> Option<PeerReje
     Some(PeerRejection { alert, name, text })
 }
 
+/// The reason of any close frame as text, at most [`MAX_REASON_BYTES`](super::MAX_REASON_BYTES)
+/// bytes and without control characters.
+pub fn printable_reason(reason: &[u8]) -> String {
+    // A packet's worth is enough; what is cut off here would be cut off below.
+    let bounded = reason.get(..4 * text::MAX_REASON_BYTES).unwrap_or(reason);
+    text::reason(String::from_utf8_lossy(bounded).trim())
+}
+
 fn meaning(alert: u8) -> (&'static str, &'static str) {
     match alert {
         0 => ("close_notify", "the peer ended TLS"),
-        10 => (
-            "unexpected_message",
-            "the peer did not expect our TLS message",
-        ),
+        10 => ("unexpected_message", "the peer did not expect our TLS message"),
         20 => ("bad_record_mac", "the peer could not decrypt what we sent"),
-        22 => (
-            "record_overflow",
-            "the peer found our TLS message too large",
-        ),
-        40 => (
-            "handshake_failure",
-            "the peer found no acceptable TLS parameters",
-        ),
+        22 => ("record_overflow", "the peer found our TLS message too large"),
+        40 => ("handshake_failure", "the peer found no acceptable TLS parameters"),
         42 => ("bad_certificate", "the peer rejects our certificate"),
         43 => (
             "unsupported_certificate",
             "the peer does not support our certificate, or not for this use",
         ),
-        44 => (
-            "certificate_revoked",
-            "the peer says that our certificate is revoked",
-        ),
+        44 => ("certificate_revoked", "the peer says that our certificate is revoked"),
         45 => (
             "certificate_expired",
             "the peer says that our certificate is expired or not yet valid",
         ),
-        46 => (
-            "certificate_unknown",
-            "the peer does not accept our certificate",
-        ),
-        47 => (
-            "illegal_parameter",
-            "the peer found a TLS parameter of ours illegal",
-        ),
-        48 => (
-            "unknown_ca",
-            "the peer does not trust the issuer of our certificate",
-        ),
-        49 => (
-            "access_denied",
-            "the peer knows our certificate and denies access",
-        ),
+        46 => ("certificate_unknown", "the peer does not accept our certificate"),
+        47 => ("illegal_parameter", "the peer found a TLS parameter of ours illegal"),
+        48 => ("unknown_ca", "the peer does not trust the issuer of our certificate"),
+        49 => ("access_denied", "the peer knows our certificate and denies access"),
         50 => ("decode_error", "the peer could not read our TLS message"),
-        51 => (
-            "decrypt_error",
-            "the peer could not verify a signature of ours or of our certificate",
-        ),
-        70 => (
-            "protocol_version",
-            "the peer does not speak our version of TLS",
-        ),
-        71 => (
-            "insufficient_security",
-            "the peer demands stronger TLS parameters",
-        ),
+        51 => {
+            ("decrypt_error", "the peer could not verify a signature of ours or of our certificate")
+        }
+        70 => ("protocol_version", "the peer does not speak our version of TLS"),
+        71 => ("insufficient_security", "the peer demands stronger TLS parameters"),
         80 => ("internal_error", "the peer's TLS failed internally"),
-        86 => (
-            "inappropriate_fallback",
-            "the peer noticed a fallback to older TLS",
-        ),
+        86 => ("inappropriate_fallback", "the peer noticed a fallback to older TLS"),
         90 => ("user_canceled", "the peer cancelled the handshake"),
         109 => ("missing_extension", "the peer misses a TLS extension"),
-        110 => (
-            "unsupported_extension",
-            "the peer did not ask for a TLS extension of ours",
-        ),
-        112 => (
-            "unrecognized_name",
-            "the server does not know the name that was asked for",
-        ),
+        110 => ("unsupported_extension", "the peer did not ask for a TLS extension of ours"),
+        112 => ("unrecognized_name", "the server does not know the name that was asked for"),
         113 => (
             "bad_certificate_status_response",
             "the peer rejects the OCSP response of our certificate",
         ),
-        115 => (
-            "unknown_psk_identity",
-            "the peer does not know the pre-shared key",
-        ),
-        116 => (
-            "certificate_required",
-            "the server requires a client certificate",
-        ),
-        120 => (
-            "no_application_protocol",
-            "the server speaks none of the offered protocols",
-        ),
+        115 => ("unknown_psk_identity", "the peer does not know the pre-shared key"),
+        116 => ("certificate_required", "the server requires a client certificate"),
+        120 => ("no_application_protocol", "the server speaks none of the offered protocols"),
         121 => ("ech_required", "the server requires Encrypted Client Hello"),
-        _ => (
-            "unknown",
-            "the peer ended the TLS handshake with an unknown alert",
-        ),
+        _ => ("unknown", "the peer ended the TLS handshake with an unknown alert"),
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -185,9 +136,6 @@ mod tests {
     #[test]
     fn other_codes_are_not_tls() {
         assert_eq!(explain_close(TransportErrorCode::NO_ERROR, b""), None);
-        assert_eq!(
-            explain_close(TransportErrorCode::PROTOCOL_VIOLATION, b"x"),
-            None
-        );
+        assert_eq!(explain_close(TransportErrorCode::PROTOCOL_VIOLATION, b"x"), None);
     }
 }

@@ -119,31 +119,18 @@ impl FailureKind {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 Self::NameMismatch
             }
-            CertificateError::UnknownIssuer => Self::UnknownIssuer {
-                issuer: top,
-                self_signed: leaf.is_self_issued(),
-            },
-            CertificateError::Expired => Self::Expired {
-                at: None,
-                leaf: true,
-            },
+            CertificateError::UnknownIssuer => {
+                Self::UnknownIssuer { issuer: top, self_signed: leaf.is_self_issued() }
+            }
+            CertificateError::Expired => Self::Expired { at: None, leaf: true },
             CertificateError::ExpiredContext { not_after, .. } => {
                 let at = seconds(not_after.as_secs());
-                Self::Expired {
-                    at: Some(at),
-                    leaf: at == leaf.not_after,
-                }
+                Self::Expired { at: Some(at), leaf: at == leaf.not_after }
             }
-            CertificateError::NotValidYet => Self::NotYetValid {
-                from: None,
-                leaf: true,
-            },
+            CertificateError::NotValidYet => Self::NotYetValid { from: None, leaf: true },
             CertificateError::NotValidYetContext { not_before, .. } => {
                 let from = seconds(not_before.as_secs());
-                Self::NotYetValid {
-                    from: Some(from),
-                    leaf: from == leaf.not_before,
-                }
+                Self::NotYetValid { from: Some(from), leaf: from == leaf.not_before }
             }
             CertificateError::Revoked => Self::Revoked,
             CertificateError::UnknownRevocationStatus => Self::RevocationUnknown,
@@ -152,10 +139,9 @@ impl FailureKind {
                 Self::RevocationListExpired(Some(seconds(next_update.as_secs())))
             }
             CertificateError::InvalidPurpose => Self::NotForThisUse("not for this use".into()),
-            CertificateError::InvalidPurposeContext {
-                required,
-                presented,
-            } => Self::NotForThisUse(purpose_text(required, presented)),
+            CertificateError::InvalidPurposeContext { required, presented } => {
+                Self::NotForThisUse(purpose_text(required, presented))
+            }
             CertificateError::BadSignature => Self::BadSignature { handshake: false },
             CertificateError::BadEncoding => Self::Malformed("it is not correctly encoded".into()),
             CertificateError::Other(other) => match other.0.downcast_ref::<webpki::Error>() {
@@ -191,10 +177,7 @@ impl FailureKind {
     fn what(&self) -> String {
         match self {
             Self::NameMismatch => "name mismatch".into(),
-            Self::UnknownIssuer {
-                issuer,
-                self_signed,
-            } => {
+            Self::UnknownIssuer { issuer, self_signed } => {
                 let note = if *self_signed { " (self-signed)" } else { "" };
                 format!("issuer \"{}\" is not trusted{note}", text::name(issuer))
             }
@@ -285,10 +268,7 @@ impl TlsFailure {
             };
             let expires = time_text(leaf.not_after);
             let day = expires.split('T').next().unwrap_or(&expires);
-            lines.push((
-                "presented",
-                format!("{} ({subject}, expires {day})", alternatives(leaf)),
-            ));
+            lines.push(("presented", format!("{} ({subject}, expires {day})", alternatives(leaf))));
             lines.push(("issuer", issuer_text(leaf)));
         }
         lines
@@ -329,16 +309,11 @@ fn alternatives(leaf: &Certificate) -> String {
 }
 
 fn above(leaf: bool) -> &'static str {
-    if leaf {
-        ""
-    } else {
-        "a certificate above it is "
-    }
+    if leaf { "" } else { "a certificate above it is " }
 }
 
 fn moment(at: Option<i64>) -> String {
-    at.map(|at| format!(" {}", time_text(at)))
-        .unwrap_or_default()
+    at.map(|at| format!(" {}", time_text(at))).unwrap_or_default()
 }
 
 fn seconds(unsigned: u64) -> i64 {

@@ -116,9 +116,8 @@ pub fn private_key(bytes: &[u8]) -> Result<PrivateKeyDer<'static>, MaterialError
     if is_encrypted_pem(bytes) {
         return Err(MaterialError::EncryptedKey);
     }
-    let mut keys: Vec<PrivateKeyDer<'static>> = PrivateKeyDer::pem_slice_iter(bytes)
-        .collect::<Result<_, _>>()
-        .map_err(bad_pem)?;
+    let mut keys: Vec<PrivateKeyDer<'static>> =
+        PrivateKeyDer::pem_slice_iter(bytes).collect::<Result<_, _>>().map_err(bad_pem)?;
     match (keys.len(), keys.pop()) {
         (1, Some(key)) => Ok(relabelled(key)),
         (0, _) | (_, None) => Err(other_than(PRIVATE_KEY, bytes)),
@@ -128,10 +127,7 @@ pub fn private_key(bytes: &[u8]) -> Result<PrivateKeyDer<'static>, MaterialError
 
 /// Some tools write PKCS#8 under the label of another format; the content decides.
 fn relabelled(key: PrivateKeyDer<'static>) -> PrivateKeyDer<'static> {
-    let pkcs8 = matches!(
-        PrivateKeyDer::try_from(key.secret_der()),
-        Ok(PrivateKeyDer::Pkcs8(_))
-    );
+    let pkcs8 = matches!(PrivateKeyDer::try_from(key.secret_der()), Ok(PrivateKeyDer::Pkcs8(_)));
     if pkcs8 && !matches!(key, PrivateKeyDer::Pkcs8(_)) {
         return PrivatePkcs8KeyDer::from(key.secret_der().to_vec()).into();
     }
@@ -172,11 +168,7 @@ where
         Ok((rest, _)) => format!("{} bytes follow its end", rest.len()),
         Err(error) => error.to_string(),
     };
-    Err(MaterialError::BadItem {
-        what,
-        position: index + 1,
-        reason,
-    })
+    Err(MaterialError::BadItem { what, position: index + 1, reason })
 }
 
 /// The error for bytes that do not hold what was wanted.
@@ -184,11 +176,7 @@ fn other_than(wanted: &'static str, bytes: &[u8]) -> MaterialError {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return MaterialError::Empty { wanted };
     }
-    let found = if is_pem(bytes) {
-        found_in_pem(bytes)
-    } else {
-        found_in_der(bytes)
-    };
+    let found = if is_pem(bytes) { found_in_pem(bytes) } else { found_in_der(bytes) };
     match found {
         Some(found) => MaterialError::WrongKind { wanted, found },
         None => MaterialError::Unreadable { wanted },
@@ -246,9 +234,7 @@ fn whole<'a, T: FromDer<'a, x509_parser::error::X509Error>>(bytes: &'a [u8]) -> 
 }
 
 fn sections(bytes: &[u8]) -> Result<Vec<(SectionKind, Vec<u8>)>, MaterialError> {
-    <(SectionKind, Vec<u8>)>::pem_slice_iter(bytes)
-        .collect::<Result<_, _>>()
-        .map_err(bad_pem)
+    <(SectionKind, Vec<u8>)>::pem_slice_iter(bytes).collect::<Result<_, _>>().map_err(bad_pem)
 }
 
 fn bad_pem(error: pem::Error) -> MaterialError {

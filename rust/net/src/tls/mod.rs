@@ -39,9 +39,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 pub use client::{ClientOptions, ClientTls, Trust, client};
 pub use config::ConfigError;
 pub use diagnosis::Diagnosis;
-pub use explain::{PeerRejection, explain_close};
+pub use explain::{PeerRejection, explain_close, printable_reason};
 pub use failure::{FailureKind, TlsFailure};
-pub use server::{ClientAuth, ServerOptions, ServerTls, server};
+pub use server::{ClientAuth, MAX_OFFERED_PROTOCOLS, ServerOptions, ServerTls, server};
 pub use session::HandshakeData;
 pub use text::MAX_REASON_BYTES;
 
@@ -56,18 +56,13 @@ pub struct Identity {
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let leaf = self.chain.first().map(|der| crate::identity::parse(der));
-        f.debug_struct("Identity")
-            .field("leaf", &leaf)
-            .finish_non_exhaustive()
+        f.debug_struct("Identity").field("leaf", &leaf).finish_non_exhaustive()
     }
 }
 
 impl Clone for Identity {
     fn clone(&self) -> Self {
-        Self {
-            chain: self.chain.clone(),
-            key: self.key.clone_key(),
-        }
+        Self { chain: self.chain.clone(), key: self.key.clone_key() }
     }
 }
 
@@ -88,4 +83,4 @@ fn alert_of(code: TransportErrorCode) -> Option<u8> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

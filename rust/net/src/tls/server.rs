@@ -25,6 +25,10 @@ use super::{Identity, PeerCheck};
 /// Whom the roots and errors of this module are about.
 const WHOM: &str = "clients";
 
+/// How many of a client's offered protocols are kept for reports. Browsers offer one, a client of
+/// several protocols a handful; they are kept as long as the connection. All are negotiated.
+pub const MAX_OFFERED_PROTOCOLS: usize = 32;
+
 /// Whether clients are asked for a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ClientAuth {
@@ -159,7 +163,8 @@ struct Resolver {
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let offered = hello.alpn().into_iter().flatten().map(<[u8]>::to_vec);
+        let offered = hello.alpn().into_iter().flatten();
+        let offered = offered.take(MAX_OFFERED_PROTOCOLS).map(<[u8]>::to_vec);
         let server_name = hello.server_name().map(str::to_owned);
         Diagnosis::current().set_hello(server_name, offered.collect());
         Some(self.key.clone())
@@ -210,11 +215,6 @@ impl ServerConfig for ServerTls {
         last.clone_from(&diagnosis);
         drop(last);
         let session = self.inner.clone().start_session(version, params);
-        Box::new(TlsSession::new(
-            session,
-            Side::Client,
-            self.alpns.clone(),
-            diagnosis,
-        ))
+        Box::new(TlsSession::new(session, Side::Client, self.alpns.clone(), diagnosis))
     }
 }

@@ -27,7 +27,8 @@ pub struct HandshakeData {
     pub alpn: Option<Vec<u8>>,
     /// The name that the client asked for (SNI), on the server.
     pub server_name: Option<String>,
-    /// The application protocols that the client offered, in its order; on the client our own.
+    /// The application protocols that the client offered, in its order and at most
+    /// [`MAX_OFFERED_PROTOCOLS`](super::MAX_OFFERED_PROTOCOLS) of them; on the client our own.
     pub client_alpns: Vec<Vec<u8>>,
     /// Why our side ended the handshake, if it did.
     pub diagnosis: Diagnosis,
@@ -52,12 +53,7 @@ impl TlsSession {
         alpns: Arc<[Vec<u8>]>,
         diagnosis: Diagnosis,
     ) -> Self {
-        Self {
-            inner,
-            peer,
-            alpns,
-            diagnosis,
-        }
+        Self { inner, peer, alpns, diagnosis }
     }
 
     fn readable(&self, error: TransportError) -> TransportError {
@@ -68,7 +64,11 @@ impl TlsSession {
                 theirs: self.diagnosis.hello().1,
             },
             Some(CERTIFICATE_REQUIRED) => FailureKind::NoCertificate,
-            _ => FailureKind::Other(error.reason.clone()),
+            _ => {
+                // `quinn-proto` puts this before errors that have no alert.
+                let said = error.reason.strip_prefix("TLS error: ");
+                FailureKind::Other(said.unwrap_or(&error.reason).to_owned())
+            }
         };
         // If a verifier already wrote down why, that stands.
         self.diagnosis.fail(self.peer, kind);

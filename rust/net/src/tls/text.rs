@@ -64,9 +64,7 @@ pub(super) fn printable(text: &str) -> String {
         c.is_control()
             || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
     };
-    text.chars()
-        .map(|c| if hidden(c) { '\u{fffd}' } else { c })
-        .collect()
+    text.chars().map(|c| if hidden(c) { '\u{fffd}' } else { c }).collect()
 }
 
 fn prefix(text: &str, bytes: usize) -> &str {
@@ -78,6 +76,7 @@ fn prefix(text: &str, bytes: usize) -> &str {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -91,10 +90,7 @@ mod tests {
 
     #[test]
     fn control_characters_do_not_reach_a_terminal() {
-        assert_eq!(
-            printable("a\x1b[31m\nb\u{202e}c"),
-            "a\u{fffd}[31m\u{fffd}b\u{fffd}c"
-        );
+        assert_eq!(printable("a\x1b[31m\nb\u{202e}c"), "a\u{fffd}[31m\u{fffd}b\u{fffd}c");
     }
 
     #[test]

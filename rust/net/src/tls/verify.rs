@@ -35,10 +35,8 @@ impl Judge {
         verify: impl FnOnce() -> Result<(), Error>,
     ) -> Result<(), Error> {
         let diagnosis = Diagnosis::current();
-        let all: Vec<CertificateDer<'_>> = std::iter::once(leaf)
-            .chain(intermediates)
-            .cloned()
-            .collect();
+        let all: Vec<CertificateDer<'_>> =
+            std::iter::once(leaf).chain(intermediates).cloned().collect();
         let read = identity::check_chain_size(&all).and_then(|()| identity::parse(leaf));
         let certificate = read.map_err(|error| {
             diagnosis.fail(self.peer, FailureKind::Malformed(error.to_string()));
@@ -97,16 +95,11 @@ impl fmt::Debug for Judge {
 
 /// Follows the issuers upwards within what was presented, and names the one at which it ends.
 fn top_issuer(leaf: &Certificate, intermediates: &[CertificateDer<'_>]) -> String {
-    let readable = intermediates
-        .iter()
-        .filter_map(|der| identity::parse(der).ok());
+    let readable = intermediates.iter().filter_map(|der| identity::parse(der).ok());
     let above: Vec<Certificate> = readable.collect();
     let mut at = leaf;
     for _ in 0..MAX_CHAIN_CERTIFICATES {
-        match above
-            .iter()
-            .find(|candidate| candidate.subject == at.issuer)
-        {
+        match above.iter().find(|candidate| candidate.subject == at.issuer) {
             Some(next) if next.der != at.der && !at.is_self_issued() => at = next,
             _ => break,
         }
@@ -134,11 +127,7 @@ impl ServerVerifier {
         check: Option<PeerCheck>,
     ) -> Self {
         let peer = Side::Server;
-        let judge = Judge {
-            peer,
-            algorithms,
-            check,
-        };
+        let judge = Judge { peer, algorithms, check };
         Self { judge, roots }
     }
 }
@@ -152,13 +141,12 @@ impl ServerCertVerifier for ServerVerifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.judge
-            .chain(leaf, intermediates, || match &self.roots {
-                Some(roots) => roots
-                    .verify_server_cert(leaf, intermediates, server_name, ocsp_response, now)
-                    .map(drop),
-                None => Ok(()),
-            })?;
+        self.judge.chain(leaf, intermediates, || match &self.roots {
+            Some(roots) => roots
+                .verify_server_cert(leaf, intermediates, server_name, ocsp_response, now)
+                .map(drop),
+            None => Ok(()),
+        })?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -202,16 +190,8 @@ impl ClientVerifier {
         required: bool,
     ) -> Self {
         let peer = Side::Client;
-        let judge = Judge {
-            peer,
-            algorithms,
-            check,
-        };
-        Self {
-            judge,
-            roots,
-            required,
-        }
+        let judge = Judge { peer, algorithms, check };
+        Self { judge, roots, required }
     }
 }
 
@@ -233,11 +213,10 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.judge
-            .chain(leaf, intermediates, || match &self.roots {
-                Some(roots) => roots.verify_client_cert(leaf, intermediates, now).map(drop),
-                None => Ok(()),
-            })?;
+        self.judge.chain(leaf, intermediates, || match &self.roots {
+            Some(roots) => roots.verify_client_cert(leaf, intermediates, now).map(drop),
+            None => Ok(()),
+        })?;
         Ok(ClientCertVerified::assertion())
     }
 

@@ -246,8 +246,11 @@ fn common_name(name: &X509Name<'_>) -> Option<String> {
     name.iter_common_name().last().and_then(|attribute| text_of(attribute.attr_value()))
 }
 
-/// A name as RFC 4514 writes it. `x509-parser`'s own `Display` keeps the order of the certificate
-/// and escapes nothing, so `CN=a, O=b` may there be one attribute or two.
+/// A name as RFC 4514 writes it, and as `cryptography`'s `rfc4514_string()` does (which only for
+/// values that are no text leaves out the tag and length that section 2.4 asks for).
+///
+/// `x509-parser`'s own `Display` keeps the order of the certificate and escapes nothing, so
+/// `CN=a, O=b` may there be one attribute or two.
 fn rfc4514(name: &X509Name<'_>) -> String {
     let mut relative: Vec<String> = name
         .iter_rdn()

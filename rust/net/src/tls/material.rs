@@ -234,7 +234,12 @@ fn whole<'a, T: FromDer<'a, x509_parser::error::X509Error>>(bytes: &'a [u8]) -> 
 }
 
 fn sections(bytes: &[u8]) -> Result<Vec<(SectionKind, Vec<u8>)>, MaterialError> {
-    <(SectionKind, Vec<u8>)>::pem_slice_iter(bytes).collect::<Result<_, _>>().map_err(bad_pem)
+    let sections = <(SectionKind, Vec<u8>)>::pem_slice_iter(bytes);
+    if is_encrypted_pem(bytes) {
+        // The header lines of an encrypted key are not base64: that section is skipped.
+        return Ok(sections.filter_map(Result::ok).collect());
+    }
+    sections.collect::<Result<_, _>>().map_err(bad_pem)
 }
 
 fn bad_pem(error: pem::Error) -> MaterialError {

@@ -80,6 +80,12 @@ fn an_encrypted_key_is_called_so() {
     }
     let text = pem_or_der_certificates(&der).unwrap_err().to_string();
     assert_eq!(text, "this is an encrypted private key, not a certificate");
+    let text = pem_or_der_certificates(header.as_bytes()).unwrap_err().to_string();
+    assert_eq!(text, "this is an encrypted private key, not a certificate");
+    // Beside a certificate it does not matter to who wants the certificate.
+    let leaf = Leaf::new("one", &[]).self_signed().chain.remove(0);
+    let both = format!("{header}{}", pem("CERTIFICATE", &leaf));
+    assert_eq!(pem_or_der_certificates(both.as_bytes()).unwrap(), [leaf]);
 }
 
 #[test]

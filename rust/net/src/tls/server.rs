@@ -1,0 +1,220 @@
+//! TLS of a server: its certificate, and which clients it lets in.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use quinn_proto::crypto::rustls::QuicServerConfig;
+use quinn_proto::crypto::{Keys, ServerConfig, Session, UnsupportedVersion};
+use quinn_proto::transport_parameters::TransportParameters;
+use quinn_proto::{ConnectionId, Side};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
+};
+use rustls::sign::CertifiedKey;
+
+use super::config::{self, ConfigError};
+use super::diagnosis::Diagnosis;
+use super::failure::TlsFailure;
+use super::session::TlsSession;
+use super::verify::ClientVerifier;
+use super::{Identity, PeerCheck};
+
+/// Whom the roots and errors of this module are about.
+const WHOM: &str = "clients";
+
+/// How many of a client's offered protocols are kept for reports. Browsers offer one, a client of
+/// several protocols a handful; they are kept as long as the connection. All are negotiated.
+pub const MAX_OFFERED_PROTOCOLS: usize = 32;
+
+/// Whether clients are asked for a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClientAuth {
+    /// They are not asked, and none is looked at.
+    None,
+    /// They are asked; a client without a certificate is let in, one with a bad certificate not.
+    Optional,
+    /// Nobody is let in without a good certificate.
+    #[default]
+    Required,
+}
+
+/// What a server's TLS consists of.
+#[derive(Clone)]
+pub struct ServerOptions {
+    /// The server's certificate and key.
+    pub identity: Identity,
+    /// Whether clients are asked for a certificate.
+    pub client_auth: ClientAuth,
+    /// The roots that clients' chains must lead to. Empty with a `check`: any chain whose holder
+    /// proves to hold the key is given to the check.
+    pub client_roots: Vec<CertificateDer<'static>>,
+    /// Revocation lists for clients' chains.
+    pub crls: Vec<CertificateRevocationListDer<'static>>,
+    /// A check of the user's own, after all others.
+    pub check: Option<PeerCheck>,
+    /// The application protocols that are spoken, best first.
+    pub alpns: Vec<Vec<u8>>,
+}
+
+impl fmt::Debug for ServerOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerOptions")
+            .field("identity", &self.identity)
+            .field("client_auth", &self.client_auth)
+            .field("client_roots", &self.client_roots.len())
+            .field("crls", &self.crls.len())
+            .field("check", &self.check.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The TLS of a server, for `quinn_proto::ServerConfig::crypto`.
+///
+/// Its sessions tell why they failed by [`HandshakeData`](super::HandshakeData). A handshake that
+/// fails within the client's first datagrams never becomes a connection, though:
+/// `Endpoint::accept` returns an error then, and [`ServerTls::last_failure`] tells why.
+pub struct ServerTls {
+    inner: Arc<QuicServerConfig>,
+    alpns: Arc<[Vec<u8>]>,
+    last: Mutex<Diagnosis>,
+}
+
+/// Makes a server's TLS.
+///
+/// # Errors
+///
+/// If an option is unusable or contradicts another one.
+pub fn server(options: ServerOptions) -> Result<Arc<ServerTls>, ConfigError> {
+    config::check_protocols(&options.alpns)?;
+    let provider = config::provider();
+    let verifier = client_verifier(&options, &provider)?;
+    let key = config::certified_key(options.identity, &provider)?;
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(config::library)?
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(Arc::new(Resolver { key }));
+    tls.alpn_protocols.clone_from(&options.alpns);
+    tls.session_storage = Arc::new(NoServerSessionStorage {});
+    tls.send_tls13_tickets = 0;
+    tls.max_early_data_size = 0;
+    let inner = QuicServerConfig::try_from(tls).map_err(config::library)?;
+    Ok(Arc::new(ServerTls {
+        inner: Arc::new(inner),
+        alpns: options.alpns.into(),
+        last: Mutex::default(),
+    }))
+}
+
+fn client_verifier(
+    options: &ServerOptions,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, ConfigError> {
+    let has_roots = !options.client_roots.is_empty();
+    let required = match options.client_auth {
+        ClientAuth::None => {
+            let unused = [
+                (has_roots, "the client roots"),
+                (!options.crls.is_empty(), "the revocation lists"),
+                (options.check.is_some(), "the check of clients"),
+            ];
+            return match unused.iter().find(|(given, _)| *given) {
+                Some((_, what)) => Err(ConfigError::ClientTrustUnused(what)),
+                None => Ok(WebPkiClientVerifier::no_client_auth()),
+            };
+        }
+        ClientAuth::Optional => false,
+        ClientAuth::Required => true,
+    };
+    if !has_roots && options.check.is_none() {
+        return Err(ConfigError::NoClientTrust);
+    }
+    if !has_roots && !options.crls.is_empty() {
+        return Err(ConfigError::CrlsWithoutRoots("no client roots are given"));
+    }
+    let roots = if has_roots {
+        config::check_crls(&options.crls)?;
+        let store = config::root_store(WHOM, options.client_roots.clone())?;
+        let builder = WebPkiClientVerifier::builder_with_provider(store, provider.clone())
+            .with_crls(options.crls.iter().cloned())
+            .enforce_revocation_expiration();
+        let built = builder.build();
+        Some(built.map_err(|error| config::verifier_error(WHOM, error))?)
+    } else {
+        None
+    };
+    Ok(Arc::new(ClientVerifier::new(
+        roots,
+        provider.signature_verification_algorithms,
+        options.check.clone(),
+        required,
+    )))
+}
+
+/// Presents the one certificate, and notes what the client asked for: this is the only place
+/// where rustls shows the offered protocols, and it comes before one is chosen.
+#[derive(Debug)]
+struct Resolver {
+    key: Arc<CertifiedKey>,
+}
+
+impl ResolvesServerCert for Resolver {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let offered = hello.alpn().into_iter().flatten();
+        let offered = offered.take(MAX_OFFERED_PROTOCOLS).map(<[u8]>::to_vec);
+        let server_name = hello.server_name().map(str::to_owned);
+        Diagnosis::current().set_hello(server_name, offered.collect());
+        Some(self.key.clone())
+    }
+}
+
+impl ServerTls {
+    /// Why the session that was started last failed, if it did.
+    ///
+    /// For the error of `quinn_proto::Endpoint::accept`: call it right after, on the same thread.
+    pub fn last_failure(&self) -> Option<TlsFailure> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.failure()
+    }
+
+    /// The application protocols that are spoken, best first.
+    pub fn alpns(&self) -> &[Vec<u8>] {
+        &self.alpns
+    }
+}
+
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerTls").finish_non_exhaustive()
+    }
+}
+
+impl ServerConfig for ServerTls {
+    fn initial_keys(
+        &self,
+        version: u32,
+        dst_cid: &ConnectionId,
+    ) -> Result<Keys, UnsupportedVersion> {
+        self.inner.initial_keys(version, dst_cid)
+    }
+
+    fn retry_tag(&self, version: u32, orig_dst_cid: &ConnectionId, packet: &[u8]) -> [u8; 16] {
+        self.inner.retry_tag(version, orig_dst_cid, packet)
+    }
+
+    fn start_session(
+        self: Arc<Self>,
+        version: u32,
+        params: &TransportParameters,
+    ) -> Box<dyn Session> {
+        let diagnosis = Diagnosis::default();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.clone_from(&diagnosis);
+        drop(last);
+        let session = self.inner.clone().start_session(version, params);
+        Box::new(TlsSession::new(session, Side::Client, self.alpns.clone(), diagnosis))
+    }
+}

@@ -1,0 +1,244 @@
+//! The verifiers that rustls calls: webpki or the platform decides, we write down why.
+//!
+//! The order for a peer's chain: its size, whether the leaf can be read, the roots (with names,
+//! times, uses and revocation), then the signature over the handshake, which proves that the peer
+//! holds the key, and only then the user's own check. That check therefore never sees a chain
+//! that somebody merely copied.
+
+use std::fmt;
+use std::sync::Arc;
+
+use quinn_proto::Side;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+
+use super::PeerCheck;
+use super::diagnosis::Diagnosis;
+use super::failure::{FailureKind, issuer_text};
+use crate::identity::{self, Certificate, MAX_CHAIN_CERTIFICATES};
+
+/// What both directions have in common.
+struct Judge {
+    peer: Side,
+    algorithms: WebPkiSupportedAlgorithms,
+    check: Option<PeerCheck>,
+}
+
+impl Judge {
+    fn chain(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        verify: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let diagnosis = Diagnosis::current();
+        let all: Vec<CertificateDer<'_>> =
+            std::iter::once(leaf).chain(intermediates).cloned().collect();
+        let read = identity::check_chain_size(&all).and_then(|()| identity::parse(leaf));
+        let certificate = read.map_err(|error| {
+            diagnosis.fail(self.peer, FailureKind::Malformed(error.to_string()));
+            Error::InvalidCertificate(CertificateError::BadEncoding)
+        })?;
+        let outcome = verify();
+        let kind = outcome.as_ref().err().map(|error| {
+            let top = top_issuer(&certificate, intermediates);
+            FailureKind::of_error(error, &certificate, top)
+        });
+        let owned = all.into_iter().map(CertificateDer::into_owned).collect();
+        diagnosis.set_presented(Box::new(certificate), owned);
+        if let Some(kind) = kind {
+            diagnosis.fail(self.peer, kind);
+        }
+        outcome
+    }
+
+    fn signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let diagnosis = Diagnosis::current();
+        let valid = verify_tls13_signature(message, leaf, signature, &self.algorithms);
+        let valid = valid.inspect_err(|error| {
+            let kind = match error {
+                Error::InvalidCertificate(CertificateError::BadSignature) => {
+                    FailureKind::BadSignature { handshake: true }
+                }
+                other => FailureKind::Unacceptable(other.to_string()),
+            };
+            diagnosis.fail(self.peer, kind);
+        })?;
+        if let Some(check) = &self.check {
+            // No lock is held here: the check is the user's code.
+            if let Err(reason) = check(&diagnosis.chain()) {
+                diagnosis.fail(self.peer, FailureKind::Refused(reason));
+                return Err(CertificateError::ApplicationVerificationFailure.into());
+            }
+        }
+        diagnosis.accepted();
+        Ok(valid)
+    }
+}
+
+impl fmt::Debug for Judge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Judge")
+            .field("peer", &self.peer)
+            .field("check", &self.check.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Follows the issuers upwards within what was presented, and names the one at which it ends.
+fn top_issuer(leaf: &Certificate, intermediates: &[CertificateDer<'_>]) -> String {
+    let readable = intermediates.iter().filter_map(|der| identity::parse(der).ok());
+    let above: Vec<Certificate> = readable.collect();
+    let mut at = leaf;
+    for _ in 0..MAX_CHAIN_CERTIFICATES {
+        match above.iter().find(|candidate| candidate.subject == at.issuer) {
+            Some(next) if next.der != at.der && !at.is_self_issued() => at = next,
+            _ => break,
+        }
+    }
+    issuer_text(at)
+}
+
+/// TLS 1.2 is not offered, so its signatures cannot occur.
+fn no_tls12() -> Result<HandshakeSignatureValid, Error> {
+    Err(Error::General("only TLS 1.3 is spoken here".to_owned()))
+}
+
+/// Verifies servers, on the client.
+#[derive(Debug)]
+pub(super) struct ServerVerifier {
+    judge: Judge,
+    /// `None`: any chain.
+    roots: Option<Arc<dyn ServerCertVerifier>>,
+}
+
+impl ServerVerifier {
+    pub(super) fn new(
+        roots: Option<Arc<dyn ServerCertVerifier>>,
+        algorithms: WebPkiSupportedAlgorithms,
+        check: Option<PeerCheck>,
+    ) -> Self {
+        let peer = Side::Server;
+        let judge = Judge { peer, algorithms, check };
+        Self { judge, roots }
+    }
+}
+
+impl ServerCertVerifier for ServerVerifier {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.judge.chain(leaf, intermediates, || match &self.roots {
+            Some(roots) => roots
+                .verify_server_cert(leaf, intermediates, server_name, ocsp_response, now)
+                .map(drop),
+            None => Ok(()),
+        })?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _leaf: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        no_tls12()
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.judge.signature(message, leaf, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.judge.algorithms.supported_schemes()
+    }
+}
+
+/// Verifies clients, on the server.
+#[derive(Debug)]
+pub(super) struct ClientVerifier {
+    judge: Judge,
+    /// `None`: any chain, the check decides.
+    roots: Option<Arc<dyn ClientCertVerifier>>,
+    required: bool,
+}
+
+impl ClientVerifier {
+    pub(super) fn new(
+        roots: Option<Arc<dyn ClientCertVerifier>>,
+        algorithms: WebPkiSupportedAlgorithms,
+        check: Option<PeerCheck>,
+        required: bool,
+    ) -> Self {
+        let peer = Side::Client;
+        let judge = Judge { peer, algorithms, check };
+        Self { judge, roots, required }
+    }
+}
+
+impl ClientCertVerifier for ClientVerifier {
+    fn client_auth_mandatory(&self) -> bool {
+        self.required
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        match &self.roots {
+            Some(roots) => roots.root_hint_subjects(),
+            None => &[],
+        }
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.judge.chain(leaf, intermediates, || match &self.roots {
+            Some(roots) => roots.verify_client_cert(leaf, intermediates, now).map(drop),
+            None => Ok(()),
+        })?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _leaf: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        no_tls12()
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.judge.signature(message, leaf, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.judge.algorithms.supported_schemes()
+    }
+}

@@ -42,8 +42,14 @@ pub const MAX_EMPTY: usize = MAX_COUNT;
 /// RFC 3986, section 3.1: a letter, then letters, digits, `+`, `-` and `.`, up to a colon. The
 /// rest of a URL is for whoever opens it; without a scheme the Rust crates refuse it.
 fn has_scheme(text: &[u8]) -> bool {
-    let Some(colon) = text.iter().position(|byte| *byte == b':') else { return false };
-    let Some((first, rest)) = text[..colon].split_first() else { return false };
+    let Some(colon) = text.iter().position(|byte| *byte == b':') else {
+        return false;
+    };
+    let Some((first, rest)) = text[..colon].split_first() else {
+        return false;
+    };
     first.is_ascii_alphabetic()
-        && rest.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte))
+        && rest
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte))
 }

@@ -20,7 +20,10 @@ pub struct Field {
 /// How one kind of value is laid out. Nodes refer to each other by id, so a type may contain
 /// itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the fixed-width leaves say everything in their names")]
+#[allow(
+    missing_docs,
+    reason = "the fixed-width leaves say everything in their names"
+)]
 pub enum Node {
     Bool,
     U8,
@@ -52,23 +55,48 @@ pub enum Node {
     /// An address of either kind, then the port as `u16`.
     SocketAddress,
     /// `u16` count, then the items.
-    List { item: NodeId, shape: Shape },
+    List {
+        item: NodeId,
+        shape: Shape,
+    },
     /// The items one after the other.
-    Tuple { items: Vec<NodeId> },
+    Tuple {
+        items: Vec<NodeId>,
+    },
     /// `u16` count, then keys and values, ascending by key.
-    Map { key: NodeId, value: NodeId },
+    Map {
+        key: NodeId,
+        value: NodeId,
+    },
     /// `u16` count, then the members, ascending.
-    Set { item: NodeId, shape: Shape },
+    Set {
+        item: NodeId,
+        shape: Shape,
+    },
     /// `u8` 0, or 1 and the value.
-    Option { item: NodeId, shape: Shape },
+    Option {
+        item: NodeId,
+        shape: Shape,
+    },
     /// The fields one after the other.
-    Struct { fields: Vec<Field>, shape: Shape },
+    Struct {
+        fields: Vec<Field>,
+        shape: Shape,
+    },
     /// The arguments of a method: a struct whose parts are called arguments in messages.
-    Arguments { fields: Vec<Field> },
+    Arguments {
+        fields: Vec<Field>,
+    },
     /// `u8` index of the variant, then its fields.
-    Union { variants: Vec<NodeId>, shape: Shape },
+    Union {
+        variants: Vec<NodeId>,
+        shape: Shape,
+    },
     /// `u8` index of the member: an enum whose variants have no fields.
-    Enum { members: u16, shape: Shape },
+    Enum {
+        members: u16,
+        shape: Shape,
+    },
 }
 
 /// Why nodes do not make a plan.
@@ -126,7 +154,10 @@ impl Plan {
     pub fn new(nodes: Vec<Node>, root: NodeId) -> Result<Self, PlanError> {
         let count = NodeId::try_from(nodes.len()).map_err(|_| PlanError::TooLarge)?;
         if root >= count {
-            return Err(PlanError::Dangling { node: root, target: root });
+            return Err(PlanError::Dangling {
+                node: root,
+                target: root,
+            });
         }
         for (id, node) in (0..).zip(&nodes) {
             for target in node.children() {
@@ -225,16 +256,24 @@ impl Node {
         match self {
             Self::Map { key: item, .. } | Self::Set { item, .. } => check_key(nodes, *item),
             Self::Enum { members, .. } if !(1..=256).contains(members) => {
-                Err(PlanError::Variants { found: (*members).into() })
+                Err(PlanError::Variants {
+                    found: (*members).into(),
+                })
             }
             Self::Union { variants, .. } => {
                 if !(1..=256).contains(&variants.len()) {
-                    return Err(PlanError::Variants { found: variants.len() });
+                    return Err(PlanError::Variants {
+                        found: variants.len(),
+                    });
                 }
                 for variant in variants {
                     match &nodes[*variant as usize] {
                         Self::Struct { .. } | Self::Tuple { .. } | Self::Unit => {}
-                        other => return Err(PlanError::Variant { found: other.kind() }),
+                        other => {
+                            return Err(PlanError::Variant {
+                                found: other.kind(),
+                            });
+                        }
                     }
                 }
                 Ok(())
@@ -280,7 +319,9 @@ fn least_sizes(nodes: &[Node]) -> Vec<usize> {
 
 fn least_size(node: &Node, least: &[usize]) -> usize {
     let sum = |ids: &mut dyn Iterator<Item = NodeId>| {
-        ids.fold(0_usize, |total, id| total.saturating_add(least[id as usize]))
+        ids.fold(0_usize, |total, id| {
+            total.saturating_add(least[id as usize])
+        })
     };
     match node {
         Node::Unit => 0,

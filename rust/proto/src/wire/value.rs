@@ -185,7 +185,9 @@ impl Read {
     where
         F: FnMut(&mut Self, &Value) -> Taken,
     {
-        let Value::Many(items) = value else { return wrong(expected) };
+        let Value::Many(items) = value else {
+            return wrong(expected);
+        };
         items.iter().try_for_each(|item| each(self, item))
     }
 }
@@ -217,7 +219,9 @@ impl Source for Read {
     where
         F: FnOnce(&[u8]) -> Result<(), EncodeReason>,
     {
-        let Value::Data(bytes) = value else { return wrong("data") };
+        let Value::Data(bytes) = value else {
+            return wrong("data");
+        };
         take(bytes).map_err(Failure::new)
     }
     fn time(&mut self, value: &Value) -> Taken<u64> {
@@ -261,8 +265,12 @@ impl Source for Read {
     where
         F: FnMut(&mut Self, &Value, &Value) -> Taken,
     {
-        let Value::Map(entries) = value else { return wrong("a map") };
-        entries.iter().try_for_each(|(key, value)| each(self, key, value))
+        let Value::Map(entries) = value else {
+            return wrong("a map");
+        };
+        entries
+            .iter()
+            .try_for_each(|(key, value)| each(self, key, value))
     }
     fn option<F>(&mut self, value: &Value, _: Shape, some: F) -> Taken<bool>
     where
@@ -278,17 +286,24 @@ impl Source for Read {
     where
         F: FnMut(&mut Self, usize, &Value) -> Taken,
     {
-        let Value::Many(fields) = value else { return wrong("a struct") };
+        let Value::Many(fields) = value else {
+            return wrong("a struct");
+        };
         if fields.len() != count {
             return wrong("a struct with as many fields");
         }
-        fields.iter().enumerate().try_for_each(|(index, field)| each(self, index, field))
+        fields
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, field)| each(self, index, field))
     }
     fn variant<F>(&mut self, value: &Value, _: Shape, with: F) -> Taken
     where
         F: FnOnce(&mut Self, u8, &Value) -> Taken,
     {
-        let Value::Variant(index, value) = value else { return wrong("a variant") };
+        let Value::Variant(index, value) = value else {
+            return wrong("a variant");
+        };
         with(self, *index, value)
     }
 

@@ -1,6 +1,6 @@
 //! The JetStream protocol without I/O: no clock, no socket, no Python, no `unsafe`.
 //!
-//! Values live in `wire`, frames in [`frame`], who may talk to whom in [`version`], calls in
+//! Values live in [`wire`], frames in [`frame`], who may talk to whom in [`version`], calls in
 //! [`mux`]. Everything here is a state machine over bytes that its caller has read already.
 #![forbid(unsafe_code)]
 
@@ -10,3 +10,4 @@ pub mod frame;
 pub mod limits;
 pub mod mux;
 pub mod version;
+pub mod wire;

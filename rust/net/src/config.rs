@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn_proto::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt, crypto};
+use quinn_proto::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+
+use crate::tls::{ClientTls, ServerTls};
 
 /// The usual path's largest datagram: Ethernet's 1,500 bytes less IPv6's and UDP's headers.
 const PATH_MTU: u16 = 1452;
@@ -72,7 +74,7 @@ pub enum Incoming {
 #[derive(Clone)]
 pub struct ServerOptions {
     /// TLS; its protocols are the keys of `incoming`.
-    pub tls: Arc<dyn crypto::ServerConfig>,
+    pub tls: Arc<ServerTls>,
     /// What to do with streams, by protocol.
     pub incoming: HashMap<Vec<u8>, Incoming>,
     /// Limits of each connection.
@@ -90,7 +92,7 @@ pub struct ServerOptions {
 #[derive(Clone)]
 pub struct ConnectOptions {
     /// TLS for this connection.
-    pub tls: Arc<dyn crypto::ClientConfig>,
+    pub tls: ClientTls,
     /// What to do with streams that the server opens.
     pub incoming: Incoming,
     /// Limits of the connection.

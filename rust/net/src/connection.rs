@@ -12,6 +12,7 @@ use crate::event::{Event, LaneEnd, Lost};
 use crate::lane::{Lane, LaneKey};
 use crate::slab::Slab;
 use crate::stream::code;
+use crate::tls::{Diagnosis, HandshakeData, TlsFailure};
 
 /// Names a connection of one endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,6 +60,8 @@ pub(crate) struct Connection {
     pub(crate) armed: Option<Instant>,
     pub(crate) handshake_deadline: Option<Instant>,
     pub(crate) drained: Option<EndpointEvent>,
+    /// What our TLS notes of a handshake as a client; a server's session carries its own.
+    pub(crate) diagnosis: Option<Diagnosis>,
 }
 
 /// What a connection needs of its endpoint while it is driven.
@@ -91,6 +94,7 @@ impl Connection {
             armed: None,
             handshake_deadline: None,
             drained: None,
+            diagnosis: None,
         }
     }
 
@@ -115,7 +119,19 @@ impl Connection {
 
     /// The protocol that was agreed.
     pub(crate) fn alpn(&self) -> Option<Vec<u8>> {
-        crate::tls::handshake(self.quic.crypto_session()).and_then(|handshake| handshake.alpn)
+        self.handshake().and_then(|handshake| handshake.alpn)
+    }
+
+    fn handshake(&self) -> Option<HandshakeData> {
+        let data = self.quic.crypto_session().handshake_data()?;
+        data.downcast::<HandshakeData>().ok().map(|data| *data)
+    }
+
+    fn tls_failure(&self) -> Option<TlsFailure> {
+        match &self.diagnosis {
+            Some(diagnosis) => diagnosis.failure(),
+            None => self.handshake()?.diagnosis.failure(),
+        }
     }
 
     /// Takes what QUIC has to tell, then reads the lanes that have something.
@@ -134,7 +150,10 @@ impl Connection {
         match event {
             QuicEvent::HandshakeDataReady => {}
             QuicEvent::Connected => self.on_connected(around),
-            QuicEvent::ConnectionLost { reason } => self.on_lost(reason.into(), around),
+            QuicEvent::ConnectionLost { reason } => {
+                let reason = Lost::new(reason, self.tls_failure());
+                self.on_lost(reason, around);
+            }
             QuicEvent::DatagramReceived => self.on_datagram(around.events),
             QuicEvent::DatagramsUnblocked => {}
             QuicEvent::Stream(event) => self.on_stream(event, around),
@@ -284,8 +303,15 @@ impl Connection {
     pub(crate) fn write_lanes(&mut self, lanes: &mut Slab<Lane>) {
         for key in std::mem::take(&mut self.writable) {
             let Some(lane) = lanes.get_mut(key.0) else { continue };
-            if lane.connection == self.key && lane.write(&mut self.quic) {
+            if lane.connection != self.key {
+                continue;
+            }
+            if lane.write(&mut self.quic) {
                 self.readable.push(key);
+            }
+            if lane.is_done() {
+                self.lanes.remove(&lane.stream);
+                lanes.remove(key.0);
             }
         }
     }

@@ -133,7 +133,8 @@ impl Endpoint {
         server_name: &str,
         options: ConnectOptions,
     ) -> Result<ConnectionKey, ConnectError> {
-        let mut config = quinn_proto::ClientConfig::new(options.tls);
+        let (tls, diagnosis) = options.tls.config();
+        let mut config = quinn_proto::ClientConfig::new(tls);
         config.transport_config(options.transport.quic(remote.ip()));
         let (handle, quic) =
             self.quic.connect(now, config, remote, server_name).map_err(|error| match error {
@@ -142,7 +143,11 @@ impl Endpoint {
                 }
                 error => ConnectError::Other(error.to_string()),
             })?;
-        Ok(self.add(handle, quic, remote, Some(options.incoming), None))
+        let key = self.add(handle, quic, remote, Some(options.incoming), None);
+        if let Some(connection) = self.touch(key) {
+            connection.diagnosis = Some(diagnosis);
+        }
+        Ok(key)
     }
 
     fn add(
@@ -260,7 +265,7 @@ impl Endpoint {
     }
 
     /// Sends a stateless answer; if it cannot be sent now it is not worth keeping.
-    fn respond(&mut self, transmit: &Transmit) {
+    fn respond(&self, transmit: &Transmit) {
         let _ = self.socket.send(transmit, &self.buffer);
     }
 
@@ -295,7 +300,7 @@ impl Endpoint {
                 if let Some(transmit) = error.response {
                     self.respond(&transmit);
                 }
-                let reason = Lost::from(error.cause);
+                let reason = Lost::new(error.cause, server.tls.last_failure());
                 self.events.push(Event::HandshakeFailed { remote, reason });
             }
         }
@@ -615,16 +620,11 @@ impl Endpoint {
         let _ = connection.quic.recv_stream(found.stream).stop(error);
     }
 
-    /// Forgets a lane whose both halves have ended; what it had queued is still sent.
+    /// Forgets a lane of which nothing more is expected; what it has queued is still sent.
     pub fn release_lane(&mut self, lane: LaneKey) {
         let Some(found) = self.lanes.get_mut(lane.0) else { return };
-        let (key, stream) = (found.connection, found.stream);
-        if let Some(Some(connection)) = self.connections.get_mut(key.0 as usize) {
-            found.write(&mut connection.quic);
-            connection.forget_lane(stream);
-            self.activate(key.0);
-        }
-        self.lanes.remove(lane.0);
+        found.released = true;
+        self.touch_lane(lane, |connection| connection.mark_writable(lane));
     }
 
     fn touch_lane(&mut self, lane: LaneKey, change: impl FnOnce(&mut Connection)) {

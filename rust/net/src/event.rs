@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 
-use bytes::Bytes;
-use quinn_proto::{ConnectionError, Dir, StreamId, VarInt};
+use quinn_proto::{ConnectionError, Dir, StreamId};
 
 use crate::connection::ConnectionKey;
 use crate::lane::LaneKey;
+use crate::tls::{PeerRejection, TlsFailure, explain_close, printable_reason};
 
 /// Something happened. Events of one connection come in order.
 #[derive(Debug)]
@@ -133,16 +133,20 @@ pub enum Lost {
     Closed {
         /// Its code, see `jetstream_proto::codes`.
         code: u64,
-        /// Its reason.
-        reason: Bytes,
+        /// Its reason, bounded and printable.
+        reason: String,
     },
     /// The peer's transport closed it: TLS alerts come as 0x100 + alert (RFC 9001, section 4.8).
     Aborted {
         /// The transport's code (RFC 9000, section 20.1).
         code: u64,
-        /// Its reason.
-        reason: Bytes,
+        /// Its reason, bounded and printable.
+        reason: String,
     },
+    /// We refused the peer in the handshake, or found no protocol in common.
+    Tls(Box<TlsFailure>),
+    /// The peer refused us in the handshake.
+    Rejected(PeerRejection),
     /// Our own transport closed it.
     Failed {
         /// The transport's code (RFC 9000, section 20.1).
@@ -158,26 +162,34 @@ pub enum Lost {
     VersionMismatch,
 }
 
-impl From<ConnectionError> for Lost {
-    fn from(error: ConnectionError) -> Self {
+impl Lost {
+    /// What a connection's error means; `failure` is what TLS noted, if it failed here.
+    pub(crate) fn new(error: ConnectionError, failure: Option<TlsFailure>) -> Self {
         match error {
             ConnectionError::VersionMismatch => Self::VersionMismatch,
-            ConnectionError::TransportError(error) => {
-                Self::Failed { code: error.code.into(), reason: error.reason }
-            }
+            ConnectionError::TransportError(error) => match failure {
+                Some(failure) => Self::Tls(Box::new(failure)),
+                None => Self::Failed { code: error.code.into(), reason: error.reason },
+            },
             ConnectionError::ConnectionClosed(close) => {
-                Self::Aborted { code: close.error_code.into(), reason: close.reason }
+                match explain_close(close.error_code, &close.reason) {
+                    Some(rejection) => Self::Rejected(rejection),
+                    None => Self::Aborted {
+                        code: close.error_code.into(),
+                        reason: printable_reason(&close.reason),
+                    },
+                }
             }
-            ConnectionError::ApplicationClosed(close) => {
-                Self::Closed { code: close.error_code.into_inner(), reason: close.reason }
-            }
+            ConnectionError::ApplicationClosed(close) => Self::Closed {
+                code: close.error_code.into_inner(),
+                reason: printable_reason(&close.reason),
+            },
             ConnectionError::Reset => Self::Reset,
             ConnectionError::TimedOut => Self::TimedOut,
             ConnectionError::LocallyClosed => Self::Here,
-            ConnectionError::CidsExhausted => Self::Failed {
-                code: VarInt::from_u32(1).into_inner(),
-                reason: "connection identifiers are exhausted".to_owned(),
-            },
+            ConnectionError::CidsExhausted => {
+                Self::Failed { code: 1, reason: "connection identifiers are exhausted".to_owned() }
+            }
         }
     }
 }

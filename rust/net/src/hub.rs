@@ -160,7 +160,7 @@ impl Hub {
         either!(self, hub => hub.abort_lane(lane, code));
     }
 
-    /// Forgets a lane whose both halves have ended.
+    /// Forgets a lane of which nothing more is expected; what it has queued is still sent.
     pub fn release_lane(&mut self, lane: LaneKey) {
         either!(self, hub => hub.release_lane(lane));
     }

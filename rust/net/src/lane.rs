@@ -31,6 +31,8 @@ pub(crate) struct Lane {
     /// The owner asked not to be given more for now.
     pub(crate) paused: bool,
     ended: bool,
+    /// The owner has forgotten the lane: it goes when all is written.
+    pub(crate) released: bool,
 }
 
 /// What reading a lane gave.
@@ -52,6 +54,7 @@ impl Lane {
             finishing: false,
             paused: false,
             ended: false,
+            released: false,
         }
     }
 
@@ -118,6 +121,10 @@ impl Lane {
 
     pub(crate) fn unsent_bytes(&self) -> usize {
         self.unsent_bytes
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.released && self.unsent.is_empty() && !self.finishing
     }
 
     /// Moves what is queued into the stream, as far as flow control allows. True if reading was

@@ -78,7 +78,7 @@ impl Memory {
             return;
         }
         self.lanes = Slab::default();
-        let reason = Lost::Closed { code, reason: bytes::Bytes::copy_from_slice(why) };
+        let reason = Lost::Closed { code, reason: crate::tls::printable_reason(why) };
         let other = ConnectionKey(1 - connection.0);
         self.events.push(Event::Lost { connection, reason: Lost::Here });
         self.events.push(Event::Lost { connection: other, reason });

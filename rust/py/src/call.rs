@@ -13,9 +13,15 @@ use crate::shared::{LIVE_CALLS, lock};
 
 enum State {
     /// Not awaited yet.
-    Fresh { arguments: Py<PyTuple>, timeout: f64 },
+    Fresh {
+        arguments: Py<PyTuple>,
+        timeout: f64,
+    },
     /// Its frame is on its way; `future` is the iterator of the future that the reply resolves.
-    Waiting { future: Py<PyAny>, ticket: Ticket },
+    Waiting {
+        future: Py<PyAny>,
+        ticket: Ticket,
+    },
     Over,
 }
 
@@ -55,9 +61,7 @@ impl Call {
                 *lock(&self.state) = State::Waiting { future, ticket };
                 Ok(iterator)
             }
-            State::Over => {
-                Err(PyRuntimeError::new_err("cannot reuse already awaited call"))
-            }
+            State::Over => Err(PyRuntimeError::new_err("cannot reuse already awaited call")),
         }
     }
 
@@ -124,7 +128,6 @@ impl Call {
     #[pyo3(signature = (exception, value=None, traceback=None))]
     fn throw<'py>(
         &self,
-        py: Python<'py>,
         exception: &Bound<'py, PyAny>,
         value: Option<&Bound<'py, PyAny>>,
         traceback: Option<&Bound<'py, PyAny>>,

@@ -457,12 +457,9 @@ impl CallerLane {
             Failure::Lost(reason) => errors::lost(py, reason),
             Failure::Ended(end) => errors::lane_ended(end),
             Failure::Protocol(message) => errors::remote_protocol(message.clone()),
-            Failure::Version { message, answered } => errors::version(
-                py,
-                message.clone(),
-                &self.version.to_string(),
-                answered.as_deref(),
-            ),
+            Failure::Version { message, answered } => {
+                errors::version(py, message.clone(), &self.version.to_string(), answered.as_deref())
+            }
             Failure::Closed => errors::closed("the channel"),
         }
     }

@@ -37,13 +37,8 @@ impl Lane {
             Version::parse(version).map_err(|error| PyValueError::new_err(error.to_string()))?;
         let connection = connection.get();
         connection.shared.check()?;
-        let caller = CallerLane::new(
-            &connection.shared,
-            connection.key(),
-            version,
-            msize,
-            max_concurrent,
-        );
+        let caller =
+            CallerLane::new(&connection.shared, connection.key(), version, msize, max_concurrent);
         connection.fail_if_lost(py)?;
         match stream {
             None => caller.open(py, connection)?,

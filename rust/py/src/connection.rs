@@ -102,12 +102,7 @@ impl Drop for Connection {
 impl Connection {
     pub(crate) fn new(shared: Arc<Shared>, key: ConnectionKey) -> Self {
         LIVE_CONNECTIONS.fetch_add(1, Ordering::Relaxed);
-        Self {
-            shared,
-            key,
-            state: Mutex::new(State::default()),
-            running: AtomicUsize::new(0),
-        }
+        Self { shared, key, state: Mutex::new(State::default()), running: AtomicUsize::new(0) }
     }
 
     pub(crate) fn key(&self) -> ConnectionKey {
@@ -220,11 +215,7 @@ impl Connection {
     }
 
     /// Does something with the QUIC endpoint, then makes sure that it is sent.
-    fn with_quic<T>(
-        &self,
-        py: Python<'_>,
-        act: impl FnOnce(&mut Endpoint) -> T,
-    ) -> PyResult<T> {
+    fn with_quic<T>(&self, py: Python<'_>, act: impl FnOnce(&mut Endpoint) -> T) -> PyResult<T> {
         self.fail_if_lost(py)?;
         let result = {
             let mut hub = self.shared.hub()?;
@@ -339,7 +330,7 @@ impl Connection {
     }
 
     /// Closes the connection: everything on it ends, the peer gets the code and the reason.
-    #[pyo3(signature = (code=0, reason=b""))]
+    #[pyo3(signature = (code, reason))]
     fn close(&self, py: Python<'_>, code: u64, reason: &[u8]) -> PyResult<()> {
         if self.is_lost() {
             return Ok(());
@@ -359,8 +350,7 @@ impl Connection {
     fn try_accept(&self, py: Python<'_>, bidirectional: bool) -> PyResult<Option<u64>> {
         self.fail_if_lost(py)?;
         let mut state = lock(&self.state);
-        let opened =
-            if bidirectional { &mut state.opened_bi } else { &mut state.opened_uni };
+        let opened = if bidirectional { &mut state.opened_bi } else { &mut state.opened_uni };
         Ok(opened.pop_front().map(u64::from))
     }
 
@@ -417,10 +407,7 @@ impl Connection {
         self.with_quic(py, |quic| quic.max_datagram_size(self.key))
     }
 
-    fn try_receive_datagram<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    fn try_receive_datagram<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let data = self.with_quic(py, |quic| quic.receive_datagram(self.key))?;
         Ok(data.map(|data| PyBytes::new(py, &data)))
     }

@@ -12,6 +12,8 @@ use jetstream_proto::limits::MIN_MSIZE;
 use jetstream_proto::mux::Callee;
 use jetstream_proto::version::{self, Offer, Version};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
 
 use crate::connection::Connection;
 use crate::errors;
@@ -124,12 +126,7 @@ impl ServiceLane {
     }
 
     /// Handles the frames of a run from `position` on, until it must wait.
-    fn handle_run(
-        self: &Arc<Self>,
-        py: Python<'_>,
-        run: Vec<u8>,
-        position: usize,
-    ) -> PyResult<()> {
+    fn handle_run(self: &Arc<Self>, py: Python<'_>, run: Vec<u8>, position: usize) -> PyResult<()> {
         // Answers of methods that are called at once are gathered here and join the lane's own
         // buffer together.
         let mut answers = Vec::new();
@@ -618,8 +615,8 @@ fn internal(what: &str) -> Fault {
 }
 
 pub(crate) fn is_cancelled(py: Python<'_>, error: &PyErr) -> bool {
-    py.import("asyncio")
-        .and_then(|asyncio| asyncio.getattr("CancelledError"))
-        .and_then(|class| error.matches(py, class))
-        .unwrap_or(false)
+    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    CLASS
+        .import(py, "asyncio", "CancelledError")
+        .is_ok_and(|class| error.get_type(py).is_subclass(class).unwrap_or(false))
 }

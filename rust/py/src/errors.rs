@@ -1,5 +1,6 @@
 //! The one mapping from what can go wrong in Rust to the exceptions of `jetstream._errors`.
 
+use jetstream_net::tls::{FailureKind, PeerRejection, TlsFailure};
 use jetstream_net::{LaneEnd, Lost};
 use jetstream_proto::fault::Fault;
 use jetstream_proto::frame::FrameError;
@@ -15,9 +16,11 @@ pyo3::import_exception!(jetstream._errors, ConnectionLost);
 pyo3::import_exception!(jetstream._errors, DeadlineExceeded);
 pyo3::import_exception!(jetstream._errors, JetStreamError);
 pyo3::import_exception!(jetstream._errors, LimitExceeded);
+pyo3::import_exception!(jetstream._errors, NoSharedProtocol);
 pyo3::import_exception!(jetstream._errors, RemoteProtocolError);
 pyo3::import_exception!(jetstream._errors, StreamClosed);
 pyo3::import_exception!(jetstream._errors, TlsConfigError);
+pyo3::import_exception!(jetstream._errors, TlsError);
 pyo3::import_exception!(jetstream._errors, VersionMismatch);
 
 fn make<'py>(
@@ -40,9 +43,10 @@ fn make<'py>(
 
 /// What the peer's `Rerror` says.
 pub(crate) fn call_error(py: Python<'_>, fault: &Fault) -> PyErr {
-    let lines = fault.backtrace.iter().map(|frame| {
-        format!("{}:{} {}: {}", frame.file, frame.line, frame.name, frame.message)
-    });
+    let lines = fault
+        .backtrace
+        .iter()
+        .map(|frame| format!("{}:{} {}: {}", frame.file, frame.line, frame.name, frame.message));
     let build = || -> PyResult<PyErr> {
         let keywords = [
             ("code", fault.code.as_deref().into_pyobject(py)?.into_any()),
@@ -84,7 +88,12 @@ pub(crate) fn closed(what: &str) -> PyErr {
 }
 
 /// The server refused the version.
-pub(crate) fn version(py: Python<'_>, message: String, asked: &str, answered: Option<&str>) -> PyErr {
+pub(crate) fn version(
+    py: Python<'_>,
+    message: String,
+    asked: &str,
+    answered: Option<&str>,
+) -> PyErr {
     let build = || -> PyResult<PyErr> {
         let keywords = [
             ("asked", asked.into_pyobject(py)?.into_any()),
@@ -99,14 +108,14 @@ pub(crate) fn version(py: Python<'_>, message: String, asked: &str, answered: Op
 pub(crate) fn lost(py: Python<'_>, reason: &Lost) -> PyErr {
     let (message, code, by_peer) = match reason {
         Lost::Here => return closed("the connection"),
+        Lost::Tls(failure) => return tls_failure(py, failure),
+        Lost::Rejected(rejection) => return rejected(py, rejection),
         Lost::Closed { code, reason } => {
-            let text = String::from_utf8_lossy(reason);
-            let why = if text.is_empty() { format!("code {code}") } else { text.into_owned() };
+            let why = if reason.is_empty() { format!("code {code}") } else { reason.clone() };
             (format!("the peer closed the connection: {why}"), Some(*code), true)
         }
         Lost::Aborted { code, reason } => {
-            let text = String::from_utf8_lossy(reason);
-            let why = if text.is_empty() { format!("code {code:#x}") } else { text.into_owned() };
+            let why = if reason.is_empty() { format!("code {code:#x}") } else { reason.clone() };
             (format!("the peer aborted the connection: {why}"), Some(*code), true)
         }
         Lost::Failed { code, reason } => {
@@ -128,6 +137,48 @@ pub(crate) fn lost(py: Python<'_>, reason: &Lost) -> PyErr {
             ("by_peer", by_peer.into_pyobject(py)?.to_owned().into_any()),
         ];
         Ok(make(py.get_type::<ConnectionLost>(), (message,), &keywords))
+    };
+    build().unwrap_or_else(|error| error)
+}
+
+/// We refused the peer.
+fn tls_failure(py: Python<'_>, failure: &TlsFailure) -> PyErr {
+    let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+    let build = || -> PyResult<PyErr> {
+        if let FailureKind::NoSharedProtocol { ours, theirs } = &failure.kind {
+            let ours: Vec<String> = ours.iter().map(text).collect();
+            let theirs: Vec<String> = theirs.iter().map(text).collect();
+            let (offered, served) =
+                if failure.peer.is_server() { (ours, theirs) } else { (theirs, ours) };
+            let keywords = [
+                ("offered", PyTuple::new(py, offered)?.into_any()),
+                ("served", PyTuple::new(py, served)?.into_any()),
+            ];
+            let class = py.get_type::<NoSharedProtocol>();
+            return Ok(make(class, (failure.summary(),), &keywords));
+        }
+        let facts = PyTuple::new(py, failure.details())?;
+        let keywords = [
+            ("reason", failure.kind.slug().into_pyobject(py)?.into_any()),
+            ("facts", facts.into_any()),
+        ];
+        Ok(make(py.get_type::<TlsError>(), (failure.summary(),), &keywords))
+    };
+    build().unwrap_or_else(|error| error)
+}
+
+/// The TLS alert that says that there is no protocol in common (RFC 7301, section 3.2).
+const NO_APPLICATION_PROTOCOL: u8 = 120;
+
+/// The peer refused us.
+fn rejected(py: Python<'_>, rejection: &PeerRejection) -> PyErr {
+    if rejection.alert == NO_APPLICATION_PROTOCOL {
+        return NoSharedProtocol::new_err(rejection.text.clone());
+    }
+    let build = || -> PyResult<PyErr> {
+        let keywords = [("reason", rejection.name.into_pyobject(py)?.into_any())];
+        let message = format!("rejected by the peer: {}", rejection.text);
+        Ok(make(py.get_type::<TlsError>(), (message,), &keywords))
     };
     build().unwrap_or_else(|error| error)
 }

@@ -1,11 +1,78 @@
 //! `jetstream._core`: the Python face of the Rust core. Declarations only.
+
 use pyo3::prelude::*;
 
+mod call;
+mod caller;
+mod channel;
 pub mod codec;
+mod connection;
+mod dispatch;
+mod endpoint;
+mod errors;
+mod handling;
+mod identity;
+mod service;
+mod shared;
+mod tls;
 
 /// The compiled core of JetStream for Python.
 #[pymodule]
 mod _core {
+    use std::sync::atomic::Ordering;
+
+    use super::{Bound, PyModule, PyResult, pyfunction};
+    use pyo3::prelude::*;
+    use pyo3::types::PyDict;
+
+    #[pymodule_export]
+    use crate::call::Call;
+    #[pymodule_export]
+    use crate::channel::{ChannelMethod, Lane};
     #[pymodule_export]
     use crate::codec::module;
+    #[pymodule_export]
+    use crate::connection::Connection;
+    #[pymodule_export]
+    use crate::endpoint::Endpoint;
+    #[pymodule_export]
+    use crate::handling::Handling;
+    #[pymodule_export]
+    use crate::identity::parse_certificate;
+    #[pymodule_export]
+    use crate::service::{ServiceMethod, ServiceTable};
+    #[pymodule_export]
+    use crate::tls::{ClientTls, ServerTls};
+
+    /// Objects of this module that are alive, by kind: what leak tests look at.
+    #[pyfunction]
+    fn live_objects(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+        let counts = PyDict::new(py);
+        for (name, counter) in [
+            ("connections", &crate::shared::LIVE_CONNECTIONS),
+            ("lanes", &crate::shared::LIVE_LANES),
+            ("calls", &crate::shared::LIVE_CALLS),
+        ] {
+            counts.set_item(name, counter.load(Ordering::Relaxed))?;
+        }
+        Ok(counts)
+    }
+
+    #[pyfunction]
+    fn _after_fork() {
+        crate::shared::after_fork();
+    }
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let py = module.py();
+        // What asyncio takes for a coroutine is what is registered as one.
+        let coroutine = py.import("collections.abc")?.getattr("Coroutine")?;
+        coroutine.call_method1("register", (py.get_type::<Call>(),))?;
+        coroutine.call_method1("register", (py.get_type::<Handling>(),))?;
+        let hook = PyDict::new(py);
+        hook.set_item("after_in_child", module.getattr("_after_fork")?)?;
+        py.import("os")?.call_method("register_at_fork", (), Some(&hook))?;
+        Ok(())
+    }
 }

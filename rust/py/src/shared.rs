@@ -77,6 +77,8 @@ struct State {
     on_connected: Option<Py<PyAny>>,
     /// Called with `(address, reason)` when a handshake failed.
     on_failed: Option<Py<PyAny>>,
+    /// Called with `(connection, why)` when a peer broke the rules of a lane.
+    on_violation: Option<Py<PyAny>>,
     services: Option<Arc<Services>>,
     idle_waiters: Vec<Py<PyAny>>,
 }
@@ -136,10 +138,11 @@ impl Shared {
         self.schedule(py)
     }
 
-    pub(crate) fn set_hooks(&self, connected: Py<PyAny>, failed: Py<PyAny>) {
+    pub(crate) fn set_hooks(&self, connected: Py<PyAny>, failed: Py<PyAny>, violation: Py<PyAny>) {
         let mut state = lock(&self.state);
         state.on_connected = Some(connected);
         state.on_failed = Some(failed);
+        state.on_violation = Some(violation);
     }
 
     pub(crate) fn set_services(&self, services: Arc<Services>) {
@@ -248,11 +251,7 @@ impl Shared {
     }
 
     /// Whether another turn is due at once.
-    fn turn_once(
-        self: &Arc<Self>,
-        py: Python<'_>,
-        outcome: &mut PyResult<()>,
-    ) -> io::Result<bool> {
+    fn turn_once(self: &Arc<Self>, py: Python<'_>, outcome: &mut PyResult<()>) -> io::Result<bool> {
         let now = Instant::now();
         let (more, events) = py.detach(|| -> io::Result<_> {
             let mut hub = lock(&self.hub);
@@ -380,6 +379,25 @@ impl Shared {
         lock(&self.state).roles.remove(&key);
     }
 
+    /// A lane of which nothing more is expected; what it has queued is still sent.
+    pub(crate) fn retire(&self, key: LaneKey) {
+        lock(&self.hub).release_lane(key);
+    }
+
+    /// A peer broke the rules; Python's log is told.
+    pub(crate) fn log_violation(
+        &self,
+        py: Python<'_>,
+        connection: &Py<Connection>,
+        why: &str,
+    ) -> PyResult<()> {
+        let hook = lock(&self.state).on_violation.as_ref().map(|hook| hook.clone_ref(py));
+        match hook {
+            Some(hook) => hook.call1(py, (connection, why)).map(drop),
+            None => Ok(()),
+        }
+    }
+
     /// A lane has something to send.
     pub(crate) fn mark_dirty(&self, py: Python<'_>, role: Role) -> PyResult<()> {
         lock(&self.state).dirty.push(role);
@@ -480,12 +498,12 @@ impl Shared {
             Event::Finished { connection, stream } => self.wake(py, connection, |c| {
                 c.wake(py, crate::connection::Wait::Finished, stream.into())
             }),
-            Event::MayOpen { connection, dir } => self.wake(py, connection, |c| {
-                c.on_may_open(py, dir)
-            }),
-            Event::Datagram { connection } => self.wake(py, connection, |c| {
-                c.wake(py, crate::connection::Wait::Datagram, 0)
-            }),
+            Event::MayOpen { connection, dir } => {
+                self.wake(py, connection, |c| c.on_may_open(py, dir))
+            }
+            Event::Datagram { connection } => {
+                self.wake(py, connection, |c| c.wake(py, crate::connection::Wait::Datagram, 0))
+            }
         }
     }
 
@@ -511,11 +529,8 @@ impl Shared {
                 Role::Caller(lane) => lane.connection() == Some(key),
                 Role::Service(lane) => lane.connection().get().key() == key,
             };
-            let keys: Vec<LaneKey> = state
-                .roles
-                .iter()
-                .filter_map(|(lane, role)| here(role).then_some(*lane))
-                .collect();
+            let keys: Vec<LaneKey> =
+                state.roles.iter().filter_map(|(lane, role)| here(role).then_some(*lane)).collect();
             keys.iter().filter_map(|lane| state.roles.remove(lane)).collect()
         };
         for role in lanes {
@@ -572,11 +587,6 @@ impl Shared {
         }
         Ok(())
     }
-
-    /// Sends what is queued, now: the last words before the socket is closed.
-    pub(crate) fn flush(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
-        self.turn(py)
-    }
 }
 
 /// Keeps the first error of a turn; the rest of the turn is done all the same.
@@ -593,11 +603,7 @@ impl Outcome<'_> {
 }
 
 /// Resolves a future, unless whoever waited has gone.
-pub(crate) fn resolve(
-    py: Python<'_>,
-    future: &Bound<'_, PyAny>,
-    value: Py<PyAny>,
-) -> PyResult<()> {
+pub(crate) fn resolve(py: Python<'_>, future: &Bound<'_, PyAny>, value: Py<PyAny>) -> PyResult<()> {
     ignore_gone(py, future.call_method1(intern!(py, "set_result"), (value,)))
 }
 
@@ -612,7 +618,9 @@ fn ignore_gone(py: Python<'_>, result: PyResult<Bound<'_, PyAny>>) -> PyResult<(
         Err(error) => {
             let gone = py.import("asyncio")?.getattr("InvalidStateError")?;
             // The loop may be closed with calls in flight; nobody is left to be told.
-            if error.matches(py, &gone)? || error.is_instance_of::<pyo3::exceptions::PyRuntimeError>(py) {
+            if error.matches(py, &gone)?
+                || error.is_instance_of::<pyo3::exceptions::PyRuntimeError>(py)
+            {
                 Ok(())
             } else {
                 Err(error)

@@ -34,7 +34,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use quinn_proto::TransportErrorCode;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::PrivateKeyDer;
+pub use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 
 pub use client::{ClientOptions, ClientTls, Trust, client};
 pub use config::ConfigError;

@@ -29,11 +29,7 @@ pub enum DecodeReason {
     #[error("a URL that does not start with a scheme")]
     NotUrl,
     #[error("{count} items of at least {least} bytes announced, {left} bytes left")]
-    Count {
-        count: usize,
-        least: usize,
-        left: usize,
-    },
+    Count { count: usize, least: usize, left: usize },
     #[error("more than {MAX_EMPTY} elements of no size")]
     Empty,
     #[error("{length} bytes of data announced, at most {MAX_DATA} are allowed")]
@@ -171,13 +167,7 @@ macro_rules! number {
 
 impl<'p, 'd> Decoder<'p, 'd> {
     fn new(plan: &'p Plan, data: &'d [u8]) -> Self {
-        Self {
-            plan,
-            data,
-            reader: Reader::new(data),
-            empty: MAX_EMPTY,
-            keys: Vec::new(),
-        }
+        Self { plan, data, reader: Reader::new(data), empty: MAX_EMPTY, keys: Vec::new() }
     }
 
     fn finish<B: Build>(&self) -> Outcome<(), B> {
@@ -195,8 +185,7 @@ impl<'p, 'd> Decoder<'p, 'd> {
     fn value<B: Build>(&mut self, build: &mut B, id: NodeId, depth: u32) -> Outcome<B::Out, B> {
         let start = self.reader.offset();
         // What fails below without an offset of its own fails where its value starts.
-        self.any(build, id, depth)
-            .map_err(|failure| failure.at(start))
+        self.any(build, id, depth).map_err(|failure| failure.at(start))
     }
 
     #[inline]
@@ -257,11 +246,7 @@ impl<'p, 'd> Decoder<'p, 'd> {
                 let Some(variant) = variants.get(usize::from(index)) else {
                     let variants = variants.len();
                     return Err(Failure::new(
-                        DecodeReason::Variant {
-                            found: index,
-                            variants,
-                        }
-                        .into(),
+                        DecodeReason::Variant { found: index, variants }.into(),
                     ));
                 };
                 let value = self.value(build, *variant, self.deeper::<B>(depth)?)?;
@@ -272,11 +257,7 @@ impl<'p, 'd> Decoder<'p, 'd> {
                 if u16::from(index) >= *members {
                     let variants = (*members).into();
                     return Err(Failure::new(
-                        DecodeReason::Variant {
-                            found: index,
-                            variants,
-                        }
-                        .into(),
+                        DecodeReason::Variant { found: index, variants }.into(),
                     ));
                 }
                 build.member(*shape, index)
@@ -323,9 +304,7 @@ impl<'p, 'd> Decoder<'p, 'd> {
         let count = usize::from(take!(self.u16()));
         let left = self.reader.left();
         if count.saturating_mul(least) > left {
-            return Err(Failure::new(
-                DecodeReason::Count { count, least, left }.into(),
-            ));
+            return Err(Failure::new(DecodeReason::Count { count, least, left }.into()));
         }
         if least == 0 {
             let Some(empty) = self.empty.checked_sub(count) else {
@@ -450,11 +429,7 @@ struct Keys {
 
 impl Keys {
     fn new(decoder: &Decoder<'_, '_>, node: NodeId) -> Self {
-        Self {
-            node,
-            base: decoder.keys.len(),
-            ascending: true,
-        }
+        Self { node, base: decoder.keys.len(), ascending: true }
     }
 
     /// Takes note of the key that was just read and began at `start`.

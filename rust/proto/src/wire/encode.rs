@@ -15,12 +15,7 @@ pub enum EncodeReason {
     #[error("expected {expected}")]
     Mismatch { expected: &'static str },
     #[error("{value} does not fit {kind}, which holds {low} to {high}")]
-    Range {
-        value: Integer,
-        kind: &'static str,
-        low: i128,
-        high: u128,
-    },
+    Range { value: Integer, kind: &'static str, low: i128, high: u128 },
     #[error("{value} is too large for f32")]
     Float { value: Box<str> },
     #[error("a string of {length} bytes in UTF-8; at most {MAX_COUNT} fit (use bytes for more)")]
@@ -143,11 +138,7 @@ pub fn encode<S: Source>(
     out: &mut Vec<u8>,
 ) -> Outcome<(), S> {
     let before = out.len();
-    let mut encoder = Encoder {
-        plan,
-        out,
-        entries: Vec::new(),
-    };
+    let mut encoder = Encoder { plan, out, entries: Vec::new() };
     let outcome = encoder.value(source, plan.root(), value, MAX_DEPTH);
     if outcome.is_err() {
         out.truncate(before);
@@ -168,25 +159,14 @@ where
     I: ExactSizeIterator<Item = S::Ref<'a>>,
 {
     let Node::Arguments { fields } = plan.node(plan.root()) else {
-        return Err(Failure::new(
-            EncodeReason::Mismatch {
-                expected: "arguments",
-            }
-            .into(),
-        ));
+        return Err(Failure::new(EncodeReason::Mismatch { expected: "arguments" }.into()));
     };
     if values.len() != fields.len() {
         let (wanted, found) = (fields.len(), values.len());
-        return Err(Failure::new(
-            EncodeReason::Arguments { wanted, found }.into(),
-        ));
+        return Err(Failure::new(EncodeReason::Arguments { wanted, found }.into()));
     }
     let before = out.len();
-    let mut encoder = Encoder {
-        plan,
-        out,
-        entries: Vec::new(),
-    };
+    let mut encoder = Encoder { plan, out, entries: Vec::new() };
     for (field, value) in fields.iter().zip(values) {
         if let Err(failure) = encoder.value(source, field.node, value, MAX_DEPTH) {
             out.truncate(before);
@@ -242,15 +222,7 @@ fn out_of_range<C: From<EncodeReason>>(
     low: i128,
     high: u128,
 ) -> Failure<C> {
-    Failure::new(
-        EncodeReason::Range {
-            value,
-            kind,
-            low,
-            high,
-        }
-        .into(),
-    )
+    Failure::new(EncodeReason::Range { value, kind, low, high }.into())
 }
 
 impl Encoder<'_, '_> {
@@ -386,9 +358,7 @@ impl Encoder<'_, '_> {
         let length = match u32::try_from(bytes.len()) {
             Ok(length) if bytes.len() <= MAX_DATA => length,
             _ => {
-                return Err(EncodeReason::DataTooLong {
-                    length: bytes.len(),
-                });
+                return Err(EncodeReason::DataTooLong { length: bytes.len() });
             }
         };
         self.out.extend_from_slice(&length.to_le_bytes());
@@ -505,11 +475,7 @@ impl Encoder<'_, '_> {
             self.value(source, item, value, depth)
                 .map_err(|failure| failure.within(Segment::Key(source.describe(value))))?;
             let end = self.out.len();
-            self.entries.push(Entry {
-                start,
-                key_end: end,
-                end,
-            });
+            self.entries.push(Entry { start, key_end: end, end });
             Ok(())
         })?;
         self.close(opened, count);
@@ -537,11 +503,7 @@ impl Encoder<'_, '_> {
             let key_end = self.out.len();
             self.value(source, node, value, depth)
                 .map_err(|failure| failure.within(Segment::Key(source.describe(name))))?;
-            self.entries.push(Entry {
-                start,
-                key_end,
-                end: self.out.len(),
-            });
+            self.entries.push(Entry { start, key_end, end: self.out.len() });
             Ok(())
         })?;
         self.close(opened, count);
@@ -553,12 +515,7 @@ impl Encoder<'_, '_> {
         let (plan, out) = (self.plan, &mut *self.out);
         let entries = &mut self.entries[base..];
         let compare = |out: &[u8], a: &Entry, b: &Entry| {
-            order::compare(
-                plan,
-                key,
-                &out[a.start..a.key_end],
-                &out[b.start..b.key_end],
-            )
+            order::compare(plan, key, &out[a.start..a.key_end], &out[b.start..b.key_end])
         };
         if !entries.is_sorted_by(|a, b| compare(out, a, b).is_lt()) {
             entries.sort_unstable_by(|a, b| compare(out, a, b));

@@ -49,7 +49,5 @@ fn has_scheme(text: &[u8]) -> bool {
         return false;
     };
     first.is_ascii_alphabetic()
-        && rest
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte))
+        && rest.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte))
 }

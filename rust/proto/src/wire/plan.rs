@@ -20,10 +20,7 @@ pub struct Field {
 /// How one kind of value is laid out. Nodes refer to each other by id, so a type may contain
 /// itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(
-    missing_docs,
-    reason = "the fixed-width leaves say everything in their names"
-)]
+#[allow(missing_docs, reason = "the fixed-width leaves say everything in their names")]
 pub enum Node {
     Bool,
     U8,
@@ -154,10 +151,7 @@ impl Plan {
     pub fn new(nodes: Vec<Node>, root: NodeId) -> Result<Self, PlanError> {
         let count = NodeId::try_from(nodes.len()).map_err(|_| PlanError::TooLarge)?;
         if root >= count {
-            return Err(PlanError::Dangling {
-                node: root,
-                target: root,
-            });
+            return Err(PlanError::Dangling { node: root, target: root });
         }
         for (id, node) in (0..).zip(&nodes) {
             for target in node.children() {
@@ -256,23 +250,17 @@ impl Node {
         match self {
             Self::Map { key: item, .. } | Self::Set { item, .. } => check_key(nodes, *item),
             Self::Enum { members, .. } if !(1..=256).contains(members) => {
-                Err(PlanError::Variants {
-                    found: (*members).into(),
-                })
+                Err(PlanError::Variants { found: (*members).into() })
             }
             Self::Union { variants, .. } => {
                 if !(1..=256).contains(&variants.len()) {
-                    return Err(PlanError::Variants {
-                        found: variants.len(),
-                    });
+                    return Err(PlanError::Variants { found: variants.len() });
                 }
                 for variant in variants {
                     match &nodes[*variant as usize] {
                         Self::Struct { .. } | Self::Tuple { .. } | Self::Unit => {}
                         other => {
-                            return Err(PlanError::Variant {
-                                found: other.kind(),
-                            });
+                            return Err(PlanError::Variant { found: other.kind() });
                         }
                     }
                 }
@@ -319,9 +307,7 @@ fn least_sizes(nodes: &[Node]) -> Vec<usize> {
 
 fn least_size(node: &Node, least: &[usize]) -> usize {
     let sum = |ids: &mut dyn Iterator<Item = NodeId>| {
-        ids.fold(0_usize, |total, id| {
-            total.saturating_add(least[id as usize])
-        })
+        ids.fold(0_usize, |total, id| total.saturating_add(least[id as usize]))
     };
     match node {
         Node::Unit => 0,

@@ -11,10 +11,7 @@ pub struct Reader<'d> {
 impl<'d> Reader<'d> {
     /// At the start of `data`.
     pub fn new(data: &'d [u8]) -> Self {
-        Self {
-            rest: data,
-            length: data.len(),
-        }
+        Self { rest: data, length: data.len() }
     }
 
     /// Bytes taken so far.
@@ -33,10 +30,7 @@ impl<'d> Reader<'d> {
     #[inline]
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeReason> {
         let Some((head, rest)) = self.rest.split_first_chunk::<N>() else {
-            return Err(DecodeReason::Short {
-                needed: N,
-                left: self.rest.len(),
-            });
+            return Err(DecodeReason::Short { needed: N, left: self.rest.len() });
         };
         self.rest = rest;
         Ok(*head)
@@ -46,10 +40,7 @@ impl<'d> Reader<'d> {
     #[inline]
     pub fn bytes(&mut self, count: usize) -> Result<&'d [u8], DecodeReason> {
         let Some((head, rest)) = self.rest.split_at_checked(count) else {
-            return Err(DecodeReason::Short {
-                needed: count,
-                left: self.rest.len(),
-            });
+            return Err(DecodeReason::Short { needed: count, left: self.rest.len() });
         };
         self.rest = rest;
         Ok(head)

@@ -45,11 +45,7 @@ impl<C> Failure<C> {
     /// A failure with nothing known but its cause.
     #[cold]
     pub fn new(cause: C) -> Self {
-        Self(Box::new(Inner {
-            offset: None,
-            path: Vec::new(),
-            cause,
-        }))
+        Self(Box::new(Inner { offset: None, path: Vec::new(), cause }))
     }
 
     /// The same failure, at this byte unless a more exact one is known.

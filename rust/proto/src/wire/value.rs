@@ -268,9 +268,7 @@ impl Source for Read {
         let Value::Map(entries) = value else {
             return wrong("a map");
         };
-        entries
-            .iter()
-            .try_for_each(|(key, value)| each(self, key, value))
+        entries.iter().try_for_each(|(key, value)| each(self, key, value))
     }
     fn option<F>(&mut self, value: &Value, _: Shape, some: F) -> Taken<bool>
     where
@@ -292,10 +290,7 @@ impl Source for Read {
         if fields.len() != count {
             return wrong("a struct with as many fields");
         }
-        fields
-            .iter()
-            .enumerate()
-            .try_for_each(|(index, field)| each(self, index, field))
+        fields.iter().enumerate().try_for_each(|(index, field)| each(self, index, field))
     }
     fn variant<F>(&mut self, value: &Value, _: Shape, with: F) -> Taken
     where

@@ -86,13 +86,7 @@ impl<'py> Build for Making<'_, 'py> {
     #[inline]
     fn boolean(&mut self, value: bool) -> Outcome<Self::Out> {
         // SAFETY: the singletons live as long as the interpreter.
-        Ok(self.borrowed(unsafe {
-            if value {
-                ffi::Py_True()
-            } else {
-                ffi::Py_False()
-            }
-        }))
+        Ok(self.borrowed(unsafe { if value { ffi::Py_True() } else { ffi::Py_False() } }))
     }
 
     #[inline]
@@ -108,17 +102,11 @@ impl<'py> Build for Making<'_, 'py> {
     }
 
     fn unsigned_wide(&mut self, value: u128) -> Outcome<Self::Out> {
-        value
-            .into_pyobject(self.py)
-            .map(Bound::into_any)
-            .map_err(|never| match never {})
+        value.into_pyobject(self.py).map(Bound::into_any).map_err(|never| match never {})
     }
 
     fn signed_wide(&mut self, value: i128) -> Outcome<Self::Out> {
-        value
-            .into_pyobject(self.py)
-            .map(Bound::into_any)
-            .map_err(|never| match never {})
+        value.into_pyobject(self.py).map(Bound::into_any).map_err(|never| match never {})
     }
 
     #[inline]
@@ -139,10 +127,7 @@ impl<'py> Build for Making<'_, 'py> {
         // 127 has room for one byte each. Short strings come from the interpreter's cache.
         unsafe {
             if length < 2 {
-                return self.owned(ffi::PyUnicode_FromStringAndSize(
-                    value.as_ptr().cast(),
-                    length,
-                ));
+                return self.owned(ffi::PyUnicode_FromStringAndSize(value.as_ptr().cast(), length));
             }
             let text = self.owned(ffi::PyUnicode_New(length, 127))?;
             let place = ffi::PyUnicode_DATA(text.as_ptr()).cast::<u8>();
@@ -212,13 +197,7 @@ impl<'py> Build for Making<'_, 'py> {
             Some(member) => Ok(member.bind(self.py).clone()),
             None => {
                 let variants = members.len();
-                Err(Failure::new(
-                    DecodeReason::Variant {
-                        found: index,
-                        variants,
-                    }
-                    .into(),
-                ))
+                Err(Failure::new(DecodeReason::Variant { found: index, variants }.into()))
             }
         }
     }
@@ -375,10 +354,7 @@ impl<'py> Build for Making<'_, 'py> {
             // SAFETY: the object is of the class whose slot this is, so that an object or null is
             // at the offset. What was there is released last, when the slot holds the new value.
             Some(offset) => unsafe {
-                let place = part
-                    .as_ptr()
-                    .byte_offset(offset)
-                    .cast::<*mut ffi::PyObject>();
+                let place = part.as_ptr().byte_offset(offset).cast::<*mut ffi::PyObject>();
                 let before = ptr::replace(place, value.into_ptr());
                 ffi::Py_XDECREF(before);
                 Ok(())

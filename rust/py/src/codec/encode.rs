@@ -169,10 +169,7 @@ impl<'py> Reading<'_, 'py> {
                 // SAFETY: the object is of the class (or a subclass) whose slot this is, so that
                 // an object or null is at the offset; the reference is counted before it is used.
                 Some(offset) => unsafe {
-                    let place = value
-                        .as_ptr()
-                        .byte_offset(offset)
-                        .cast::<*mut ffi::PyObject>();
+                    let place = value.as_ptr().byte_offset(offset).cast::<*mut ffi::PyObject>();
                     match Bound::from_borrowed_ptr_or_opt(self.py, *place) {
                         Some(held) => held,
                         None => return unfit(format!("attribute {} is not set", field.name)),
@@ -200,10 +197,7 @@ impl<'py> Reading<'_, 'py> {
 }
 
 fn class_name(value: &Bound<'_, PyAny>) -> String {
-    value
-        .get_type()
-        .name()
-        .map_or_else(|_| "?".to_owned(), |name| name.to_string())
+    value.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string())
 }
 
 impl Source for Reading<'_, '_> {
@@ -233,11 +227,7 @@ impl Source for Reading<'_, '_> {
             if ffi::PyLong_Check(object) != 0 && ffi::PyBool_Check(object) == 0 {
                 let mut overflow = 0;
                 let small = ffi::PyLong_AsLongLongAndOverflow(object, &raw mut overflow);
-                return if overflow == 0 {
-                    Ok(Integer::Small(small))
-                } else {
-                    self.wide(value)
-                };
+                return if overflow == 0 { Ok(Integer::Small(small)) } else { self.wide(value) };
             }
         }
         self.index(value)
@@ -255,11 +245,7 @@ impl Source for Reading<'_, '_> {
     }
 
     fn unit(&mut self, value: Object<'_>) -> Outcome<()> {
-        if value.is_none() {
-            Ok(())
-        } else {
-            self.expected("None", value)
-        }
+        if value.is_none() { Ok(()) } else { self.expected("None", value) }
     }
 
     #[inline]
@@ -342,10 +328,7 @@ impl Source for Reading<'_, '_> {
         if !value.is_a(ipv6_class(self.py).map_err(raised)?.as_type_ptr()) {
             return self.expected("IPv6Address", value);
         }
-        let scope = self
-            .bound(value)
-            .getattr(intern!(self.py, "scope_id"))
-            .map_err(raised)?;
+        let scope = self.bound(value).getattr(intern!(self.py, "scope_id")).map_err(raised)?;
         if !scope.is_none() {
             return unfit("an IPv6 address with a scope, which means nothing elsewhere".to_owned());
         }
@@ -365,17 +348,11 @@ impl Source for Reading<'_, '_> {
     fn socket_address(&mut self, value: Object<'_>) -> Outcome<SocketAddr> {
         let class = self.shapes.socket_address().map_err(raised)?;
         let bound = self.bound(value);
-        let parts = bound
-            .cast::<PyTuple>()
-            .ok()
-            .filter(|parts| parts.len() == 2);
+        let parts = bound.cast::<PyTuple>().ok().filter(|parts| parts.len() == 2);
         let (true, Some(parts)) = (value.is_a(class.bind(self.py).as_type_ptr()), parts) else {
             return self.expected("SocketAddress", value);
         };
-        let (ip, port) = (
-            parts.get_item(0).map_err(raised)?,
-            parts.get_item(1).map_err(raised)?,
-        );
+        let (ip, port) = (parts.get_item(0).map_err(raised)?, parts.get_item(1).map_err(raised)?);
         let ip = self.ip(Object::new(&ip))?;
         match self.integer(Object::new(&port))? {
             Integer::Small(number) if (0..=65_535).contains(&number) => {
@@ -389,17 +366,12 @@ impl Source for Reading<'_, '_> {
     fn member(&mut self, value: Object<'_>, shape: Shape) -> Outcome<u8> {
         let (class, members) = self.shapes.members(shape).map_err(raised)?;
         // Members are single objects, so who is equal is identical.
-        let found = members
-            .iter()
-            .position(|member| member.as_ptr() == value.as_ptr());
+        let found = members.iter().position(|member| member.as_ptr() == value.as_ptr());
         match found.map(u8::try_from) {
             Some(Ok(index)) => Ok(index),
             _ => {
                 let name = class_name(class.bind(self.py));
-                let name = class
-                    .bind(self.py)
-                    .name()
-                    .map_or(name, |name| name.to_string());
+                let name = class.bind(self.py).name().map_or(name, |name| name.to_string());
                 self.expected(&format!("a member of {name}"), value)
             }
         }
@@ -450,10 +422,7 @@ impl Source for Reading<'_, '_> {
     {
         // SAFETY: the object is alive.
         let (mutable, frozen) = unsafe {
-            (
-                ffi::PySet_Check(value.as_ptr()) != 0,
-                ffi::PyFrozenSet_Check(value.as_ptr()) != 0,
-            )
+            (ffi::PySet_Check(value.as_ptr()) != 0, ffi::PyFrozenSet_Check(value.as_ptr()) != 0)
         };
         if shape == COMMON && !mutable {
             return self.expected("set", value);
@@ -508,10 +477,7 @@ impl Source for Reading<'_, '_> {
         if !value.is_a(class.bind(self.py).as_type_ptr()) {
             return self.expected("Some(...) or None", value);
         }
-        let inner = self
-            .bound(value)
-            .getattr(intern!(self.py, "value"))
-            .map_err(raised)?;
+        let inner = self.bound(value).getattr(intern!(self.py, "value")).map_err(raised)?;
         some(self, Object::new(&inner))?;
         Ok(true)
     }
@@ -532,10 +498,7 @@ impl Source for Reading<'_, '_> {
         // SAFETY: the object is alive, and of a class derived from tuple.
         let found = unsafe { ffi::PyTuple_GET_SIZE(value.as_ptr()) } as usize;
         if found != count {
-            let reason = EncodeReason::Arity {
-                wanted: count,
-                found,
-            };
+            let reason = EncodeReason::Arity { wanted: count, found };
             return Err(Failure::new(Cause::Rule(reason)));
         }
         self.parts(value, each)
@@ -550,9 +513,7 @@ impl Source for Reading<'_, '_> {
         let is = |class: &&Py<pyo3::types::PyType>| class.as_ptr() == own.cast();
         let exact = classes.iter().position(|class| is(&class));
         let found = exact.or_else(|| {
-            classes
-                .iter()
-                .position(|class| value.is_a(class.bind(self.py).as_type_ptr()))
+            classes.iter().position(|class| value.is_a(class.bind(self.py).as_type_ptr()))
         });
         match found.map(u8::try_from) {
             Some(Ok(index)) => with(self, index, value),

@@ -67,10 +67,7 @@ pub(super) struct Shapes {
 
 impl Shapes {
     pub(super) fn new() -> Self {
-        Self {
-            entries: vec![Entry::Reserved, Entry::Reserved],
-            socket_address: None,
-        }
+        Self { entries: vec![Entry::Reserved, Entry::Reserved], socket_address: None }
     }
 
     pub(super) fn add(&mut self, entry: Entry) -> PyResult<Shape> {
@@ -112,10 +109,7 @@ impl Shapes {
     }
 
     pub(super) fn socket_address(&self) -> PyResult<&Py<PyType>> {
-        match self
-            .socket_address
-            .and_then(|shape| self.entries.get(shape as usize))
-        {
+        match self.socket_address.and_then(|shape| self.entries.get(shape as usize)) {
             Some(Entry::SocketAddress(class)) => Ok(class),
             _ => Err(mistaken()),
         }
@@ -164,29 +158,15 @@ impl Record {
         let mut fields = Vec::with_capacity(names.len());
         for name in names {
             let slot = if is_tuple { None } else { slot(class, name)? };
-            fields.push(FieldOf {
-                name: intern(name)?,
-                slot,
-            });
+            fields.push(FieldOf { name: intern(name)?, slot });
         }
         let interned = fields.iter().map(|field| field.name.clone_ref(py));
         let names = PyTuple::new(py, interned)?.unbind();
-        let making = if making == Making::New && !has_plain_new(class) {
-            Making::Call
-        } else {
-            making
-        };
+        let making =
+            if making == Making::New && !has_plain_new(class) { Making::Call } else { making };
         let nothing = PyTuple::empty(py).unbind();
         let class = class.clone().unbind();
-        Ok(Self {
-            class,
-            making,
-            fields,
-            names,
-            nothing,
-            post_init,
-            is_tuple,
-        })
+        Ok(Self { class, making, fields, names, nothing, post_init, is_tuple })
     }
 }
 
@@ -197,10 +177,7 @@ fn intern(name: &Bound<'_, PyString>) -> PyResult<Py<PyString>> {
 fn has_plain_new(class: &Bound<'_, PyType>) -> bool {
     // SAFETY: both are type objects, alive and ready; the slots are only compared.
     let (own, plain) = unsafe {
-        (
-            (*class.as_type_ptr()).tp_new,
-            (*std::ptr::addr_of!(ffi::PyBaseObject_Type)).tp_new,
-        )
+        ((*class.as_type_ptr()).tp_new, (*std::ptr::addr_of!(ffi::PyBaseObject_Type)).tp_new)
     };
     match (own, plain) {
         (Some(own), Some(plain)) => own as usize == plain as usize,

@@ -38,10 +38,7 @@ impl Plan {
         out: &mut Vec<u8>,
         what: &str,
     ) -> PyResult<()> {
-        let mut source = Reading {
-            py,
-            shapes: &self.0.shapes,
-        };
+        let mut source = Reading { py, shapes: &self.0.shapes };
         wire::encode(&self.0.plan, &mut source, Object::new(value), out)
             .map_err(|failure| encode_error(py, what, failure))
     }
@@ -53,10 +50,7 @@ impl Plan {
         data: &[u8],
         what: &str,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let mut build = Making {
-            py,
-            shapes: &self.0.shapes,
-        };
+        let mut build = Making { py, shapes: &self.0.shapes };
         wire::decode(&self.0.plan, data, &mut build)
             .map_err(|failure| decode_error(py, what, failure))
     }
@@ -129,17 +123,9 @@ impl ArgumentsPlan {
         out: &mut Vec<u8>,
         what: &str,
     ) -> PyResult<()> {
-        let mut source = Reading {
-            py,
-            shapes: &self.layout.shapes,
-        };
-        wire::encode_fields(
-            &self.layout.plan,
-            &mut source,
-            args.map(Object::borrowed),
-            out,
-        )
-        .map_err(|failure| encode_error(py, what, failure))
+        let mut source = Reading { py, shapes: &self.layout.shapes };
+        wire::encode_fields(&self.layout.plan, &mut source, args.map(Object::borrowed), out)
+            .map_err(|failure| encode_error(py, what, failure))
     }
 
     /// Hands each argument over as it is made, in order, or raises `DecodeError`; those already
@@ -151,10 +137,7 @@ impl ArgumentsPlan {
         what: &str,
         each: &mut impl FnMut(usize, Bound<'py, PyAny>),
     ) -> PyResult<()> {
-        let mut build = Making {
-            py,
-            shapes: &self.layout.shapes,
-        };
+        let mut build = Making { py, shapes: &self.layout.shapes };
         wire::decode_fields(&self.layout.plan, data, &mut build, each)
             .map_err(|failure| decode_error(py, what, failure))
     }
@@ -166,14 +149,8 @@ impl ArgumentsPlan {
     fn new(description: &Bound<'_, PyTuple>) -> PyResult<Self> {
         let layout = Layout::parse(description)?;
         match layout.plan.node(layout.plan.root()) {
-            Node::Arguments { fields } => Ok(Self {
-                count: fields.len(),
-                layout,
-            }),
-            other => Err(PyValueError::new_err(format!(
-                "arguments wanted, not {}",
-                other.kind()
-            ))),
+            Node::Arguments { fields } => Ok(Self { count: fields.len(), layout }),
+            other => Err(PyValueError::new_err(format!("arguments wanted, not {}", other.kind()))),
         }
     }
 
@@ -197,9 +174,7 @@ impl ArgumentsPlan {
         path: &str,
     ) -> PyResult<Bound<'py, PyTuple>> {
         let mut values = Vec::with_capacity(self.count);
-        self.decode_from(py, data.as_bytes(), path, &mut |_, value| {
-            values.push(value)
-        })?;
+        self.decode_from(py, data.as_bytes(), path, &mut |_, value| values.push(value))?;
         PyTuple::new(py, values)
     }
 
@@ -235,11 +210,7 @@ fn node(part: &Bound<'_, PyTuple>, shapes: &mut Shapes) -> PyResult<Node> {
     let class =
         |index| -> PyResult<Bound<'_, PyType>> { Ok(part.get_item(index)?.cast_into::<PyType>()?) };
     let frozen = |index| -> PyResult<_> {
-        Ok(if part.get_item(index)?.extract::<bool>()? {
-            FROZEN
-        } else {
-            COMMON
-        })
+        Ok(if part.get_item(index)?.extract::<bool>()? { FROZEN } else { COMMON })
     };
     Ok(match &*kind {
         "bool" => Node::Bool,
@@ -267,19 +238,10 @@ fn node(part: &Bound<'_, PyTuple>, shapes: &mut Shapes) -> PyResult<Node> {
             shapes.add(Entry::SocketAddress(class(1)?.unbind()))?;
             Node::SocketAddress
         }
-        "list" => Node::List {
-            item: id(1)?,
-            shape: frozen(2)?,
-        },
-        "set" => Node::Set {
-            item: id(1)?,
-            shape: frozen(2)?,
-        },
+        "list" => Node::List { item: id(1)?, shape: frozen(2)? },
+        "set" => Node::Set { item: id(1)?, shape: frozen(2)? },
         "tuple" => Node::Tuple { items: ids(1)? },
-        "map" => Node::Map {
-            key: id(1)?,
-            value: id(2)?,
-        },
+        "map" => Node::Map { key: id(1)?, value: id(2)? },
         "option" => {
             let wrapper = part.get_item(2)?;
             let shape = if wrapper.is_none() {
@@ -287,10 +249,7 @@ fn node(part: &Bound<'_, PyTuple>, shapes: &mut Shapes) -> PyResult<Node> {
             } else {
                 shapes.add(Entry::Some(wrapper.cast_into::<PyType>()?.unbind()))?
             };
-            Node::Option {
-                item: id(1)?,
-                shape,
-            }
+            Node::Option { item: id(1)?, shape }
         }
         "struct" => {
             let (names, fields) = fields(&part.get_item(2)?)?;
@@ -302,29 +261,18 @@ fn node(part: &Bound<'_, PyTuple>, shapes: &mut Shapes) -> PyResult<Node> {
             };
             let post_init = part.get_item(4)?.extract()?;
             let record = Record::new(&class(1)?, how, &names, post_init)?;
-            Node::Struct {
-                fields,
-                shape: shapes.add(Entry::Record(record))?,
-            }
+            Node::Struct { fields, shape: shapes.add(Entry::Record(record))? }
         }
-        "arguments" => Node::Arguments {
-            fields: fields(&part.get_item(1)?)?.1,
-        },
+        "arguments" => Node::Arguments { fields: fields(&part.get_item(1)?)?.1 },
         "union" => {
             let classes = part.get_item(2)?.extract::<Vec<Py<PyType>>>()?;
-            Node::Union {
-                variants: ids(1)?,
-                shape: shapes.add(Entry::Union(classes))?,
-            }
+            Node::Union { variants: ids(1)?, shape: shapes.add(Entry::Union(classes))? }
         }
         "enum" => {
             let members = part.get_item(2)?.extract::<Vec<Py<PyAny>>>()?;
             let count = u16::try_from(members.len())?;
             let shape = shapes.add(Entry::Enum(class(1)?.unbind(), members))?;
-            Node::Enum {
-                members: count,
-                shape,
-            }
+            Node::Enum { members: count, shape }
         }
         other => return Err(PyValueError::new_err(format!("no such node: {other}"))),
     })
@@ -336,10 +284,7 @@ fn fields<'py>(pairs: &Bound<'py, PyAny>) -> PyResult<Fields<'py>> {
     let (mut names, mut fields) = (Vec::new(), Vec::new());
     for pair in pairs.try_iter()? {
         let (name, node): (Bound<'py, PyString>, NodeId) = pair?.extract()?;
-        fields.push(Field {
-            name: name.to_cow()?.into(),
-            node,
-        });
+        fields.push(Field { name: name.to_cow()?.into(), node });
         names.push(name);
     }
     Ok((names, fields))

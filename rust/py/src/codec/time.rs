@@ -10,11 +10,7 @@ const DAY: i64 = 86_400_000;
 /// Days from 1970-01-01 in the proleptic Gregorian calendar. Years are counted from March, so
 /// that the leap day is the last of its year and months follow one formula.
 fn days(year: i64, month: i64, day: i64) -> i64 {
-    let (year, month) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let leaps = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
     // 719,468 days lie between 0000-03-01 and 1970-01-01.
     365 * year + leaps + (153 * month + 2) / 5 + day - 1 - 719_468
@@ -29,11 +25,7 @@ fn date(days: i64) -> (i64, i64, i64) {
     let day = day - (365 * year + year / 4 - year / 100);
     let month = (5 * day + 2) / 153;
     let day = day - (153 * month + 2) / 5 + 1;
-    let (month, carry) = if month < 10 {
-        (month + 3, 0)
-    } else {
-        (month - 9, 1)
-    };
+    let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
     (era * 400 + year + carry, month, day)
 }
 
@@ -45,11 +37,7 @@ pub(super) fn to_milliseconds(value: &Bound<'_, PyDateTime>) -> PyResult<i64> {
         Some(zone) if zone.is(&*utc) => value.clone(),
         _ => value.call_method1("astimezone", (utc,))?.cast_into()?,
     };
-    let day = days(
-        value.get_year().into(),
-        value.get_month().into(),
-        value.get_day().into(),
-    );
+    let day = days(value.get_year().into(), value.get_month().into(), value.get_day().into());
     let seconds = i64::from(value.get_hour()) * 3600
         + i64::from(value.get_minute()) * 60
         + i64::from(value.get_second());

@@ -1,0 +1,259 @@
+//! Endpoints as Python sees them.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jetstream_net::{
+    ConnectOptions, ConnectionKey, Endpoint as QuicEndpoint, Hub, Incoming, Memory, ServerOptions,
+    Transport,
+};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::connection::Connection;
+use crate::errors;
+use crate::service::{ServiceTable, Services};
+use crate::shared::Shared;
+use crate::tls::{ClientTls, ServerTls};
+
+/// Limits of connections, in the order in which Python hands them over.
+#[derive(FromPyObject)]
+struct Limits {
+    #[pyo3(attribute("idle_timeout"))]
+    idle_timeout: f64,
+    keep_alive: Option<f64>,
+    max_streams_bidi: u32,
+    max_streams_uni: u32,
+    stream_receive_window: u32,
+    receive_window: u32,
+    send_window: u32,
+    datagram_buffer: usize,
+    msize: u32,
+    max_connections: usize,
+    max_handlers: usize,
+    handshake_timeout: f64,
+    retry_above: usize,
+}
+
+fn duration(seconds: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(seconds).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+impl Limits {
+    fn transport(&self) -> PyResult<Transport> {
+        Ok(Transport {
+            idle_timeout: duration(self.idle_timeout)?,
+            keep_alive: self.keep_alive.map(duration).transpose()?,
+            max_streams_bidi: self.max_streams_bidi,
+            max_streams_uni: self.max_streams_uni,
+            stream_receive_window: self.stream_receive_window,
+            receive_window: self.receive_window,
+            send_window: self.send_window,
+            datagram_receive_buffer: self.datagram_buffer,
+        })
+    }
+
+    fn incoming(&self, lanes: bool) -> Incoming {
+        if lanes { Incoming::Lanes { msize: self.msize } } else { Incoming::Raw }
+    }
+}
+
+fn address(host: &str, port: u16) -> PyResult<SocketAddr> {
+    let ip: IpAddr = host
+        .parse()
+        .map_err(|_| PyValueError::new_err(format!("{host:?} is not an IP address")))?;
+    Ok(SocketAddr::new(ip, port))
+}
+
+/// A UDP socket with QUIC connections (or a pair of ends in memory), in an event loop.
+#[pyclass(frozen, module = "jetstream._core.endpoint")]
+pub(crate) struct Endpoint {
+    shared: Arc<Shared>,
+    local: Option<SocketAddr>,
+}
+
+#[pymethods]
+impl Endpoint {
+    /// Binds a socket. With `tls` it serves the protocols of `protocols`: to each its streams are
+    /// lanes (true) or raw (false).
+    #[new]
+    #[pyo3(signature = (event_loop, host, port, limits, tls=None, protocols=None))]
+    fn new(
+        py: Python<'_>,
+        event_loop: &Bound<'_, PyAny>,
+        host: &str,
+        port: u16,
+        limits: Limits,
+        tls: Option<&Bound<'_, ServerTls>>,
+        protocols: Option<HashMap<String, bool>>,
+    ) -> PyResult<Self> {
+        let server = match tls {
+            None => None,
+            Some(tls) => Some(ServerOptions {
+                tls: tls.get().inner.clone(),
+                incoming: protocols
+                    .unwrap_or_default()
+                    .into_iter()
+                    .map(|(name, lanes)| (name.into_bytes(), limits.incoming(lanes)))
+                    .collect(),
+                transport: limits.transport()?,
+                max_connections: limits.max_connections,
+                retry_above: limits.retry_above,
+                handshake_timeout: duration(limits.handshake_timeout)?,
+            }),
+        };
+        let quic = QuicEndpoint::bind(address(host, port)?, server)?;
+        let local = quic.io().local_addr()?;
+        let descriptor = quic.io().as_raw_fd();
+        let hub = Hub::Quic(Box::new(quic));
+        let shared = Shared::new(py, event_loop, hub, Some(descriptor))?;
+        Ok(Self { shared, local: Some(local) })
+    }
+
+    /// Two connected ends in memory; `chains` are what the client and the server show.
+    #[staticmethod]
+    fn memory(
+        py: Python<'_>,
+        event_loop: &Bound<'_, PyAny>,
+        limits: Limits,
+        chains: (Vec<Vec<u8>>, Vec<Vec<u8>>),
+    ) -> PyResult<Self> {
+        let hub = Hub::Memory(Memory::new(limits.msize, [chains.0, chains.1]));
+        Ok(Self { shared: Shared::new(py, event_loop, hub, None)?, local: None })
+    }
+
+    /// Begins to take part in the loop.
+    fn start(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let tick = slf.getattr("_turn")?;
+        slf.get().shared.start(slf.py(), tick)
+    }
+
+    fn _turn(&self, py: Python<'_>) -> PyResult<()> {
+        self.shared.turn(py)
+    }
+
+    /// Whom to tell: `connected(connection, incoming)`, `failed(address, error)` and
+    /// `violation(connection, why)`.
+    fn set_hooks(
+        &self,
+        connected: Py<PyAny>,
+        failed: Py<PyAny>,
+        violation: Py<PyAny>,
+    ) -> PyResult<()> {
+        self.shared.check()?;
+        self.shared.set_hooks(connected, failed, violation);
+        Ok(())
+    }
+
+    /// What is served on lanes. `make_context(connection, what)` makes a call's context,
+    /// `explain(what, error)` gives `(message, code, help, url)` of an exception.
+    fn set_services(
+        &self,
+        services: HashMap<String, Py<ServiceTable>>,
+        limits: Limits,
+        make_context: Py<PyAny>,
+        explain: Py<PyAny>,
+    ) -> PyResult<()> {
+        self.shared.check()?;
+        self.shared.set_services(Arc::new(Services {
+            by_name: services,
+            msize: limits.msize,
+            max_handlers: limits.max_handlers,
+            make_context,
+            explain,
+        }));
+        Ok(())
+    }
+
+    /// The address that the socket has, as (host, port).
+    #[getter]
+    fn local(&self) -> Option<(String, u16)> {
+        self.local.map(|local| (local.ip().to_string(), local.port()))
+    }
+
+    /// Begins a connection; its `wait("connected")` tells how it went.
+    #[pyo3(signature = (host, port, server_name, tls, limits, lanes))]
+    fn connect<'py>(
+        &self,
+        py: Python<'py>,
+        host: &str,
+        port: u16,
+        server_name: &str,
+        tls: &Bound<'py, ClientTls>,
+        limits: Limits,
+        lanes: bool,
+    ) -> PyResult<Bound<'py, Connection>> {
+        if self.shared.is_closed() {
+            return Err(errors::closed("the client"));
+        }
+        let options = ConnectOptions {
+            tls: tls.get().inner.clone(),
+            incoming: limits.incoming(lanes),
+            transport: limits.transport()?,
+        };
+        let remote = address(host, port)?;
+        let key = {
+            let mut hub = self.shared.hub()?;
+            let Some(quic) = hub.quic() else {
+                return Err(errors::misuse("ends in memory are connected already"));
+            };
+            quic.connect(Instant::now(), remote, server_name, options)
+        };
+        let key = key.map_err(|error| errors::ConnectError::new_err(error.to_string()))?;
+        let connection = self.shared.connection(py, key)?;
+        self.shared.schedule(py)?;
+        Ok(connection)
+    }
+
+    /// The connection of that number; in memory 0 is the client's end and 1 the server's.
+    fn connection<'py>(&self, py: Python<'py>, key: u32) -> PyResult<Bound<'py, Connection>> {
+        self.shared.check()?;
+        self.shared.connection(py, ConnectionKey(key))
+    }
+
+    /// Takes no more connections; those that exist go on.
+    fn stop_accepting(&self) -> PyResult<()> {
+        if let Some(quic) = self.shared.hub()?.quic() {
+            quic.serve(None);
+        }
+        Ok(())
+    }
+
+    /// Connections that exist, those that are ending included.
+    #[getter]
+    fn open_connections(&self) -> PyResult<usize> {
+        Ok(self.shared.hub()?.open_connections())
+    }
+
+    /// Lanes that exist.
+    #[getter]
+    fn open_lanes(&self) -> PyResult<usize> {
+        Ok(self.shared.hub()?.open_lanes())
+    }
+
+    /// A future that is done when no connection is left.
+    fn idle<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.shared.check()?;
+        self.shared.idle(py)
+    }
+
+    /// Sends what is queued, now.
+    fn flush(&self, py: Python<'_>) -> PyResult<()> {
+        self.shared.turn(py)
+    }
+
+    /// Closes the endpoint; what waits on it fails. Connections that should end with a word are
+    /// closed before.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.shared.check()?;
+        self.shared.close(py)
+    }
+
+    #[getter]
+    fn closed(&self) -> bool {
+        self.shared.is_closed()
+    }
+}

@@ -1,0 +1,129 @@
+//! TLS settings, made once and used for any number of connections.
+
+use std::sync::Arc;
+
+use jetstream_net::tls::material::private_key;
+use jetstream_net::tls::{
+    self, CertificateDer, CertificateRevocationListDer, ClientAuth, ClientOptions, Identity,
+    PeerCheck, ServerOptions, Trust,
+};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::errors::TlsConfigError;
+use crate::shared::chain_tuple;
+
+/// A server's TLS.
+#[pyclass(frozen, module = "jetstream._core.tls")]
+pub(crate) struct ServerTls {
+    pub(crate) inner: Arc<tls::ServerTls>,
+}
+
+/// A client's TLS.
+#[pyclass(frozen, module = "jetstream._core.tls")]
+pub(crate) struct ClientTls {
+    pub(crate) inner: tls::ClientTls,
+}
+
+fn certificates(ders: Vec<Vec<u8>>) -> Vec<CertificateDer<'static>> {
+    ders.into_iter().map(CertificateDer::from).collect()
+}
+
+fn lists(ders: Vec<Vec<u8>>) -> Vec<CertificateRevocationListDer<'static>> {
+    ders.into_iter().map(CertificateRevocationListDer::from).collect()
+}
+
+fn identity(chain: Vec<Vec<u8>>, key: &[u8]) -> PyResult<Identity> {
+    let key = private_key(key).map_err(|error| TlsConfigError::new_err(error.to_string()))?;
+    Ok(Identity { chain: certificates(chain), key })
+}
+
+/// A check in Python: called with the chain as a tuple of DER, refuses by raising.
+fn peer_check(check: Option<Py<PyAny>>) -> Option<PeerCheck> {
+    let check = check?;
+    Some(Arc::new(move |chain: &[CertificateDer<'_>]| {
+        Python::attach(|py| {
+            let ders: Vec<Vec<u8>> = chain.iter().map(|der| der.to_vec()).collect();
+            let called = chain_tuple(py, &ders).and_then(|chain| check.call1(py, (chain,)));
+            match called {
+                Ok(_) => Ok(()),
+                Err(error) => Err(error.value(py).to_string()),
+            }
+        })
+    }))
+}
+
+fn protocols(names: Vec<String>) -> Vec<Vec<u8>> {
+    names.into_iter().map(String::into_bytes).collect()
+}
+
+#[pymethods]
+impl ServerTls {
+    /// `client_auth` is "none", "optional" or "required"; certificates and lists are DER.
+    #[new]
+    #[pyo3(signature = (chain, key, *, client_auth, client_roots, crls, check, alpns))]
+    fn new(
+        chain: Vec<Vec<u8>>,
+        key: &[u8],
+        client_auth: &str,
+        client_roots: Vec<Vec<u8>>,
+        crls: Vec<Vec<u8>>,
+        check: Option<Py<PyAny>>,
+        alpns: Vec<String>,
+    ) -> PyResult<Self> {
+        let client_auth = match client_auth {
+            "none" => ClientAuth::None,
+            "optional" => ClientAuth::Optional,
+            "required" => ClientAuth::Required,
+            _ => return Err(PyValueError::new_err("none, optional or required")),
+        };
+        let options = ServerOptions {
+            identity: identity(chain, key)?,
+            client_auth,
+            client_roots: certificates(client_roots),
+            crls: lists(crls),
+            check: peer_check(check),
+            alpns: protocols(alpns),
+        };
+        let inner =
+            tls::server(options).map_err(|error| TlsConfigError::new_err(error.to_string()))?;
+        Ok(Self { inner })
+    }
+}
+
+#[pymethods]
+impl ClientTls {
+    /// `trust` is "system", "roots" or "danger_anything"; certificates and lists are DER.
+    #[new]
+    #[pyo3(signature = (*, trust, roots, crls, check, chain, key, alpns))]
+    fn new(
+        trust: &str,
+        roots: Vec<Vec<u8>>,
+        crls: Vec<Vec<u8>>,
+        check: Option<Py<PyAny>>,
+        chain: Option<Vec<Vec<u8>>>,
+        key: Option<&[u8]>,
+        alpns: Vec<String>,
+    ) -> PyResult<Self> {
+        let trust = match trust {
+            "system" => Trust::System,
+            "roots" => Trust::Roots(certificates(roots)),
+            "danger_anything" => Trust::DangerAnything,
+            _ => return Err(PyValueError::new_err("system, roots or danger_anything")),
+        };
+        let identity = match (chain, key) {
+            (Some(chain), Some(key)) => Some(identity(chain, key)?),
+            _ => None,
+        };
+        let options = ClientOptions {
+            trust,
+            crls: lists(crls),
+            check: peer_check(check),
+            identity,
+            alpns: protocols(alpns),
+        };
+        let inner =
+            tls::client(options).map_err(|error| TlsConfigError::new_err(error.to_string()))?;
+        Ok(Self { inner })
+    }
+}

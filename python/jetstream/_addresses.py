@@ -1,0 +1,49 @@
+"""Addresses: from what users write to what sockets take."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import TypeAlias
+
+from jetstream._types import SocketAddress
+
+AddressLike: TypeAlias = str | tuple[str, int] | SocketAddress
+"""``"host:port"``, ``"[::1]:port"``, ``("host", port)`` or a `SocketAddress`."""
+
+
+def address_of(pair: tuple[str, int] | None) -> SocketAddress | None:
+    """The socket address of (IP address, port)."""
+    return None if pair is None else SocketAddress(ip_address(pair[0]), pair[1])
+
+
+def parse_address(address: AddressLike) -> tuple[str, int]:
+    """The host and the port of an address.
+
+    Raises:
+        ValueError: It is none, with what to write.
+    """
+    if not isinstance(address, str):
+        host, port = address
+        return str(host), _port(port, address)
+    host, separator, port_text = address.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not separator or not host or (":" in host and not bracketed):
+        msg = f'{address!r} is no address: write "host:port", or "[IPv6 address]:port"'
+        raise ValueError(msg)
+    return host.strip("[]"), _port(port_text, address)
+
+
+def _port(port: object, address: object) -> int:
+    try:
+        number = int(str(port))
+    except ValueError:
+        number = -1
+    if not 0 <= number <= 65_535:
+        msg = f"{address!r}: the port must be a number from 0 to 65535, not {port!r}"
+        raise ValueError(msg)
+    return number
+
+
+def spell_address(host: str, port: int) -> str:
+    """``host:port``, with brackets where the host is an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

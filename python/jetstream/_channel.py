@@ -1,0 +1,158 @@
+"""Channels: the typed client of one service."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
+
+from jetstream import _core
+from jetstream._limits import DEFAULT_TIMEOUT
+from jetstream._service import definition_of
+
+if TYPE_CHECKING:
+    from jetstream._service import ServiceDefinition
+
+S = TypeVar("S")
+
+_STATE = "_jetstream_channel_"
+
+
+class Transport(Protocol):
+    """What a channel can be made on: it gives a lane."""
+
+    def open_lane(self, version: str, max_concurrent: int) -> _core.Lane:
+        """Opens, or is, the lane for a service of this version string."""
+        ...
+
+
+class _State:
+    """What a channel knows beside its methods."""
+
+    __slots__ = ("definition", "lane", "timeout")
+
+    def __init__(
+        self, definition: ServiceDefinition, lane: _core.Lane, timeout: float | None
+    ) -> None:
+        self.definition = definition
+        self.lane = lane
+        self.timeout = timeout
+
+
+class ChannelType(Generic[S]):
+    """Makes channels of one service; for a service `Echo` it is `Echo.Channel`.
+
+    Channels are instances of the service class whose methods call the other end. Every method takes
+    a ``timeout=`` beside its own arguments: seconds, or `None` for ever.
+    """
+
+    def __init__(self, definition: ServiceDefinition) -> None:
+        self._definition = definition
+        self.__name__ = f"{definition.title}Channel"
+        self.__doc__ = f"The typed client of {definition.title}."
+        self._cls = _channel_class(definition, self.__name__)
+
+    def __call__(
+        self,
+        max_concurrent: int,
+        transport: Transport,
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT,
+    ) -> S:
+        """Makes a channel.
+
+        Args:
+            max_concurrent: Calls in flight at once, from 1 to 65535; more wait in order.
+            transport: What to call over, such as a `Session` or a `QuicTransport`.
+            timeout: Seconds for each call that does not say, or `None` for ever.
+        """
+        if not 1 <= max_concurrent <= 65_535:
+            msg = f"max_concurrent={max_concurrent}: it must be from 1 to 65535"
+            raise ValueError(msg)
+        lane = transport.open_lane(self._definition.version_string, max_concurrent)
+        return self.on_lane(lane, timeout)
+
+    def on_lane(self, lane: _core.Lane, timeout: float | None) -> S:
+        """Makes a channel on a lane that exists."""
+        channel: Any = self._cls.__new__(self._cls)
+        channel.__dict__[_STATE] = _State(self._definition, lane, timeout)
+        for method in self._definition.methods:
+            channel.__dict__[method.name] = _core.ChannelMethod(
+                lane,
+                method.what,
+                method.index,
+                method.arguments_plan,
+                method.result_plan,
+                timeout,
+                method.bind,
+                method.doc,
+            )
+        return cast("S", channel)
+
+    def __repr__(self) -> str:
+        return f"<{self.__name__}>"
+
+
+def _channel_class(definition: ServiceDefinition, name: str) -> type:
+    def describe(self: Any) -> str:
+        state: _State = self.__dict__[_STATE]
+        pending, waiting = state.lane.load
+        return f"<{name}: {pending} calls in flight, {waiting} waiting>"
+
+    def refuse(self: Any, *args: Any, **kwargs: Any) -> None:
+        msg = f"make a {name} with {definition.title}.Channel(...) or session.channel(...)"
+        raise TypeError(msg)
+
+    return type(
+        name,
+        (definition.cls,),
+        {
+            "__repr__": describe,
+            "__init__": refuse,
+            "__doc__": definition.cls.__doc__,
+            "__module__": definition.cls.__module__,
+        },
+    )
+
+
+def channel_type(service: type[S]) -> ChannelType[S]:
+    """The class's `Channel`, for type checkers that do not see the attribute.
+
+    Raises:
+        TypeError: It is no service class.
+    """
+    definition_of(service)
+    return cast("ChannelType[S]", service.Channel)  # type: ignore[attr-defined]
+
+
+_KEEP: Any = object()
+
+
+def with_options(channel: S, *, timeout: float | None = _KEEP) -> S:
+    """The same channel, on the same lane, with other options.
+
+    Args:
+        channel: A channel.
+        timeout: Seconds for each call that does not say, or `None` for ever.
+
+    Raises:
+        TypeError: It is no channel.
+    """
+    state = _state(channel)
+    kind: ChannelType[S] = state.definition.cls.Channel  # type: ignore[attr-defined]
+    return kind.on_lane(state.lane, state.timeout if timeout is _KEEP else timeout)
+
+
+def close_channel(channel: object) -> None:
+    """Ends a channel's lane; calls in flight fail with `ClosedError`, other channels go on.
+
+    Raises:
+        TypeError: It is no channel.
+    """
+    _state(channel).lane.close()
+
+
+def _state(channel: object) -> _State:
+    state = getattr(channel, "__dict__", {}).get(_STATE)
+    if isinstance(state, _State):
+        return state
+    msg = f"{channel!r} is not a channel: session.channel(...) makes one"
+    raise TypeError(msg)

@@ -1,0 +1,89 @@
+"""Every limit, with its default and the reason for it, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+DEFAULT_TIMEOUT = 30.0
+"""Seconds that a call waits for its answer when nothing else is said. gRPC waits for ever, and its
+users ask for a default (grpc-java#1205)."""
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds in which a connection must come about: long enough for a path with loss, short enough to
+be told that UDP is blocked."""
+
+GRACEFUL_TIMEOUT = 10.0
+"""Seconds that a server that stops gives to the calls in flight."""
+
+_MIN_MSIZE = 4096
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What one end takes from its peers. All finite; a connection costs no more than they say.
+
+    Raises:
+        ValueError: A limit is not positive, or contradicts another.
+    """
+
+    msize: int = 4 << 20
+    """Largest frame, in bytes: a call's arguments or its result with 7 bytes of header. Both ends
+    agree on the smaller of theirs. gRPC's default is the same 4 MiB."""
+
+    max_concurrent: int = 65_535
+    """Calls of one channel that are in flight at once; more wait, in order. The most there are."""
+
+    max_handlers: int = 16_384
+    """Handlers that run at once for one connection (`async def` and threads; a plain `def` is over
+    when it returns). More requests wait, unread, until some have ended."""
+
+    max_connections: int = 65_536
+    """Connections of a server; the next is refused."""
+
+    max_streams_bidi: int = 128
+    """Bidirectional streams (lanes) that a peer may have open at once. Envoy and quinn say 100."""
+
+    max_streams_uni: int = 16
+    """Unidirectional streams that a peer may have open at once; lanes need none."""
+
+    stream_receive_window: int = 1_250_000
+    """Bytes that a peer may send on one stream ahead of our reading: 100 Mbit/s at 100 ms."""
+
+    receive_window: int = 8 << 20
+    """Bytes that a peer may send on all its streams ahead of our reading. quinn's own default is
+    no limit."""
+
+    send_window: int = 8 << 20
+    """Bytes on their way to a peer, not acknowledged yet."""
+
+    datagram_buffer: int = 1 << 20
+    """Bytes of datagrams that wait to be read; the oldest go first."""
+
+    idle_timeout: float = 30.0
+    """Seconds of silence after which a connection is lost."""
+
+    keep_alive: float | None = 10.0
+    """Seconds after which a quiet client says something, so that neither an idle timeout nor a NAT
+    ends the connection; `None` lets it. Servers stay quiet."""
+
+    handshake_timeout: float = 10.0
+    """Seconds for a handshake with a server. s2n-quic and msquic say the same."""
+
+    retry_above: int = 1_000
+    """Handshakes at once over which a newcomer must first prove its address (Retry, RFC 9000,
+    section 8.1.2)."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is None and field.name == "keep_alive":
+                continue
+            if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
+                msg = f"Limits({field.name}={value!r}): it must be a number above 0"
+                raise ValueError(msg)
+        if not _MIN_MSIZE <= self.msize <= 0xFFFFFFFF:
+            msg = f"Limits(msize={self.msize}): it must be from {_MIN_MSIZE} to 4294967295 bytes"
+            raise ValueError(msg)
+        if self.max_concurrent > 65_535:
+            msg = f"Limits(max_concurrent={self.max_concurrent}): there are 65535 tags"
+            raise ValueError(msg)

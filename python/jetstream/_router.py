@@ -1,0 +1,175 @@
+"""Routers: what a server serves, services by name and protocol handlers by ALPN."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
+
+from jetstream._service import ServiceDefinition, definition_of, service_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from jetstream import _core
+    from jetstream._connection import Connection
+    from jetstream._context import Context
+
+S = TypeVar("S")
+
+RPC_ALPN = "jetstream"
+"""The protocol under which services are called (jetstream 16)."""
+
+
+@runtime_checkable
+class ProtocolHandler(Protocol):
+    """Speaks a protocol of one's own over raw connections."""
+
+    def alpns(self) -> Sequence[str]:
+        """The protocols that it speaks, by their ALPN names."""
+        ...
+
+    async def accept(self, ctx: Context, connection: Connection) -> None:
+        """Serves one connection; when it returns, the connection is closed."""
+        ...
+
+
+class Service(Generic[S]):
+    """A served implementation of a service class.
+
+    Args:
+        definition: The service.
+        implementation: An object with its methods.
+
+    Raises:
+        TypeError: A method is missing, or has other types.
+    """
+
+    def __init__(self, definition: ServiceDefinition, implementation: object) -> None:
+        self.definition = definition
+        self.implementation = implementation
+        # Made here only to see that it can be: the mistake is shown where it is made.
+        service_table(definition, implementation)
+
+    def table(
+        self, wrap: Callable[[str, Callable[..., Any], bool], Callable[..., Any]] | None
+    ) -> _core.ServiceTable:
+        """The table by which the core calls the implementation."""
+        return service_table(self.definition, self.implementation, wrap)
+
+    def __repr__(self) -> str:
+        return f"<{self.definition.title}Service of {self.implementation!r}>"
+
+
+class ServiceType(Generic[S]):
+    """Serves implementations of one service; for a service `Echo` it is `Echo.Service`."""
+
+    def __init__(self, definition: ServiceDefinition) -> None:
+        self._definition = definition
+        self.__name__ = f"{definition.title}Service"
+        self.__doc__ = f"Serves an implementation of {definition.title}."
+
+    def __call__(self, implementation: object) -> Service[S]:
+        """Serves an implementation: an object with the service's methods.
+
+        Raises:
+            TypeError: A method is missing, or has other types.
+        """
+        return Service(self._definition, implementation)
+
+    def __repr__(self) -> str:
+        return f"<{self.__name__}>"
+
+
+class Router:
+    """What a server serves.
+
+    Args:
+        entries: What to register at once.
+    """
+
+    def __init__(self, *entries: object) -> None:
+        self._services: dict[str, Service[Any]] = {}
+        self._handlers: dict[str, ProtocolHandler] = {}
+        for entry in entries:
+            self.register(entry)
+
+    def register(self, entry: object, service: type | None = None) -> Router:
+        """Adds a service or a protocol handler.
+
+        Args:
+            entry: An instance of a service class or of a subclass, an `Echo.Service(...)`, any
+                object with the methods of `service`, or a `ProtocolHandler`.
+            service: The service class that `entry` implements, where it is no instance of it.
+
+        Returns:
+            The router itself.
+
+        Raises:
+            TypeError: A method is missing or has other types; or it is nothing that can be served.
+            ValueError: The name or the protocol is taken.
+        """
+        if service is not None:
+            return self._add_service(Service(definition_of(service), entry))
+        if isinstance(entry, Service):
+            return self._add_service(entry)
+        definition = getattr(type(entry), "__jetstream_service__", None)
+        if isinstance(definition, ServiceDefinition):
+            return self._add_service(Service(definition, entry))
+        if isinstance(entry, ProtocolHandler) and not isinstance(entry, type):
+            return self._add_handler(entry)
+        what = "the class itself; register an instance, as in register(" if isinstance(
+            entry, type
+        ) else None
+        if what is not None:
+            msg = f"{entry!r} is {what}{getattr(entry, '__name__', '')}())"
+            raise TypeError(msg)
+        msg = (
+            f"{entry!r} is neither a service nor a protocol handler: register an instance of a "
+            "class decorated with @service, or say which one it implements, as in "
+            "register(entry, service=Echo); a protocol handler has alpns() and accept()"
+        )
+        raise TypeError(msg)
+
+    def _add_service(self, service: Service[Any]) -> Router:
+        name = service.definition.name
+        if name in self._services:
+            msg = (
+                f"a service is registered as {name!r} already "
+                f"({self._services[name].definition.title}): give one of them another name with "
+                "@service(name=...)"
+            )
+            raise ValueError(msg)
+        self._services[name] = service
+        return self
+
+    def _add_handler(self, handler: ProtocolHandler) -> Router:
+        names = list(handler.alpns())
+        if not names:
+            msg = f"{handler!r}: alpns() is empty, so no connection would ever reach it"
+            raise ValueError(msg)
+        for name in names:
+            if name in self._handlers or (name == RPC_ALPN and self._services):
+                msg = f"the protocol {name!r} is taken already"
+                raise ValueError(msg)
+            if not 1 <= len(name.encode()) <= 255:
+                msg = f"{name!r} cannot be a protocol's name: it must have 1 to 255 bytes (RFC 7301)"
+                raise ValueError(msg)
+        for name in names:
+            self._handlers[name] = handler
+        return self
+
+    @property
+    def services(self) -> tuple[Service[Any], ...]:
+        """The registered services."""
+        return tuple(self._services.values())
+
+    def alpns(self) -> tuple[str, ...]:
+        """The protocols that are served."""
+        return ((RPC_ALPN,) if self._services else ()) + tuple(self._handlers)
+
+    def handler(self, alpn: str | None) -> ProtocolHandler | None:
+        """The handler of a protocol; `None` for services and for what nobody speaks."""
+        return None if alpn is None else self._handlers.get(alpn)
+
+    def __repr__(self) -> str:
+        served = [service.definition.version_string for service in self.services]
+        return f"<Router of {', '.join([*served, *self._handlers]) or 'nothing'}>"

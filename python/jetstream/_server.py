@@ -1,0 +1,329 @@
+"""Servers: a router on a UDP port."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import inspect
+import logging
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+from jetstream import _core, _logging
+from jetstream._addresses import AddressLike, address_of, parse_address, spell_address
+from jetstream._connection import Connection
+from jetstream._context import make_context
+from jetstream._errors import ClosedError, EncodeError, JetStreamError
+from jetstream._identity import peer_of
+from jetstream._limits import GRACEFUL_TIMEOUT, Limits
+from jetstream._router import RPC_ALPN, Router
+from jetstream._tls import ClientVerifier, ServerTls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from jetstream._material import Source
+    from jetstream._router import ProtocolHandler
+    from jetstream._types import SocketAddress
+
+DEFAULT_PORT = 4433
+
+_SHUTDOWN = 2
+"""The close code of a server that goes away."""
+
+
+class Server:
+    """Serves a router over QUIC: ``async with Server(router, tls=...) as server``.
+
+    Args:
+        router: What to serve; or a single service.
+        tls: Our certificate, and how clients are verified.
+        host: The IP address or name to listen on.
+        port: The UDP port; 0 takes a free one, and `address` tells which.
+        limits: What to take from peers.
+        graceful_timeout: Seconds that calls in flight get when the server stops.
+    """
+
+    def __init__(
+        self,
+        router: Router | object,
+        *,
+        tls: ServerTls,
+        host: str = "127.0.0.1",
+        port: int = DEFAULT_PORT,
+        limits: Limits | None = None,
+        graceful_timeout: float = GRACEFUL_TIMEOUT,
+    ) -> None:
+        self._router = router if isinstance(router, Router) else Router(router)
+        self._tls = tls
+        self._host = host
+        self._port = port
+        self._limits = limits or Limits()
+        self._graceful_timeout = graceful_timeout
+        self._endpoint: _core.Endpoint | None = None
+        self._handlers: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    def new_with_addr(
+        cls, cert: Source, key: Source, addr: AddressLike, router: Router
+    ) -> Server:
+        """A server that asks no certificate, as the protocol's own documents spell it."""
+        host, port = parse_address(addr)
+        return cls(router, tls=ServerTls(cert, key), host=host, port=port)
+
+    @classmethod
+    def new_with_mtls(
+        cls,
+        cert: Source,
+        key: Source,
+        client_verifier: ClientVerifier,
+        addr: AddressLike,
+        router: Router,
+    ) -> Server:
+        """A server that verifies clients, as the protocol's own documents spell it."""
+        host, port = parse_address(addr)
+        tls = ServerTls.with_verifier(cert, key, client_verifier)
+        return cls(router, tls=tls, host=host, port=port)
+
+    @property
+    def address(self) -> SocketAddress:
+        """The address that the server listens on.
+
+        Raises:
+            ClosedError: It does not listen.
+        """
+        address = None if self._endpoint is None else address_of(self._endpoint.local)
+        if address is None:
+            raise ClosedError("the server does not listen: use 'async with server', or run()")
+        return address
+
+    @property
+    def connections(self) -> int:
+        """Connections that exist now."""
+        return 0 if self._endpoint is None else self._endpoint.open_connections
+
+    async def start(self) -> None:
+        """Begins to listen.
+
+        Raises:
+            TlsConfigError: A certificate or key that cannot be used, and what to do.
+            OSError: The address cannot be listened on, such as a port in use.
+            RuntimeError: It listens already.
+        """
+        if self._endpoint is not None:
+            raise RuntimeError("the server listens already")
+        alpns = self._router.alpns()
+        if not alpns:
+            raise ValueError("the router is empty: register a service or a protocol handler")
+        loop = asyncio.get_running_loop()
+        host = await _resolve(self._host)
+        try:
+            endpoint = _core.Endpoint(
+                loop,
+                host,
+                self._port,
+                self._limits,
+                self._tls.load(alpns),
+                {alpn: alpn == RPC_ALPN for alpn in alpns},
+            )
+        except OSError as error:
+            where = spell_address(host, self._port)
+            msg = (
+                f"cannot listen on UDP {where}: {error.strerror or error}; choose another port, or "
+                "0 for a free one"
+            )
+            raise OSError(error.errno, msg) from None
+        serve_on(endpoint, self._router, self._limits, self._on_handler)
+        endpoint.start()
+        self._endpoint = endpoint
+        _logging.server.info(
+            "listening on UDP %s for %s", self.address, ", ".join(map(str, alpns))
+        )
+
+    def _on_handler(self, handler: ProtocolHandler, core: _core.Connection) -> None:
+        task = asyncio.get_running_loop().create_task(_handle(handler, core))
+        self._handlers.add(task)
+        task.add_done_callback(self._handlers.discard)
+
+    async def close(self, *, graceful_timeout: float | None = None) -> None:
+        """Stops: takes no more connections, lets calls in flight end, then closes.
+
+        Args:
+            graceful_timeout: Seconds that calls in flight get; by default the server's.
+        """
+        endpoint = self._endpoint
+        if endpoint is None:
+            return
+        seconds = self._graceful_timeout if graceful_timeout is None else graceful_timeout
+        try:
+            endpoint.stop_accepting()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await endpoint.quiet()
+                    if self._handlers:
+                        await asyncio.wait(self._handlers)
+        finally:
+            self._endpoint = None
+            endpoint.shutdown(_SHUTDOWN, b"the server is shutting down")
+            for task in self._handlers:
+                task.cancel()
+            _logging.server.info("stopped")
+
+    async def run(self) -> None:
+        """Serves until cancelled, or until SIGINT or SIGTERM.
+
+        The first signal stops taking connections and lets calls in flight end; a second one ends
+        them at once.
+        """
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        hurry = asyncio.Event()
+
+        def on_signal() -> None:
+            (hurry if stop.is_set() else stop).set()
+
+        handled: list[signal.Signals] = []
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # Only the main thread's loop can; elsewhere the owner cancels.
+            with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
+                loop.add_signal_handler(number, on_signal)
+                handled.append(number)
+        try:
+            if self._endpoint is None:
+                await self.start()
+            await stop.wait()
+            _logging.server.info("stopping: calls in flight may end; once more ends them")
+            closing = asyncio.ensure_future(self.close())
+            hurrying = asyncio.ensure_future(hurry.wait())
+            await asyncio.wait((closing, hurrying), return_when=asyncio.FIRST_COMPLETED)
+            hurrying.cancel()
+            if not closing.done():
+                closing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await closing
+        finally:
+            for number in handled:
+                loop.remove_signal_handler(number)
+            await self.close(graceful_timeout=0)
+
+    async def __aenter__(self) -> Server:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        where = "not listening" if self._endpoint is None else f"on {self.address}"
+        return f"<Server of {self._router!r}, {where}>"
+
+
+async def _resolve(host: str) -> str:
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host, None, type=2)
+    except OSError as error:
+        msg = f"cannot listen on {host!r}: {error.strerror}; write an IP address of this machine"
+        raise OSError(error.errno, msg) from None
+    return str(found[0][4][0])
+
+
+async def _handle(handler: ProtocolHandler, core: _core.Connection) -> None:
+    """Serves one raw connection; its handler's failure is the log's business and nobody else's."""
+    context = make_context(core, type(handler).__name__)
+    try:
+        await handler.accept(context, Connection(core))
+    except JetStreamError as error:
+        _logging.server.info("%s: %s", context.remote, error)
+    except Exception:
+        _logging.server.exception("%s failed for %s", context.method, context.remote)
+    finally:
+        core.close(0, b"")
+
+
+def serve_on(
+    endpoint: _core.Endpoint,
+    router: Router,
+    limits: Limits,
+    on_handler: Callable[[ProtocolHandler, _core.Connection], None],
+) -> None:
+    """Makes an endpoint serve a router."""
+
+    def connected(core: _core.Connection, incoming: bool) -> None:  # noqa: FBT001  from Rust
+        if not incoming:
+            return
+        if _logging.server.isEnabledFor(logging.INFO):
+            remote = address_of(core.remote)
+            _logging.server.info("connection from %s: %s", remote, peer_of(core) or "no certificate")
+        handler = router.handler(core.alpn)
+        if handler is not None:
+            on_handler(handler, core)
+
+    def failed(address: str, error: BaseException) -> None:
+        _logging.server.info("handshake with %s failed: %s", address, error)
+
+    def violation(core: _core.Connection, why: str) -> None:
+        _logging.server.warning("%s broke the protocol: %s", address_of(core.remote), why)
+
+    wrap = _logged if _logging.call.isEnabledFor(logging.DEBUG) else None
+    endpoint.set_hooks(connected, failed, violation)
+    tables = {service.definition.name: service.table(wrap) for service in router.services}
+    endpoint.set_services(tables, limits, make_context, _explain)
+
+
+def _explain(
+    what: str, error: BaseException
+) -> tuple[str, str | None, str | None, str | None]:
+    """What the caller is told of an exception."""
+    if isinstance(error, JetStreamError) and not isinstance(error, EncodeError):
+        message = error.message or type(error).__name__
+        if not type(error).__str__ is JetStreamError.__str__:
+            message = str(error) or message
+        return message, error.code, error.help, error.url
+    if isinstance(error, asyncio.CancelledError):
+        return f"{what} was cancelled", "jetstream::cancelled", None, None
+    _logging.call.error("%s failed", what, exc_info=error)
+    return f"{what} failed", "jetstream::internal", None, None
+
+
+def _logged(what: str, function: Callable[..., Any], task: bool) -> Callable[..., Any]:  # noqa: FBT001  a table's column
+    """The same function with a line in the log for each call."""
+
+    def note(began: float, outcome: str) -> None:
+        _logging.call.debug("%s: %s after %.3f ms", what, outcome, (time.perf_counter() - began) * 1e3)
+
+    if task or inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def run_async(*args: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                result = await function(*args)
+            except BaseException as error:
+                note(began, type(error).__name__)
+                raise
+            note(began, "ok")
+            return result
+
+        return run_async
+
+    @functools.wraps(function)
+    def run(*args: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            result = function(*args)
+        except BaseException as error:
+            note(began, type(error).__name__)
+            raise
+        note(began, "ok")
+        return result
+
+    return run

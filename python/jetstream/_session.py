@@ -1,0 +1,192 @@
+"""Sessions: the association with a peer, and the channels on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from jetstream import _core
+from jetstream._channel import channel_type
+from jetstream._identity import peer_of
+from jetstream._limits import DEFAULT_TIMEOUT, Limits
+from jetstream._addresses import address_of
+from jetstream._service import definition_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from types import TracebackType
+
+    from jetstream._connection import Connection, ReceiveStream, SendStream
+    from jetstream._errors import JetStreamError
+    from jetstream._identity import Peer
+    from jetstream._types import SocketAddress
+
+S = TypeVar("S")
+
+
+class QuicTransport:
+    """A stream of a raw connection, to make a channel on.
+
+    Args:
+        send: The sending half, from `Connection.open_bi`; nothing may have been sent on it.
+        receive: The receiving half.
+        limits: What to take from the peer.
+    """
+
+    def __init__(
+        self, send: SendStream, receive: ReceiveStream, limits: Limits | None = None
+    ) -> None:
+        if send.id != receive.id:
+            msg = "the two halves are of different streams"
+            raise ValueError(msg)
+        self._connection = send._connection  # noqa: SLF001  the stream becomes this transport
+        self._stream = send.id
+        self._limits = limits or Limits()
+        self._taken = False
+
+    def open_lane(self, version: str, max_concurrent: int) -> _core.Lane:
+        """The stream itself, as a lane; it can be one only once."""
+        if self._taken:
+            msg = "a stream carries one channel: open another one with connection.open_bi()"
+            raise RuntimeError(msg)
+        self._taken = True
+        return _core.Lane(
+            self._connection,
+            version,
+            msize=self._limits.msize,
+            max_concurrent=max_concurrent,
+            stream=self._stream,
+        )
+
+
+class Session:
+    """The association with a peer: who it is, and channels to its services.
+
+    Args:
+        core: The connection underneath.
+        limits: What to take from the peer.
+        timeout: Seconds for each call that does not say.
+        on_close: What else ends with the session.
+    """
+
+    def __init__(
+        self,
+        core: _core.Connection,
+        *,
+        limits: Limits | None = None,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        on_close: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._core = core
+        self._limits = limits or Limits()
+        self._timeout = timeout
+        self._on_close = on_close
+        self._lanes: dict[tuple[str, int], _core.Lane] = {}
+
+    @classmethod
+    def on(cls, connection: Connection, **options: Any) -> Session:
+        """A session on a raw connection."""
+        return cls(connection._core, **options)  # noqa: SLF001  its own layer
+
+    @property
+    def peer(self) -> Peer | None:
+        """Who is at the other end; `None` for somebody who proved nothing."""
+        return peer_of(self._core)
+
+    @property
+    def remote(self) -> SocketAddress | None:
+        """The peer's address; `None` where there is none, as in memory."""
+        return address_of(self._core.remote)
+
+    @property
+    def protocol(self) -> str | None:
+        """The protocol that was agreed (ALPN)."""
+        return self._core.alpn
+
+    @property
+    def closed(self) -> JetStreamError | None:
+        """Why the session is over; `None` while it is not."""
+        return self._core.lost
+
+    def channel(
+        self,
+        service: type[S],
+        *,
+        timeout: float | None | _Default = None,
+        max_concurrent: int | None = None,
+    ) -> S:
+        """The typed client of a service at the other end.
+
+        Channels of the same service share a lane; it is opened, and the version agreed, in the
+        background. A service that the peer does not serve shows in the first call.
+
+        Args:
+            service: The service class.
+            timeout: Seconds for each call that does not say; `jetstream.FOREVER` for no limit. By
+                default the session's.
+            max_concurrent: Calls in flight at once, from 1 to 65535; more wait in order.
+
+        Raises:
+            TypeError: It is no service class.
+            ConnectionLost: The session is over.
+        """
+        seconds = self._timeout if timeout is None else timeout
+        if isinstance(seconds, _Default):
+            seconds = None
+        version = definition_of(service).version_string
+        count = self._limits.max_concurrent if max_concurrent is None else max_concurrent
+        return channel_type(service).on_lane(self.open_lane(version, count), seconds)
+
+    def open_lane(self, version: str, max_concurrent: int) -> _core.Lane:
+        """The lane for a service of this version string, opened where there is none that works."""
+        key = (version, max_concurrent)
+        lane = self._lanes.get(key)
+        if lane is None or lane.failed:
+            lane = _core.Lane(
+                self._core,
+                version,
+                msize=self._limits.msize,
+                max_concurrent=max_concurrent,
+            )
+            self._lanes[key] = lane
+        return lane
+
+    async def close(self, code: int = 0, reason: str = "") -> None:
+        """Ends the session; calls in flight fail with `ClosedError`.
+
+        Args:
+            code: The reason, for the peer's program.
+            reason: The reason, for the peer's people.
+        """
+        self._core.close(code, reason.encode())
+        if self._on_close is not None:
+            await self._on_close()
+
+    async def wait_closed(self) -> JetStreamError:
+        """Waits until the session is over, and tells why."""
+        return await self._core.wait("closed")
+
+    async def __aenter__(self) -> Session:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        state = "open" if self._core.lost is None else "over"
+        return f"<Session with {self.peer or 'nobody known'} at {self.remote}, {state}>"
+
+
+class _Default:
+    """The type of `FOREVER`."""
+
+    def __repr__(self) -> str:
+        return "FOREVER"
+
+
+FOREVER = _Default()
+"""No time limit, where `None` means the default."""

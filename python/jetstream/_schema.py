@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, Any, NamedTuple, TypeVar, Union, get_args, get_origin
 
 from jetstream._core.codec import ArgumentsPlan, Plan
-from jetstream._schema_errors import SchemaError, refusal, spell
+from jetstream._schema_errors import SchemaError, is_hashable, refusal, spell
 from jetstream._types import SocketAddress, Some, Wire
 
 __all__ = ["SchemaError", "arguments_plan", "canonical", "plan_of"]
@@ -133,17 +133,23 @@ def _key(annotation: object) -> object:
     if isinstance(annotation, list):
         return tuple(_key(item) for item in typing.cast("list[object]", annotation))
     if not arguments:
-        return annotation if isinstance(annotation, type) else (type(annotation), repr(annotation))
+        return annotation if is_hashable(annotation) else (type(annotation), repr(annotation))
     return _Key(get_origin(annotation), tuple(_key(argument) for argument in arguments))
 
 
 def _is_struct(candidate: object) -> bool:
-    cls: Any = candidate
-    return isinstance(candidate, type) and (
-        dataclasses.is_dataclass(cls)
-        or (issubclass(cls, tuple) and hasattr(cls, "_fields"))
-        or _is_msgspec(cls)
-    )
+    if not isinstance(candidate, type):
+        return False
+    return _is_named_tuple(candidate) or _is_dataclass(candidate) or _is_msgspec(candidate)
+
+
+def _is_named_tuple(cls: Any) -> bool:
+    return hasattr(cls, "_fields") and issubclass(cls, tuple)
+
+
+def _is_dataclass(cls: Any) -> bool:
+    # The function's own type would narrow to something that is no longer known to be a class.
+    return dataclasses.is_dataclass(cls)
 
 
 def _is_msgspec(cls: Any) -> bool:
@@ -196,7 +202,7 @@ class _Compiler:
             )
         if origin is not None:
             return self._generic(annotation, origin, arguments, where)
-        if isinstance(annotation, (type, types.NoneType)):
+        if annotation is None or isinstance(annotation, type):
             return self._class(annotation, where)
         raise refusal(annotation, where)
 
@@ -214,7 +220,7 @@ class _Compiler:
                 return (extra.kind,)
         return self._node(base, where)
 
-    def _class(self, annotation: type | None, where: str) -> Node:
+    def _class(self, annotation: Any, where: str) -> Node:
         leaf = _LEAVES.get(annotation)
         if leaf is not None:
             return leaf
@@ -293,7 +299,7 @@ class _Compiler:
         return ("option", item, None)
 
     def _struct(self, cls: Any, arguments: tuple[Any, ...], where: str) -> Node:
-        if dataclasses.is_dataclass(cls):
+        if _is_dataclass(cls):
             names, how, post_init = _dataclass(cls, where)
         elif _is_msgspec(cls):
             names, how, post_init = cls.__struct_fields__, "call", False

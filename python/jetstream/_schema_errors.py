@@ -10,7 +10,7 @@ import typing
 import uuid
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
-__all__ = ["SchemaError", "refusal", "spell"]
+__all__ = ["SchemaError", "is_hashable", "refusal", "spell"]
 
 
 class SchemaError(TypeError):
@@ -87,7 +87,7 @@ def refusal(annotation: object, where: str) -> SchemaError:
 
 def _judge(annotation: Any) -> tuple[str, str]:
     origin = get_origin(annotation) or annotation
-    if annotation in _BARE if _hashable(annotation) else False:
+    if is_hashable(annotation) and annotation in _BARE:
         return "does not say what is in it", f"write {_BARE[annotation]}"
     if annotation is Any or annotation is object:
         return "could be anything, and the wire has to know", _OTHERWISE
@@ -107,7 +107,8 @@ def _judge(annotation: Any) -> tuple[str, str]:
     return "cannot be put on the wire", _INSTEAD.get(origin, _OTHERWISE)
 
 
-def _hashable(annotation: object) -> bool:
+def is_hashable(annotation: object) -> bool:
+    """Can it be looked up? What somebody puts into `Annotated` may not."""
     try:
         hash(annotation)
     except TypeError:

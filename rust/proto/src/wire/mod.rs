@@ -53,3 +53,6 @@ fn has_scheme(text: &[u8]) -> bool {
             .iter()
             .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte))
 }
+
+#[cfg(test)]
+mod tests;

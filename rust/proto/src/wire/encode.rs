@@ -305,10 +305,9 @@ impl Encoder<'_, '_> {
                 Ok(())
             }
             Node::Option { item, shape } => {
-                let depth = deeper::<S>(depth)?;
                 let some = source.option(value, *shape, |source, value| {
                     self.out.push(1);
-                    self.value(source, *item, value, depth)
+                    self.value(source, *item, value, deeper::<S>(depth)?)
                 })?;
                 if !some {
                     self.out.push(0);

@@ -51,3 +51,6 @@ fn has_scheme(text: &[u8]) -> bool {
     first.is_ascii_alphabetic()
         && rest.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte))
 }
+
+#[cfg(test)]
+mod tests;

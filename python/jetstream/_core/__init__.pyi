@@ -1,0 +1,3 @@
+"""The compiled core. One stub per Rust module."""
+
+from . import codec as codec

@@ -42,7 +42,10 @@ class Program:
             ) from None
         if not line:
             raise ProgramError(f"{self._name} ended early{self._complaint()}")
-        answer: dict[str, Any] = json.loads(line)
+        try:
+            answer: dict[str, Any] = json.loads(line)
+        except ValueError:
+            raise ProgramError(f"{self._name} said {line[:100]!r}{self._complaint()}") from None
         return answer
 
     def go(self) -> None:
@@ -59,8 +62,10 @@ class Program:
     def resident_bytes(self) -> int:
         """Resident memory now."""
         rollup = Path(f"/proc/{self._process.pid}/smaps_rollup").read_text(encoding="ascii")
-        line = next(line for line in rollup.splitlines() if line.startswith("Rss:"))
-        return int(line.split()[1]) * 1024
+        for line in rollup.splitlines():
+            if line.startswith("Rss:"):
+                return int(line.split()[1]) * 1024
+        raise ProgramError(f"{self._name} has no memory: it ended{self._complaint()}")
 
     async def end(self) -> None:
         """Closes its stdin, which asks it to end, and kills it if it does not."""

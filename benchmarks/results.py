@@ -51,19 +51,14 @@ class Results:
             for (scenario, metric), peers in self._rounds.items()
             for peer, rounds in peers.items()
         ]
-        errors: list[Row] = [
-            {
-                "scenario": scenario,
-                "peer": peer,
-                "metric": "error",
-                "value": None,
-                "unit": reason,
-                "ratio_to_ours": None,
-                "rounds": 0,
-            }
-            for (scenario, peer), reason in self._errors.items()
-        ]
+        errors = [failure(*where, reason) for where, reason in self._errors.items()]
         return rows + errors
+
+
+def failure(scenario: str, peer: str, reason: str) -> Row:
+    """The row of what could not be measured."""
+    row: Row = {"scenario": scenario, "peer": peer, "metric": "error", "value": None}
+    return row | {"unit": reason, "ratio_to_ours": None, "rounds": 0}
 
 
 def _ratio(rounds: dict[int, Measurement], ours: dict[int, Measurement]) -> float | None:
@@ -83,7 +78,7 @@ def machine() -> dict[str, str | int]:
     return {
         "cpu": models[0] if models else platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
-        "kernel": platform.release(),
+        "kernel": platform.release().partition("-")[0],
         "python": platform.python_version(),
     }
 

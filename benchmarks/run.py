@@ -91,7 +91,7 @@ async def _measure(
                 print(f"round {number + 1}: {scenario.name}: {peer.name}", file=sys.stderr)
                 try:
                     numbers = await scenario.measure(peer, certificates, effort)
-                except ProgramError as error:
+                except (ProgramError, OSError) as error:
                     measured.fail(scenario.name, peer.name, str(error))
                 else:
                     measured.add(number, scenario.name, peer.name, numbers)
@@ -102,7 +102,10 @@ def _codec_rows() -> list[results.Row]:
     """Encoding and decoding alone, where that module is present."""
     if not find_spec("benchmarks.codec"):
         return []
-    rows: list[results.Row] = importlib.import_module("benchmarks.codec").run()
+    try:
+        rows: list[results.Row] = importlib.import_module("benchmarks.codec").run()
+    except Exception as error:  # whatever it is, the other numbers are worth keeping
+        return [results.failure("codec", "all", repr(error))]
     return [{"ratio_to_ours": None, "rounds": 1} | row for row in rows]
 
 

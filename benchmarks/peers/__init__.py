@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+BUILD_TIMEOUT = 1200
 RUST16 = ROOT / "benchmarks" / "peers" / "rust16"
 
 OURS = "jetstream uvloop async def"
@@ -28,11 +29,18 @@ class Peer:
 
 def rust16() -> Peer:
     """The Rust crate jetstream 16.0.0 on tokio, built here."""
-    command = ("cargo", "build", "--release", "--locked", "--quiet")
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target" / "benchmarks"))
+    command = ("cargo", "build", "--release", "--locked", "--quiet")
     environment = os.environ | {"CARGO_TARGET_DIR": str(target)}
-    subprocess.run(command, cwd=RUST16, env=environment, check=True, timeout=1200)
-    program = str(target / "release" / "rust16-bench")
+    try:
+        subprocess.run(command, cwd=RUST16, env=environment, check=True, timeout=BUILD_TIMEOUT)
+    except (OSError, subprocess.SubprocessError) as error:
+        print(error, file=sys.stderr)
+        program = (
+            "rust16-bench (not built)"  # does not start: each scenario gets a row that says so
+        )
+    else:
+        program = str(target / "release" / "rust16-bench")
     return Peer(name="rust jetstream 16", server=(program, "server"), client=(program, "client"))
 
 

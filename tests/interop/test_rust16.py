@@ -47,7 +47,7 @@ from .services import (
     Values,
 )
 
-CALL_TIMEOUT = 120
+CALL_TIMEOUT = 180
 TEST_TIMEOUT = 20
 
 VALUES: list[tuple[str, Any]] = [

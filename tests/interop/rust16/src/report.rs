@@ -20,9 +20,19 @@ impl Report {
         case: impl Into<String>,
         step: impl Future<Output = Result<(), E>>,
     ) {
-        let outcome = match tokio::time::timeout(STEP, step).await {
+        self.long_step(case, STEP, step).await;
+    }
+
+    /// Awaits a step that may take longer than others.
+    pub async fn long_step<E: ToString>(
+        &mut self,
+        case: impl Into<String>,
+        limit: Duration,
+        step: impl Future<Output = Result<(), E>>,
+    ) {
+        let outcome = match tokio::time::timeout(limit, step).await {
             Ok(result) => result.map_err(|error| error.to_string()),
-            Err(_) => Err(format!("no end within {STEP:?}")),
+            Err(_) => Err(format!("no end within {limit:?}")),
         };
         self.cases.push((case.into(), outcome));
     }

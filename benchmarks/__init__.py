@@ -1,0 +1,1 @@
+"""What JetStream costs beside its peers: `python -m benchmarks.run`."""

@@ -1,0 +1,80 @@
+"""The programs that are measured, and how each is started."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD_TIMEOUT = 1200
+RUST16 = ROOT / "benchmarks" / "peers" / "rust16"
+
+OURS = "jetstream uvloop async def"
+"""The peer that all ratios refer to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peer:
+    """One implementation: a server program and a client program that speak `load.py`'s lines."""
+
+    name: str
+    server: tuple[str, ...]
+    client: tuple[str, ...]
+
+
+def rust16() -> Peer:
+    """The Rust crate jetstream 16.0.0 on tokio, built here."""
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target" / "benchmarks"))
+    command = ("cargo", "build", "--release", "--locked", "--quiet")
+    environment = os.environ | {"CARGO_TARGET_DIR": str(target)}
+    try:
+        subprocess.run(command, cwd=RUST16, env=environment, check=True, timeout=BUILD_TIMEOUT)
+    except (OSError, subprocess.SubprocessError) as error:
+        print(error, file=sys.stderr)
+        program = (
+            "rust16-bench (not built)"  # does not start: each scenario gets a row that says so
+        )
+    else:
+        program = str(target / "release" / "rust16-bench")
+    return Peer(name="rust jetstream 16", server=(program, "server"), client=(program, "client"))
+
+
+def grpc_aio() -> Peer:
+    """grpc.aio on uvloop, which suits it best."""
+    program = (sys.executable, "-m", "benchmarks.peers.grpc_aio")
+    return Peer(name="grpc.aio", server=(*program, "server"), client=(*program, "client"))
+
+
+def ours(loop: str, handlers: str) -> Peer:
+    """This project, on one event loop, with `async def` or plain `def` handlers."""
+    program = (sys.executable, "-m", "benchmarks.peers.ours", loop, handlers)
+    kind = {"async": "async def", "plain": "def"}[handlers]
+    name = f"jetstream {loop} {kind}"
+    return Peer(name=name, server=(*program, "server"), client=(*program, "client"))
+
+
+def available() -> list[Peer]:
+    """All peers whose packages are installed; the Rust program is built."""
+    peers = [rust16()]
+    if find_spec("grpc"):
+        peers.append(grpc_aio())
+    loops = ["uvloop", "asyncio"] if find_spec("uvloop") else ["asyncio"]
+    if find_spec("jetstream"):
+        peers += [ours(loop, handlers) for loop in loops for handlers in ("async", "plain")]
+    return peers
+
+
+def versions() -> dict[str, str]:
+    """What exactly was measured."""
+    found = {"jetstream (Rust crate)": "16.0.0"}
+    for name in ("jetstream-rpc", "grpcio", "protobuf", "uvloop"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

@@ -1,0 +1,136 @@
+"""This project as a peer of the benchmark.
+
+`python -m benchmarks.peers.ours LOOP HANDLERS server CERTIFICATES`, or
+`... client ADDRESS CERTIFICATES LOAD...`; LOOP is asyncio or uvloop, HANDLERS async or plain.
+"""
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from jetstream import U32, U64, ClientTls, Router, Server, ServerTls, connect, service
+
+from benchmarks.peers import order as plain_data
+from benchmarks.peers.load import Client, Harness, Session, drive
+
+
+@dataclass
+class Address:
+    street: str
+    city: str
+    postcode: str
+    country: str
+
+
+@dataclass
+class Line:
+    sku: str
+    title: str
+    quantity: U32
+    price: float
+    tags: list[str]
+
+
+@dataclass
+class Order:
+    number: U64
+    customer: str
+    note: str | None
+    ship_to: Address
+    lines: list[Line]
+
+
+@service(name="echo", version="16.0.0", digest="00000000")
+class Echo:
+    """Handlers that run in a task each."""
+
+    async def ping(self) -> None:
+        return None
+
+    async def echo(self, message: str) -> str:
+        return message
+
+    async def order(self, order: Order) -> Order:
+        return order
+
+
+@service(name="echo", version="16.0.0", digest="00000000")
+class PlainEcho:
+    """The same service with handlers that are called without a task."""
+
+    def ping(self) -> None:
+        return None
+
+    def echo(self, message: str) -> str:
+        return message
+
+    def order(self, order: Order) -> Order:
+        return order
+
+
+def sample_order() -> Order:
+    """The common order in this peer's types."""
+    order = plain_data.sample_order()
+    return Order(
+        number=order["number"],
+        customer=order["customer"],
+        note=order["note"],
+        ship_to=Address(**order["ship_to"]),
+        lines=[Line(**line) for line in order["lines"]],
+    )
+
+
+async def serve(handlers: str, certificates: Path) -> None:
+    """Serves until stdin closes."""
+    router = Router(Echo() if handlers == "async" else PlainEcho())
+    tls = ServerTls(
+        str(certificates / "server.pem"),
+        str(certificates / "server.key"),
+        client_ca=str(certificates / "ca.pem"),
+    )
+    async with Server(router, tls=tls, host="127.0.0.1", port=0) as server:
+        harness = await Harness.open()
+        host, port = server.address
+        harness.say(address=f"{host}:{port}")
+        await harness.end()
+
+
+def client(address: str, certificates: Path) -> Client:
+    """Every connection has an endpoint of its own."""
+    tls = ClientTls(
+        ca=str(certificates / "ca.pem"),
+        certificate=str(certificates / "client.pem"),
+        key=str(certificates / "client.key"),
+    )
+
+    @asynccontextmanager
+    async def session() -> AsyncGenerator[Session]:
+        async with connect(address, tls=tls, server_name="localhost") as connected:
+            echo = connected.channel(Echo)
+            yield Session(ping=echo.ping, echo=echo.echo, order=echo.order)
+
+    return Client(connect=session, message=lambda size: "x" * size, order=sample_order())
+
+
+async def main(handlers: str, words: list[str]) -> None:
+    """Runs the server or the client."""
+    match words:
+        case ["server", certificates]:
+            await serve(handlers, Path(certificates))
+        case ["client", address, certificates, *load]:
+            await drive(client(address, Path(certificates)), load)
+        case _:
+            raise SystemExit(__doc__)
+
+
+if __name__ == "__main__":
+    loop, handlers, *words = sys.argv[1:]
+    if loop == "uvloop":
+        import uvloop
+
+        uvloop.run(main(handlers, words))
+    else:
+        asyncio.run(main(handlers, words))

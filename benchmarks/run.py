@@ -1,0 +1,113 @@
+"""Measures this project beside its peers: `python -m benchmarks.run [--quick]`.
+
+Rounds are interleaved: in each round every scenario runs once with every peer, one right after the
+other. A peer that fails gets a row that says so and is left out of that scenario from then on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import importlib
+import sys
+import tempfile
+import time
+from collections.abc import Generator
+from importlib.util import find_spec
+from pathlib import Path
+
+from benchmarks import results
+from benchmarks.peers import Peer, available
+from benchmarks.process import ProgramError
+from benchmarks.scenarios import SCENARIOS, Effort, Scenario
+
+HERE = Path(__file__).resolve().parent
+
+
+def main() -> int:
+    """Runs all that the arguments leave and writes the results."""
+    arguments = _arguments()
+    quick: bool = arguments.quick
+    effort = Effort(seconds=0.5, connections=200) if quick else Effort(seconds=1.0, connections=500)
+    budget = 150.0 if quick else 540.0
+    rounds: int = arguments.rounds or (2 if quick else 5)
+    peers = [peer for peer in available() if arguments.peer in peer.name]
+    scenarios = [scenario for scenario in SCENARIOS if arguments.scenario in scenario.name]
+    with _certificates(arguments.certificates) as certificates:
+        measured = asyncio.run(
+            _measure(peers, scenarios, certificates, effort, rounds=rounds, budget=budget)
+        )
+    rows = measured.rows() + _codec_rows()
+    command = " ".join(["python -m benchmarks.run", *sys.argv[1:]])
+    output: Path = arguments.output
+    print(results.write(output, rows, command))
+    return 1 if any(row["metric"] == "error" for row in rows) else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
+    parser.add_argument("--rounds", type=int, help="how often everything is measured")
+    parser.add_argument("--peer", default="", help="only peers with this in their name")
+    parser.add_argument("--scenario", default="", help="only scenarios with this in their name")
+    parser.add_argument("--certificates", type=Path, help="a directory with ca, server and client")
+    parser.add_argument("--output", type=Path, default=HERE, help="where the results go")
+    return parser.parse_args()
+
+
+@contextlib.contextmanager
+def _certificates(given: Path | None) -> Generator[Path]:
+    """The directory given, or fresh certificates for as long as the run takes."""
+    if given is not None:
+        yield given.resolve()
+        return
+    from jetstream.testing import ThrowawayCA
+
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+        ThrowawayCA().write(Path(directory))
+        yield Path(directory)
+
+
+async def _measure(
+    peers: list[Peer],
+    scenarios: list[Scenario],
+    certificates: Path,
+    effort: Effort,
+    *,
+    rounds: int,
+    budget: float,
+) -> results.Results:
+    measured = results.Results()
+    deadline = time.monotonic() + budget
+    for number in range(rounds):
+        for scenario in scenarios:
+            for peer in peers:
+                if time.monotonic() > deadline:
+                    print(f"stopped in round {number + 1}: {budget:g} s are over", file=sys.stderr)
+                    return measured
+                if measured.failed(scenario.name, peer.name):
+                    continue
+                print(f"round {number + 1}: {scenario.name}: {peer.name}", file=sys.stderr)
+                try:
+                    numbers = await scenario.measure(peer, certificates, effort)
+                except (ProgramError, OSError) as error:
+                    measured.fail(scenario.name, peer.name, str(error))
+                else:
+                    measured.add(number, scenario.name, peer.name, numbers)
+    return measured
+
+
+def _codec_rows() -> list[results.Row]:
+    """Encoding and decoding alone, where that module is present."""
+    if not find_spec("benchmarks.codec"):
+        return []
+    try:
+        rows: list[results.Row] = importlib.import_module("benchmarks.codec").run()
+    except Exception as error:  # whatever it is, the other numbers are worth keeping
+        return [results.failure("codec", "all", repr(error))]
+    return [{"ratio_to_ours": None, "rounds": 1} | row for row in rows]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

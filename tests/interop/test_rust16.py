@@ -1,0 +1,325 @@
+"""Our client on the crate's server, and the crate's client on our server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from hashlib import sha256
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from ssl import PEM_cert_to_DER_cert
+from typing import Any
+
+import pytest
+from jetstream import (
+    CallError,
+    ClientTls,
+    ConnectionLost,
+    EncodeError,
+    JetStreamError,
+    Router,
+    Server,
+    ServerTls,
+    Session,
+    SocketAddress,
+    Some,
+    TlsError,
+    VersionMismatch,
+    connect,
+)
+
+from .conftest import CrateServer
+from .services import (
+    VERSION,
+    Circle,
+    Echo,
+    Empty,
+    Labeled,
+    NextEcho,
+    NoSuch,
+    Point,
+    Profile,
+    Rect,
+    Values,
+)
+
+CALL_TIMEOUT = 180
+TEST_TIMEOUT = 20
+
+VALUES: list[tuple[str, Any]] = [
+    ("echo_bool", True),
+    ("echo_bool", False),
+    ("echo_u8", 255),
+    ("echo_u16", 0xFFFF),
+    ("echo_u32", 0x12345678),
+    ("echo_u64", 2**64 - 1),
+    ("echo_u128", 2**128 - 1),
+    ("echo_i16", -2),
+    ("echo_i32", -70_000),
+    ("echo_i64", -(2**63)),
+    ("echo_i128", -(2**127)),
+    ("echo_f32", 1.5),
+    ("echo_f64", -0.1),
+    ("echo_f64", math.inf),
+    ("echo_str", ""),
+    ("echo_str", "日本語 🚀 \0"),
+    ("echo_str", "é" * 32_767 + "x"),
+    ("echo_list_u32", []),
+    ("echo_list_u32", list(range(65_535))),
+    ("echo_list_str", ["a", "", "bc"]),
+    ("echo_list_list_u8", [[1], [], [2, 3]]),
+    ("echo_bytes", b""),
+    ("echo_bytes", bytes(range(256)) * 4096),
+    ("echo_option", None),
+    ("echo_option", 7),
+    ("echo_nested_option", None),
+    ("echo_nested_option", Some(None)),
+    ("echo_nested_option", Some(9)),
+    ("echo_map_str_u32", {"b": 2, "a": 1}),
+    ("echo_map_u16_bool", {300: True, 2: False}),
+    ("echo_set_u16", {256, 5, 1}),
+    ("echo_ipv4", IPv4Address("192.168.1.2")),
+    ("echo_ipv6", IPv6Address("2001:db8::1")),
+    ("echo_ip", IPv4Address("10.0.0.1")),
+    ("echo_ip", IPv6Address("::1")),
+    ("echo_socket_address", SocketAddress(IPv4Address("127.0.0.1"), 4433)),
+    ("echo_socket_address", SocketAddress(IPv6Address("2001:db8::1"), 443)),
+    ("echo_url", "https://example.com/a?b=c"),
+    ("echo_time", datetime(2023, 11, 14, 22, 13, 20, 123_000, tzinfo=UTC)),
+    ("echo_point", Point(1, -1)),
+    ("echo_profile", Profile("ada", ["x", "yy"], None, Point(7, 8))),
+    ("echo_profile", Profile("ada", [], "lovelace", Point(7, 8))),
+    ("echo_shape", Empty()),
+    ("echo_shape", Circle(2.5)),
+    ("echo_shape", Rect(3, 4)),
+    ("echo_shape", Labeled("p", Point(1, 2))),
+]
+
+
+def client_tls(certificates: Path) -> ClientTls:
+    return ClientTls(
+        ca=str(certificates / "ca.pem"),
+        certificate=str(certificates / "client.pem"),
+        key=str(certificates / "client.key"),
+    )
+
+
+class TestOurClient:
+    """On the crate's server."""
+
+    @pytest.fixture
+    def run(
+        self, crate_server: CrateServer, certificates: Path
+    ) -> Callable[[Callable[[Session], Awaitable[None]]], None]:
+        """Runs a test's body with a session to the crate's server."""
+
+        async def connected(body: Callable[[Session], Awaitable[None]]) -> None:
+            tls = client_tls(certificates)
+            async with (
+                asyncio.timeout(TEST_TIMEOUT),
+                connect(crate_server.address, tls=tls, server_name="localhost") as session,
+            ):
+                await body(session)
+
+        return lambda body: asyncio.run(connected(body))
+
+    def test_the_crate_announces_the_version_declared_here(self, crate_server: CrateServer) -> None:
+        announced = crate_server.services
+        assert announced["Values"].startswith(f"rs.jetstream.proto/values/{VERSION}+")
+        assert announced["Echo"].startswith(f"rs.jetstream.proto/echo/{VERSION}+")
+
+    @pytest.mark.parametrize(("method", "value"), VALUES, ids=lambda part: f"{part!s:.24}")
+    def test_a_value_comes_back(self, run: Any, method: str, value: Any) -> None:
+        async def body(session: Session) -> None:
+            echo = getattr(session.channel(Values), method)
+            reply = await echo(value)
+            assert reply == value
+            assert type(reply) is type(value)
+
+        run(body)
+
+    def test_nan_comes_back(self, run: Any) -> None:
+        async def body(session: Session) -> None:
+            assert math.isnan(await session.channel(Values).echo_f64(math.nan))
+
+        run(body)
+
+    def test_arguments_keep_their_order(self, run: Any) -> None:
+        async def body(session: Session) -> None:
+            values = session.channel(Values)
+            await values.ping()
+            assert await values.add(-70_000, 70_001) == 1
+
+        run(body)
+
+    @pytest.mark.parametrize(
+        "parts",
+        [
+            ("no such café", "shop::missing", "look around", "https://example.com/missing"),
+            ("plain", "c", None, None),
+        ],
+    )
+    def test_an_error_keeps_its_parts(
+        self, run: Any, parts: tuple[str, str | None, str | None, str | None]
+    ) -> None:
+        async def body(session: Session) -> None:
+            values = session.channel(Values)
+            with pytest.raises(CallError) as caught:
+                await values.fail(*parts)
+            error = caught.value
+            assert (error.message, error.code, error.help, error.url) == parts
+            await values.ping()
+
+        run(body)
+
+    def test_the_crate_knows_who_we_are(self, run: Any, certificates: Path) -> None:
+        pem = (certificates / "client.pem").read_text(encoding="ascii")
+        first = pem[: pem.index("-----END CERTIFICATE-----")] + "-----END CERTIFICATE-----\n"
+        fingerprint = sha256(PEM_cert_to_DER_cert(first)).hexdigest()
+
+        async def body(session: Session) -> None:
+            assert await session.channel(Values).whoami() == f"client {fingerprint}"
+
+        run(body)
+
+    def test_a_thousand_calls_at_once(self, run: Any) -> None:
+        async def body(session: Session) -> None:
+            values = session.channel(Values)
+            sums = await asyncio.gather(*(values.add(i, 1_000_000) for i in range(1000)))
+            assert sums == list(range(1_000_000, 1_001_000))
+
+        run(body)
+
+    def test_a_quick_call_overtakes_a_slow_one(self, run: Any) -> None:
+        async def body(session: Session) -> None:
+            values = session.channel(Values)
+            async with asyncio.TaskGroup() as group:
+                slow = group.create_task(values.sleep_ms(500))
+                await values.ping()
+                assert not slow.done()
+            assert slow.result() == 500
+
+        run(body)
+
+    def test_a_call_given_up_does_not_disturb_the_next(self, run: Any) -> None:
+        """The crate knows no frame that cancels, and its late reply finds nobody waiting."""
+
+        async def body(session: Session) -> None:
+            values = session.channel(Values)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await values.sleep_ms(200)
+            # The crate answers this one after the one given up.
+            assert await values.sleep_ms(400) == 400
+            await values.ping()
+
+        run(body)
+
+    def test_what_does_not_fit_is_refused_before_it_leaves(self, run: Any) -> None:
+        async def body(session: Session) -> None:
+            values = session.channel(Values)
+            with pytest.raises(EncodeError):
+                await values.echo_str("x" * 65_536)
+            assert await values.echo_str("x") == "x"
+
+        run(body)
+
+    def test_two_services_share_a_session(self, run: Any) -> None:
+        async def body(session: Session) -> None:
+            values, echo = session.channel(Values), session.channel(Echo)
+            await values.ping()
+            assert await echo.echo("hello") == "hello"
+            assert await values.add(1, 2) == await echo.add(2, 1)
+
+        run(body)
+
+    def test_an_unknown_service_fails_and_the_session_lives(self, run: Any) -> None:
+        """The crate closes the lane without a word."""
+
+        async def body(session: Session) -> None:
+            with pytest.raises((VersionMismatch, ConnectionLost)):
+                await session.channel(NoSuch).ping()
+            await session.channel(Echo).ping()
+
+        run(body)
+
+    def test_the_crate_accepts_any_version(self, run: Any) -> None:
+        """It echoes the version that it was asked for, even of another major."""
+
+        async def body(session: Session) -> None:
+            await session.channel(NextEcho).ping()
+
+        run(body)
+
+    def test_without_a_certificate_there_is_no_reply(
+        self, crate_server: CrateServer, certificates: Path
+    ) -> None:
+        async def body() -> None:
+            tls = ClientTls(ca=str(certificates / "ca.pem"))
+            async with (
+                asyncio.timeout(TEST_TIMEOUT),
+                connect(crate_server.address, tls=tls, server_name="localhost") as session,
+            ):
+                await session.channel(Echo).ping()
+
+        with pytest.raises(JetStreamError):
+            asyncio.run(body())
+
+    def test_another_server_name_is_refused(
+        self, crate_server: CrateServer, certificates: Path
+    ) -> None:
+        async def body() -> None:
+            tls = client_tls(certificates)
+            async with connect(crate_server.address, tls=tls, server_name="elsewhere.example"):
+                pass
+
+        with pytest.raises(TlsError):
+            asyncio.run(body())
+
+
+class TestOurServer:
+    """With the crate's client."""
+
+    @asynccontextmanager
+    async def serving(self, certificates: Path) -> AsyncGenerator[str]:
+        """Our server with both services; its address."""
+        tls = ServerTls(
+            str(certificates / "server.pem"),
+            str(certificates / "server.key"),
+            client_ca=str(certificates / "ca.pem"),
+        )
+        router = Router(Values(), Echo())
+        async with Server(router, tls=tls, host="127.0.0.1", port=0) as server:
+            host, port = server.address
+            yield f"{host}:{port}"
+
+    def test_the_crate_finds_nothing_to_report(self, rust16: Path, certificates: Path) -> None:
+        async def body() -> dict[str, str]:
+            async with self.serving(certificates) as address:
+                process = await asyncio.create_subprocess_exec(
+                    str(rust16),
+                    "call",
+                    address,
+                    str(certificates),
+                    "localhost",
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.PIPE,
+                )
+                try:
+                    async with asyncio.timeout(CALL_TIMEOUT):
+                        stdout, stderr = await process.communicate()
+                except TimeoutError:
+                    process.kill()
+                    await process.wait()
+                    raise
+            assert stdout, stderr.decode()
+            report: dict[str, str] = json.loads(stdout)
+            return report
+
+        report = asyncio.run(body())
+        assert {case: outcome for case, outcome in report.items() if outcome != "ok"} == {}
+        assert len(report) > 40

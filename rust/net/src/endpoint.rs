@@ -580,6 +580,11 @@ impl Endpoint {
         self.lanes.get(lane.0).map_or(0, Lane::unsent_bytes)
     }
 
+    /// Bytes queued on all lanes that their streams have not taken.
+    pub fn unsent(&self) -> usize {
+        self.lanes.iter().map(Lane::unsent_bytes).sum()
+    }
+
     /// Stops or resumes reading a lane; while it is paused the peer is held up by flow control.
     pub fn pause_lane(&mut self, lane: LaneKey, paused: bool) {
         let Some(found) = self.lanes.get_mut(lane.0) else { return };

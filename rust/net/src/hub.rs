@@ -85,6 +85,14 @@ impl Hub {
         either!(self, hub => hub.open_lanes())
     }
 
+    /// Bytes queued on all lanes that have not been taken.
+    pub fn unsent(&self) -> usize {
+        match self {
+            Self::Quic(endpoint) => endpoint.unsent(),
+            Self::Memory(_) => 0,
+        }
+    }
+
     /// Closes a connection.
     pub fn close(&mut self, now: Instant, connection: ConnectionKey, code: u64, reason: &[u8]) {
         either!(self, hub => hub.close(now, connection, code, reason));

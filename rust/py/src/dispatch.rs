@@ -371,6 +371,7 @@ impl ServiceLane {
             Handling::new(self.clone(), method.clone().unbind(), tag, coroutine.unbind()),
         )?;
         self.connection.get().running.fetch_add(1, Ordering::Relaxed);
+        self.shared.handlers.fetch_add(1, Ordering::Relaxed);
         let task = crate::handling::make_task(py, self.shared.event_loop(py), &handling)?;
         if handling.get().is_over() {
             return Ok(());
@@ -441,8 +442,9 @@ impl ServiceLane {
         };
         drop(task);
         self.connection.get().running.fetch_sub(1, Ordering::Relaxed);
+        let handlers = self.shared.handlers.fetch_sub(1, Ordering::Relaxed);
         let parked = lock(&self.inner).is_parked;
-        if parked {
+        if parked || handlers == 1 {
             self.shared.schedule(py)?;
         }
         self.finish_if_done(py)

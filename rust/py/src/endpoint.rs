@@ -234,15 +234,16 @@ impl Endpoint {
         Ok(self.shared.hub()?.open_lanes())
     }
 
-    /// A future that is done when no connection is left.
-    fn idle<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+    /// A future that is done when no handler runs and every answer has been sent.
+    fn quiet<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.shared.check()?;
-        self.shared.idle(py)
+        self.shared.quiet(py)
     }
 
-    /// Sends what is queued, now.
-    fn flush(&self, py: Python<'_>) -> PyResult<()> {
-        self.shared.turn(py)
+    /// Closes every connection with a code and a reason, and the endpoint.
+    fn shutdown(&self, py: Python<'_>, code: u64, reason: &[u8]) -> PyResult<()> {
+        self.shared.check()?;
+        self.shared.shutdown(py, code, reason)
     }
 
     /// Closes the endpoint; what waits on it fails. Connections that should end with a word are

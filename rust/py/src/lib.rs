@@ -21,7 +21,6 @@ mod tls;
 mod _core {
     use std::sync::atomic::Ordering;
 
-    use super::{Bound, PyModule, PyResult, pyfunction};
     use pyo3::prelude::*;
     use pyo3::types::PyDict;
 
@@ -30,7 +29,7 @@ mod _core {
     #[pymodule_export]
     use crate::channel::{ChannelMethod, Lane};
     #[pymodule_export]
-    use crate::codec::module;
+    use crate::codec::module as codec;
     #[pymodule_export]
     use crate::connection::Connection;
     #[pymodule_export]

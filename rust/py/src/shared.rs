@@ -80,7 +80,7 @@ struct State {
     /// Called with `(connection, why)` when a peer broke the rules of a lane.
     on_violation: Option<Py<PyAny>>,
     services: Option<Arc<Services>>,
-    idle_waiters: Vec<Py<PyAny>>,
+    quiet_waiters: Vec<Py<PyAny>>,
 }
 
 /// An endpoint as Python sees it: the hub, and who waits for what.
@@ -95,6 +95,8 @@ pub(crate) struct Shared {
     in_turn: AtomicBool,
     closed: AtomicBool,
     pub(crate) calls: AtomicUsize,
+    /// Handlers that run, of all connections.
+    pub(crate) handlers: AtomicUsize,
 }
 
 impl Shared {
@@ -126,6 +128,7 @@ impl Shared {
             in_turn: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             calls: AtomicUsize::new(0),
+            handlers: AtomicUsize::new(0),
         }))
     }
 
@@ -274,7 +277,7 @@ impl Shared {
         })?;
         round.note(self.watch_writable(py, progress.blocked));
         round.note(self.arm(py, progress.timeout));
-        round.note(self.wake_idle(py));
+        round.note(self.wake_quiet(py));
         let answers = !lock(&self.state).dirty.is_empty();
         Ok(more || progress.more || answers)
     }
@@ -544,20 +547,55 @@ impl Shared {
 
     // ---- the end ----
 
-    /// A future that is done when no connection is left.
-    pub(crate) fn idle<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+    /// A future that is done when no handler runs and every answer has been sent.
+    pub(crate) fn quiet<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let future = self.create_future(py)?;
-        lock(&self.state).idle_waiters.push(future.clone().unbind());
+        lock(&self.state).quiet_waiters.push(future.clone().unbind());
         self.schedule(py)?;
         Ok(future)
     }
 
-    fn wake_idle(&self, py: Python<'_>) -> PyResult<()> {
-        if lock(&self.state).idle_waiters.is_empty() || lock(&self.hub).open_connections() > 0 {
+    fn wake_quiet(&self, py: Python<'_>) -> PyResult<()> {
+        let quiet = {
+            let state = lock(&self.state);
+            !state.quiet_waiters.is_empty()
+                && state.parked.is_empty()
+                && state.dirty.is_empty()
+                && self.handlers.load(Ordering::Relaxed) == 0
+        };
+        if !quiet || lock(&self.hub).unsent() > 0 {
             return Ok(());
         }
-        let waiters = std::mem::take(&mut lock(&self.state).idle_waiters);
+        let waiters = std::mem::take(&mut lock(&self.state).quiet_waiters);
         waiters.into_iter().try_for_each(|future| resolve(py, future.bind(py), py.None()))
+    }
+
+    /// Closes every connection with a word, sends that, and closes the endpoint.
+    pub(crate) fn shutdown(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        code: u64,
+        why: &[u8],
+    ) -> PyResult<()> {
+        let keys: Vec<ConnectionKey> = lock(&self.state).connections.keys().copied().collect();
+        if !self.is_closed() {
+            let frames = self.take_frames();
+            let now = Instant::now();
+            let mut hub = self.hub()?;
+            for (lane, bytes) in frames {
+                hub.write_lane(lane, bytes);
+            }
+            // What was answered leaves before the word that ends it all.
+            let sent = hub.transmit(now);
+            for key in keys {
+                hub.close(now, key, code, why);
+            }
+            let closed = hub.transmit(now);
+            drop(hub);
+            // A socket that does not work any more cannot say goodbye, and needs not.
+            let _ = (sent, closed);
+        }
+        self.close(py)
     }
 
     /// Closes the endpoint: what waits fails, the socket is no longer watched.
@@ -582,7 +620,7 @@ impl Shared {
                 event_loop.call_method1("remove_writer", (descriptor,))?;
             }
         }
-        for waiter in state.idle_waiters {
+        for waiter in state.quiet_waiters {
             resolve(py, waiter.bind(py), py.None())?;
         }
         Ok(())

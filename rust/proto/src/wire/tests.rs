@@ -1,8 +1,4 @@
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that fails should say where"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should say where")]
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::*;
@@ -15,10 +11,7 @@ fn plan(nodes: Vec<Node>) -> Plan {
 }
 
 fn field(name: &str, node: NodeId) -> Field {
-    Field {
-        name: name.into(),
-        node,
-    }
+    Field { name: name.into(), node }
 }
 
 fn record(fields: Vec<Field>) -> Node {
@@ -68,11 +61,7 @@ fn refused(plan: &Plan, value: &Value) -> Failure<EncodeReason> {
 
 fn rejected(plan: &Plan, bytes: &[u8]) -> (DecodeReason, usize, String) {
     let failure = decode_value(plan, bytes).unwrap_err();
-    (
-        failure.cause().clone(),
-        failure.offset().unwrap(),
-        failure.path(),
-    )
+    (failure.cause().clone(), failure.offset().unwrap(), failure.path())
 }
 
 #[test]
@@ -80,10 +69,7 @@ fn bytes_are_those_of_the_rust_crates() {
     let point = || record(vec![field("x", 1), field("y", 2)]);
     let shape = || {
         plan(vec![
-            Node::Union {
-                variants: vec![1, 2, 3, 4],
-                shape: 0,
-            },
+            Node::Union { variants: vec![1, 2, 3, 4], shape: 0 },
             Node::Unit,
             Node::Tuple { items: vec![5] },
             record(vec![field("w", 6), field("h", 6)]),
@@ -100,50 +86,23 @@ fn bytes_are_those_of_the_rust_crates() {
     let cases = vec![
         (plan(vec![Node::Bool]), Value::Bool(true), "01"),
         (plan(vec![Node::U16]), unsigned(4660), "3412"),
-        (
-            plan(vec![Node::U128]),
-            unsigned(u128::MAX),
-            "ffffffffffffffffffffffffffffffff",
-        ),
+        (plan(vec![Node::U128]), unsigned(u128::MAX), "ffffffffffffffffffffffffffffffff"),
         (plan(vec![Node::I16]), Value::Signed(-2), "feff"),
-        (
-            plan(vec![Node::I128]),
-            Value::Signed(i128::MIN),
-            "00000000000000000000000000000080",
-        ),
+        (plan(vec![Node::I128]), Value::Signed(i128::MIN), "00000000000000000000000000000080"),
         (plan(vec![Node::F32]), Value::Float(1.5), "0000c03f"),
-        (
-            plan(vec![Node::F64]),
-            Value::Float(-0.1),
-            "9a9999999999b9bf",
-        ),
+        (plan(vec![Node::F64]), Value::Float(-0.1), "9a9999999999b9bf"),
         (plan(vec![Node::Unit]), Value::Unit, ""),
-        (
-            plan(vec![Node::Str]),
-            text("héllo wörld"),
-            "0d0068c3a96c6c6f2077c3b6726c64",
-        ),
+        (plan(vec![Node::Str]), text("héllo wörld"), "0d0068c3a96c6c6f2077c3b6726c64"),
         (
             plan(vec![list(1), Node::Str]),
             Value::Many(vec![text("a"), text("bc")]),
             "020001006102006263",
         ),
-        (
-            plan(vec![Node::Data]),
-            Value::Data(vec![0, 255, 16]),
-            "0300000000ff10",
-        ),
-        (
-            plan(vec![option(1), option(2), Node::U8]),
-            some(Value::Option(None)),
-            "0100",
-        ),
+        (plan(vec![Node::Data]), Value::Data(vec![0, 255, 16]), "0300000000ff10"),
+        (plan(vec![option(1), option(2), Node::U8]), some(Value::Option(None)), "0100"),
         (
             plan(vec![Node::Map { key: 1, value: 2 }, Node::U16, Node::Bool]),
-            Value::Map(vec![
-                (unsigned(300), Value::Bool(true)),
-                (unsigned(2), Value::Bool(false)),
-            ]),
+            Value::Map(vec![(unsigned(300), Value::Bool(true)), (unsigned(2), Value::Bool(false))]),
             "02000200002c0101",
         ),
         (
@@ -152,11 +111,7 @@ fn bytes_are_those_of_the_rust_crates() {
             "0300010005000001",
         ),
         (plan(vec![Node::Ipv4]), ip("192.168.1.2"), "c0a80102"),
-        (
-            plan(vec![Node::Ip]),
-            ip("::1"),
-            "0600000000000000000000000000000001",
-        ),
+        (plan(vec![Node::Ip]), ip("::1"), "0600000000000000000000000000000001"),
         (
             plan(vec![Node::SocketAddress]),
             Value::SocketAddress(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4433)),
@@ -167,16 +122,8 @@ fn bytes_are_those_of_the_rust_crates() {
             text("https://example.com/a?b=c"),
             "190068747470733a2f2f6578616d706c652e636f6d2f613f623d63",
         ),
-        (
-            plan(vec![Node::Time]),
-            Value::Time(1_700_000_000_123),
-            "7b68e5cf8b010000",
-        ),
-        (
-            plan(vec![point(), Node::U32, Node::I64]),
-            number(1, -1),
-            "01000000ffffffffffffffff",
-        ),
+        (plan(vec![Node::Time]), Value::Time(1_700_000_000_123), "7b68e5cf8b010000"),
+        (plan(vec![point(), Node::U32, Node::I64]), number(1, -1), "01000000ffffffffffffffff"),
         (shape(), Value::Variant(0, Box::new(Value::Unit)), "00"),
         (
             shape(),
@@ -190,10 +137,7 @@ fn bytes_are_those_of_the_rust_crates() {
         ),
     ];
     for (plan, value, expected) in cases {
-        assert!(
-            VECTORS.contains(&format!("\"hex\": \"{expected}\"")),
-            "{expected} is no vector"
-        );
+        assert!(VECTORS.contains(&format!("\"hex\": \"{expected}\"")), "{expected} is no vector");
         let bytes = encoded(&plan, &value);
         assert_eq!(hex(&bytes), expected, "{value:?}");
         // Maps and sets come back in order, so it is the second round that has to be the same.
@@ -211,22 +155,15 @@ fn every_prefix_of_a_value_is_refused_at_its_end() {
         option(4),
         Node::U64,
     ]);
-    let value = Value::Many(vec![
-        text("ada"),
-        Value::Many(vec![text("x"), text("yy")]),
-        some(unsigned(7)),
-    ]);
+    let value =
+        Value::Many(vec![text("ada"), Value::Many(vec![text("x"), text("yy")]), some(unsigned(7))]);
     let bytes = encoded(&plan, &value);
     for end in 0..bytes.len() {
         let (_, offset, _) = rejected(&plan, &bytes[..end]);
         assert!(offset <= end);
     }
     let longer = [bytes.as_slice(), &[0]].concat();
-    let trailing = (
-        DecodeReason::Trailing { left: 1 },
-        bytes.len(),
-        String::new(),
-    );
+    let trailing = (DecodeReason::Trailing { left: 1 }, bytes.len(), String::new());
     assert_eq!(rejected(&plan, &longer), trailing);
 }
 
@@ -246,53 +183,19 @@ fn failures_say_where() {
     let item = |id| Value::Many(vec![unsigned(id), text("a")]);
     let value = Value::Many(vec![Value::Many(vec![item(1), item(256)])]);
     let failure = refused(&plan, &value);
-    assert_eq!(
-        failure.to_string(),
-        ".items[1].id: 256 does not fit u8, which holds 0 to 255"
-    );
+    assert_eq!(failure.to_string(), ".items[1].id: 256 does not fit u8, which holds 0 to 255");
 }
 
 #[test]
 fn tags_that_mean_nothing_are_refused() {
-    let union = vec![
-        Node::Union {
-            variants: vec![1],
-            shape: 0,
-        },
-        Node::Unit,
-    ];
-    let members = vec![Node::Enum {
-        members: 2,
-        shape: 0,
-    }];
+    let union = vec![Node::Union { variants: vec![1], shape: 0 }, Node::Unit];
+    let members = vec![Node::Enum { members: 2, shape: 0 }];
     let cases: Vec<(Vec<Node>, Vec<u8>, DecodeReason)> = vec![
         (vec![Node::Bool], vec![2], DecodeReason::Bool { found: 2 }),
-        (
-            vec![option(1), Node::U8],
-            vec![2, 0],
-            DecodeReason::Option { found: 2 },
-        ),
-        (
-            union,
-            vec![1],
-            DecodeReason::Variant {
-                found: 1,
-                variants: 1,
-            },
-        ),
-        (
-            members,
-            vec![2],
-            DecodeReason::Variant {
-                found: 2,
-                variants: 2,
-            },
-        ),
-        (
-            vec![Node::Ip],
-            vec![5, 0, 0, 0, 0],
-            DecodeReason::Address { found: 5 },
-        ),
+        (vec![option(1), Node::U8], vec![2, 0], DecodeReason::Option { found: 2 }),
+        (union, vec![1], DecodeReason::Variant { found: 1, variants: 1 }),
+        (members, vec![2], DecodeReason::Variant { found: 2, variants: 2 }),
+        (vec![Node::Ip], vec![5, 0, 0, 0, 0], DecodeReason::Address { found: 5 }),
         (vec![Node::Url], vec![1, 0, b'x'], DecodeReason::NotUrl),
     ];
     for (nodes, bytes, reason) in cases {
@@ -303,35 +206,20 @@ fn tags_that_mean_nothing_are_refused() {
 #[test]
 fn counts_are_bounded_by_what_arrived() {
     let numbers = plan(vec![list(1), Node::U64]);
-    let reason = DecodeReason::Count {
-        count: 65_535,
-        least: 8,
-        left: 8,
-    };
-    assert_eq!(
-        rejected(&numbers, &[0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0]).0,
-        reason
-    );
+    let reason = DecodeReason::Count { count: 65_535, least: 8, left: 8 };
+    assert_eq!(rejected(&numbers, &[0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0]).0, reason);
 
     let data = plan(vec![Node::Data]);
-    let reason = DecodeReason::DataTooLong {
-        length: u32::MAX as usize,
-    };
+    let reason = DecodeReason::DataTooLong { length: u32::MAX as usize };
     assert_eq!(rejected(&data, &[0xff; 8]).0, reason);
-    let reason = DecodeReason::Short {
-        needed: MAX_DATA,
-        left: 0,
-    };
+    let reason = DecodeReason::Short { needed: MAX_DATA, left: 0 };
     assert_eq!(rejected(&data, &[0, 0, 0, 2]).0, reason);
 
     // Elements of no size are paid for by nobody, so they are counted over the whole value.
     let units = plan(vec![list(1), list(2), Node::Unit]);
     let once = [1, 0, 0xff, 0xff];
     assert!(decode_value(&units, &once).is_ok());
-    assert_eq!(
-        rejected(&units, &[2, 0, 0xff, 0xff, 1, 0]).0,
-        DecodeReason::Empty
-    );
+    assert_eq!(rejected(&units, &[2, 0, 0xff, 0xff, 1, 0]).0, DecodeReason::Empty);
 }
 
 #[test]
@@ -375,85 +263,38 @@ fn keys_are_ordered_by_value() {
         assert_eq!(decode_value(&plan, &bytes).unwrap(), Value::Many(values));
     };
     let signed = |value| Value::Signed(value);
-    ordered(
-        Node::I16,
-        vec![],
-        vec![signed(-300), signed(-1), signed(0), signed(256)],
-    );
-    ordered(
-        Node::U32,
-        vec![],
-        vec![unsigned(1), unsigned(256), unsigned(65_536)],
-    );
-    ordered(
-        Node::Str,
-        vec![],
-        vec![text(""), text("a"), text("aa"), text("b"), text("é")],
-    );
-    ordered(
-        option(2),
-        vec![Node::U8],
-        vec![Value::Option(None), some(unsigned(0))],
-    );
+    ordered(Node::I16, vec![], vec![signed(-300), signed(-1), signed(0), signed(256)]);
+    ordered(Node::U32, vec![], vec![unsigned(1), unsigned(256), unsigned(65_536)]);
+    ordered(Node::Str, vec![], vec![text(""), text("a"), text("aa"), text("b"), text("é")]);
+    ordered(option(2), vec![Node::U8], vec![Value::Option(None), some(unsigned(0))]);
     let pair = |a, b: &str| Value::Many(vec![unsigned(a), text(b)]);
     let tuple = Node::Tuple { items: vec![2, 3] };
-    ordered(
-        tuple,
-        vec![Node::U16, Node::Str],
-        vec![pair(1, "z"), pair(2, "a"), pair(256, "")],
-    );
+    ordered(tuple, vec![Node::U16, Node::Str], vec![pair(1, "z"), pair(2, "a"), pair(256, "")]);
     let many = |items: &[u128]| Value::Many(items.iter().copied().map(unsigned).collect());
-    ordered(
-        list(2),
-        vec![Node::U8],
-        vec![many(&[]), many(&[1]), many(&[1, 2]), many(&[2])],
-    );
+    ordered(list(2), vec![Node::U8], vec![many(&[]), many(&[1]), many(&[1, 2]), many(&[2])]);
 }
 
 #[test]
 fn what_does_not_fit_is_refused_before_a_byte_leaves() {
     let long = "x".repeat(MAX_COUNT + 1);
     let failure = refused(&plan(vec![Node::Str]), &text(&long));
-    assert_eq!(
-        failure.cause(),
-        &EncodeReason::TextTooLong { length: 65_536 }
-    );
-    assert_eq!(
-        encoded(&plan(vec![Node::Str]), &text(&long[1..])).len(),
-        65_537
-    );
+    assert_eq!(failure.cause(), &EncodeReason::TextTooLong { length: 65_536 });
+    assert_eq!(encoded(&plan(vec![Node::Str]), &text(&long[1..])).len(), 65_537);
 
     let units = plan(vec![list(1), Node::U8]);
     let failure = refused(&units, &Value::Many(vec![unsigned(0); MAX_COUNT + 1]));
     assert_eq!(failure.cause(), &EncodeReason::TooMany { what: "items" });
     assert!(
-        decode_value(
-            &units,
-            &encoded(&units, &Value::Many(vec![unsigned(0); MAX_COUNT]))
-        )
-        .is_ok()
+        decode_value(&units, &encoded(&units, &Value::Many(vec![unsigned(0); MAX_COUNT]))).is_ok()
     );
 
     let failure = refused(&plan(vec![Node::Data]), &Value::Data(vec![0; MAX_DATA + 1]));
-    assert_eq!(
-        failure.cause(),
-        &EncodeReason::DataTooLong {
-            length: MAX_DATA + 1
-        }
-    );
+    assert_eq!(failure.cause(), &EncodeReason::DataTooLong { length: MAX_DATA + 1 });
     let failure = refused(&plan(vec![Node::F32]), &Value::Float(1e300));
     assert!(matches!(failure.cause(), EncodeReason::Float { .. }));
-    let failure = refused(
-        &plan(vec![Node::Tuple { items: vec![1] }, Node::U8]),
-        &Value::Many(vec![]),
-    );
-    assert_eq!(
-        failure.cause(),
-        &EncodeReason::Arity {
-            wanted: 1,
-            found: 0
-        }
-    );
+    let failure =
+        refused(&plan(vec![Node::Tuple { items: vec![1] }, Node::U8]), &Value::Many(vec![]));
+    assert_eq!(failure.cause(), &EncodeReason::Arity { wanted: 1, found: 0 });
 }
 
 #[test]
@@ -466,42 +307,21 @@ fn depth_is_bounded_both_ways() {
     assert_eq!(encoded(&chain, &deepest), ones(depth));
     assert_eq!(rejected(&chain, &ones(depth + 1)).0, DecodeReason::TooDeep);
     assert_eq!(rejected(&chain, &vec![1; 1 << 20]).0, DecodeReason::TooDeep);
-    assert_eq!(
-        refused(&chain, &some(deepest)).cause(),
-        &EncodeReason::TooDeep
-    );
+    assert_eq!(refused(&chain, &some(deepest)).cause(), &EncodeReason::TooDeep);
 }
 
 #[test]
 fn plans_that_make_no_sense_are_refused() {
     let fails = |nodes: Vec<Node>| Plan::new(nodes, 0).unwrap_err();
     assert_eq!(fails(vec![]), PlanError::Dangling { node: 0, target: 0 });
-    assert_eq!(
-        fails(vec![list(7)]),
-        PlanError::Dangling { node: 0, target: 7 }
-    );
-    assert_eq!(
-        fails(vec![record(vec![field("me", 0)])]),
-        PlanError::Endless
-    );
-    assert_eq!(
-        fails(vec![set(1), Node::F64]),
-        PlanError::Key { found: "f64" }
-    );
-    assert_eq!(
-        fails(vec![set(1), option(2), set(3), Node::U8]),
-        PlanError::Key { found: "set" }
-    );
+    assert_eq!(fails(vec![list(7)]), PlanError::Dangling { node: 0, target: 7 });
+    assert_eq!(fails(vec![record(vec![field("me", 0)])]), PlanError::Endless);
+    assert_eq!(fails(vec![set(1), Node::F64]), PlanError::Key { found: "f64" });
+    assert_eq!(fails(vec![set(1), option(2), set(3), Node::U8]), PlanError::Key { found: "set" });
     let union = |variants| Node::Union { variants, shape: 0 };
     assert_eq!(fails(vec![union(vec![])]), PlanError::Variants { found: 0 });
-    assert_eq!(
-        fails(vec![union(vec![1; 257]), Node::Unit]),
-        PlanError::Variants { found: 257 }
-    );
-    assert_eq!(
-        fails(vec![union(vec![1]), Node::U8]),
-        PlanError::Variant { found: "u8" }
-    );
+    assert_eq!(fails(vec![union(vec![1; 257]), Node::Unit]), PlanError::Variants { found: 257 });
+    assert_eq!(fails(vec![union(vec![1]), Node::U8]), PlanError::Variant { found: "u8" });
     let arguments = Node::Arguments { fields: vec![] };
     assert_eq!(fails(vec![list(1), arguments]), PlanError::Arguments);
 }
@@ -511,14 +331,9 @@ fn arguments_come_one_after_the_other() {
     let fields = vec![field("a", 1), field("b", 2)];
     let plan = plan(vec![Node::Arguments { fields }, Node::U8, Node::Bool]);
     let mut seen = Vec::new();
-    decode_fields(&plan, &[7, 1], &mut ValueBuild, |index, value| {
-        seen.push((index, value))
-    })
-    .unwrap();
+    decode_fields(&plan, &[7, 1], &mut ValueBuild, |index, value| seen.push((index, value)))
+        .unwrap();
     assert_eq!(seen, [(0, unsigned(7)), (1, Value::Bool(true))]);
     let failure = decode_fields(&plan, &[7, 2], &mut ValueBuild, |_, _| {}).unwrap_err();
-    assert_eq!(
-        (failure.path(), failure.offset()),
-        ("(b)".to_owned(), Some(1))
-    );
+    assert_eq!((failure.path(), failure.offset()), ("(b)".to_owned(), Some(1)));
 }

@@ -2,8 +2,8 @@
 use std::net::IpAddr;
 
 use super::{
-    EncodeReason, Failure, Field, Integer, MAX_DATA, MAX_DEPTH, Node, NodeId, Plan, Segment, Shape,
-    Source, has_scheme, order,
+    EncodeReason, Failure, Field, Integer, MAX_DATA, MAX_DEPTH, MAX_EMPTY, Node, NodeId, Plan,
+    Segment, Shape, Source, has_scheme, order,
 };
 
 type Outcome<T, S> = Result<T, Failure<<S as Source>::Cause>>;
@@ -20,6 +20,7 @@ pub fn encode<S: Source>(
         plan,
         out,
         entries: Vec::new(),
+        empty: MAX_EMPTY,
     };
     let outcome = encoder.value(source, plan.root(), value, MAX_DEPTH);
     if outcome.is_err() {
@@ -59,6 +60,7 @@ where
         plan,
         out,
         entries: Vec::new(),
+        empty: MAX_EMPTY,
     };
     for (field, value) in fields.iter().zip(values) {
         if let Err(failure) = encoder.value(source, field.node, value, MAX_DEPTH) {
@@ -82,6 +84,8 @@ struct Encoder<'p, 'o> {
     out: &'o mut Vec<u8>,
     /// The entries of the maps and sets under way, innermost last.
     entries: Vec<Entry>,
+    /// How many more elements of no size there may be.
+    empty: usize,
 }
 
 macro_rules! put_integer {
@@ -288,10 +292,19 @@ impl Encoder<'_, '_> {
         self.out.len()
     }
 
-    fn close(&mut self, opened: usize, count: u16) {
+    /// Writes the count of elements that take at least `least` bytes each.
+    fn close<S: Source>(&mut self, opened: usize, count: u16, least: usize) -> Outcome<(), S> {
         if let Some(room) = self.out.get_mut(opened - 2..opened) {
             room.copy_from_slice(&count.to_le_bytes());
         }
+        if least == 0 {
+            // The receiver counts these, so that more could not be read.
+            match self.empty.checked_sub(count.into()) {
+                Some(empty) => self.empty = empty,
+                None => return Err(Failure::new(EncodeReason::Empty.into())),
+            }
+        }
+        Ok(())
     }
 
     fn list<S: Source>(
@@ -311,8 +324,7 @@ impl Encoder<'_, '_> {
             self.value(source, item, value, depth)
                 .map_err(|failure| failure.within(Segment::Index(index.into())))
         })?;
-        self.close(opened, count);
-        Ok(())
+        self.close::<S>(opened, count, self.plan.least(item))
     }
 
     fn tuple<S: Source>(
@@ -384,7 +396,7 @@ impl Encoder<'_, '_> {
             });
             Ok(())
         })?;
-        self.close(opened, count);
+        self.close::<S>(opened, count, self.plan.least(item))?;
         self.settle::<S>(item, opened, base)
     }
 
@@ -416,7 +428,8 @@ impl Encoder<'_, '_> {
             });
             Ok(())
         })?;
-        self.close(opened, count);
+        let least = self.plan.least(key).saturating_add(self.plan.least(node));
+        self.close::<S>(opened, count, least)?;
         self.settle::<S>(key, opened, base)
     }
 

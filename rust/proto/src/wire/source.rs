@@ -3,7 +3,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use thiserror::Error;
 
-use super::{Failure, MAX_COUNT, MAX_DATA, MAX_DEPTH, Shape};
+use super::{Failure, MAX_COUNT, MAX_DATA, MAX_DEPTH, MAX_EMPTY, Shape};
 
 /// Why a value does not fit its plan.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -26,6 +26,8 @@ pub enum EncodeReason {
     DataTooLong { length: usize },
     #[error("more than {MAX_COUNT} {what}; no more fit")]
     TooMany { what: &'static str },
+    #[error("more than {MAX_EMPTY} elements of no size")]
+    Empty,
     #[error("a tuple of {wanted} has {found} items")]
     Arity { wanted: usize, found: usize },
     #[error("not a URL: it does not start with a scheme such as https:")]

@@ -15,7 +15,8 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, Any, NamedTuple, TypeVar, Union, get_args, get_origin
 
 from jetstream._core.codec import ArgumentsPlan, Plan
-from jetstream._schema_errors import SchemaError, is_hashable, refusal, spell
+from jetstream._schema_errors import SchemaError, is_bare, is_hashable, refusal, spell
+from jetstream._schema_text import Writer
 from jetstream._types import SocketAddress, Some, Wire
 
 __all__ = ["SchemaError", "arguments_plan", "canonical", "plan_of"]
@@ -200,6 +201,8 @@ class _Compiler:
                 "only has a meaning inside an option",
                 f"write {spell(annotation)} | None",
             )
+        if is_bare(annotation):
+            raise refusal(annotation, where)
         if origin is not None:
             return self._generic(annotation, origin, arguments, where)
         if annotation is None or isinstance(annotation, type):
@@ -224,8 +227,6 @@ class _Compiler:
         leaf = _LEAVES.get(annotation)
         if leaf is not None:
             return leaf
-        if annotation is None or annotation in (list, dict, set, frozenset, tuple):
-            raise refusal(annotation, where)
         if issubclass(annotation, enum.Enum):
             return _enum(annotation, where)
         if _is_struct(annotation):
@@ -471,44 +472,4 @@ def canonical(annotation: object, where: str = "annotation") -> str:
     Raises:
         SchemaError: Values of it cannot be put on the wire.
     """
-    return _Writer(describe(annotation, where)).write(0)
-
-
-class _Writer:
-    def __init__(self, nodes: Description) -> None:
-        self._nodes = nodes
-        self._labels: dict[object, str] = {}
-        self._taken: dict[str, int] = {}
-
-    def write(self, position: int) -> str:
-        node = self._nodes[position]
-        match node:
-            case ("list" | "set", item, _):
-                return f"{node[0]}[{self.write(item)}]"
-            case ("option", item, _):
-                return f"option[{self.write(item)}]"
-            case ("tuple", items):
-                return f"tuple[{','.join(map(self.write, items))}]" if items else "unit"
-            case ("map", key, value):
-                return f"map[{self.write(key)},{self.write(value)}]"
-            case ("union", items, _):
-                return f"({'|'.join(map(self.write, items))})"
-            case ("struct", cls, fields, _, _):
-                return self._class(cls, (cls, fields), lambda: ",".join(map(self._field, fields)))
-            case ("enum", cls, members):
-                return self._class(cls, cls, lambda: "|".join(item.name for item in members))
-            case _:
-                return str(node[0])
-
-    def _field(self, field: tuple[str, int]) -> str:
-        name, position = field
-        return f"{name}:{self.write(position)}"
-
-    def _class(self, cls: type, key: object, body: Callable[[], str]) -> str:
-        label = self._labels.get(key)
-        if label is not None:
-            return label
-        count = self._taken[cls.__name__] = self._taken.get(cls.__name__, 0) + 1
-        label = cls.__name__ if count == 1 else f"{cls.__name__}#{count}"
-        self._labels[key] = label
-        return f"{label}{{{body()}}}"
+    return Writer(describe(annotation, where)).write(0)

@@ -6,11 +6,12 @@ import datetime
 import decimal
 import fractions
 import pathlib
+import re
 import typing
 import uuid
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
-__all__ = ["SchemaError", "is_hashable", "refusal", "spell"]
+__all__ = ["SchemaError", "is_bare", "is_hashable", "refusal", "spell"]
 
 
 class SchemaError(TypeError):
@@ -87,7 +88,7 @@ def refusal(annotation: object, where: str) -> SchemaError:
 
 def _judge(annotation: Any) -> tuple[str, str]:
     origin = get_origin(annotation) or annotation
-    if is_hashable(annotation) and annotation in _BARE:
+    if is_bare(annotation):
         return "does not say what is in it", f"write {_BARE[annotation]}"
     if annotation is Any or annotation is object:
         return "could be anything, and the wire has to know", _OTHERWISE
@@ -107,6 +108,11 @@ def _judge(annotation: Any) -> tuple[str, str]:
     return "cannot be put on the wire", _INSTEAD.get(origin, _OTHERWISE)
 
 
+def is_bare(annotation: object) -> bool:
+    """Is it a container that does not say what is in it?"""
+    return is_hashable(annotation) and annotation in _BARE
+
+
 def is_hashable(annotation: object) -> bool:
     """Can it be looked up? What somebody puts into `Annotated` may not."""
     try:
@@ -124,4 +130,4 @@ def spell(annotation: object) -> str:
         return annotation.__name__
     if isinstance(annotation, str):
         return annotation
-    return repr(annotation).replace("typing.", "").replace("__main__.", "")
+    return re.sub(r"\b(?:\w+\.|<locals>\.)+(?=\w)", "", repr(annotation))

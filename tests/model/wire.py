@@ -57,7 +57,9 @@ def encode(nodes: tuple[Any, ...], value: Any, at: int = 0) -> bytes:
         case ("list", item, _):
             return counted(len(value), *(encode(nodes, part, item) for part in value))
         case ("tuple", items):
-            return b"".join(encode(nodes, part, item) for part, item in zip(value, items))
+            return b"".join(
+                encode(nodes, part, item) for part, item in zip(value, items, strict=True)
+            )
         case ("set", item, _):
             ordered = sorted(value, key=lambda part: order(nodes, part, item))
             return counted(len(value), *(encode(nodes, part, item) for part in ordered))
@@ -108,7 +110,7 @@ def order(nodes: tuple[Any, ...], value: Any, at: int) -> Any:
         case ("list", item, _):
             return [order(nodes, part, item) for part in value]
         case ("tuple", items):
-            return [order(nodes, part, item) for part, item in zip(value, items)]
+            return [order(nodes, part, item) for part, item in zip(value, items, strict=True)]
         case ("option", item, wrapper):
             if value is None:
                 return (0,)
@@ -231,7 +233,7 @@ def take_parts(nodes: tuple[Any, ...], data: bytes, at: int, depth: int) -> tupl
                 part, data = take(nodes, data, item, depth)
                 parts.append(part)
             names = (name for name, _ in fields)
-            return cls(**dict(zip(names, parts))), data
+            return cls(**dict(zip(names, parts, strict=True))), data
         case ("list" | "set", item, frozen):
             count, data = unpack("<H", data)
             for _ in range(count):

@@ -1,134 +1,12 @@
 //! Values become bytes: every check that a value has to pass before a byte of it leaves.
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-
-use thiserror::Error;
+use std::net::IpAddr;
 
 use super::{
-    Failure, Field, MAX_COUNT, MAX_DATA, MAX_DEPTH, Node, NodeId, Plan, Segment, Shape, has_scheme,
-    order,
+    EncodeReason, Failure, Field, Integer, MAX_DATA, MAX_DEPTH, MAX_EMPTY, Node, NodeId, Plan,
+    Segment, Shape, Source, has_scheme, order,
 };
 
-/// Why a value does not fit its plan.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[allow(missing_docs, reason = "the messages say what the fields are")]
-pub enum EncodeReason {
-    #[error("expected {expected}")]
-    Mismatch { expected: &'static str },
-    #[error("{value} does not fit {kind}, which holds {low} to {high}")]
-    Range { value: Integer, kind: &'static str, low: i128, high: u128 },
-    #[error("{value} is too large for f32")]
-    Float { value: Box<str> },
-    #[error("a string of {length} bytes in UTF-8; at most {MAX_COUNT} fit (use bytes for more)")]
-    TextTooLong { length: usize },
-    #[error("{length} bytes; at most {MAX_DATA} fit")]
-    DataTooLong { length: usize },
-    #[error("more than {MAX_COUNT} {what}; no more fit")]
-    TooMany { what: &'static str },
-    #[error("a tuple of {wanted} has {found} items")]
-    Arity { wanted: usize, found: usize },
-    #[error("not a URL: it does not start with a scheme such as https:")]
-    NotUrl,
-    #[error("two keys that are the same on the wire")]
-    Duplicate,
-    #[error("nested deeper than {MAX_DEPTH} levels")]
-    TooDeep,
-    #[error("{found} arguments given, {wanted} wanted")]
-    Arguments { wanted: usize, found: usize },
-}
-
-/// An integer as a source has it, before anybody knows whether it fits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Integer {
-    /// Fits 64 bits, as nearly all do.
-    Small(i64),
-    /// Fits 128 bits with a sign.
-    Signed(i128),
-    /// Needs all of 128 bits.
-    Unsigned(u128),
-    /// Fits nothing on the wire.
-    Huge,
-}
-
-impl std::fmt::Display for Integer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Small(value) => value.fmt(f),
-            Self::Signed(value) => value.fmt(f),
-            Self::Unsigned(value) => value.fmt(f),
-            Self::Huge => f.write_str("an integer of more than 128 bits"),
-        }
-    }
-}
-
 type Outcome<T, S> = Result<T, Failure<<S as Source>::Cause>>;
-
-/// Reads values. Each method answers for one kind of value, or says why this is none.
-///
-/// References live as long as the call they are passed to: a source whose values can change while
-/// they are read keeps them alive itself.
-#[allow(missing_docs, reason = "one method per kind of value, named after it")]
-pub trait Source {
-    /// A value, or a part of one.
-    type Ref<'a>: Copy;
-    /// Why a value could not be read: a reason of the wire or one of the source's own.
-    type Cause: From<EncodeReason>;
-
-    fn boolean(&mut self, value: Self::Ref<'_>) -> Outcome<bool, Self>;
-    fn integer(&mut self, value: Self::Ref<'_>) -> Outcome<Integer, Self>;
-    fn float(&mut self, value: Self::Ref<'_>) -> Outcome<f64, Self>;
-    fn unit(&mut self, value: Self::Ref<'_>) -> Outcome<(), Self>;
-    fn text<'a>(&mut self, value: Self::Ref<'a>) -> Outcome<&'a str, Self>;
-    /// Calls `take` once with the bytes.
-    fn data<F>(&mut self, value: Self::Ref<'_>, take: F) -> Outcome<(), Self>
-    where
-        F: FnOnce(&[u8]) -> Result<(), EncodeReason>;
-    /// Milliseconds since the Unix epoch.
-    fn time(&mut self, value: Self::Ref<'_>) -> Outcome<u64, Self>;
-    fn ipv4(&mut self, value: Self::Ref<'_>) -> Outcome<Ipv4Addr, Self>;
-    fn ipv6(&mut self, value: Self::Ref<'_>) -> Outcome<Ipv6Addr, Self>;
-    fn ip(&mut self, value: Self::Ref<'_>) -> Outcome<IpAddr, Self>;
-    fn socket_address(&mut self, value: Self::Ref<'_>) -> Outcome<SocketAddr, Self>;
-    /// The index of an enum's member.
-    fn member(&mut self, value: Self::Ref<'_>, shape: Shape) -> Outcome<u8, Self>;
-
-    /// Calls `each` for every item of a list, in order.
-    fn list<F>(&mut self, value: Self::Ref<'_>, shape: Shape, each: F) -> Outcome<(), Self>
-    where
-        F: FnMut(&mut Self, Self::Ref<'_>) -> Outcome<(), Self>;
-    /// Calls `each` for every item of a tuple, in order.
-    fn tuple<F>(&mut self, value: Self::Ref<'_>, each: F) -> Outcome<(), Self>
-    where
-        F: FnMut(&mut Self, Self::Ref<'_>) -> Outcome<(), Self>;
-    /// Calls `each` for every member of a set, in any order.
-    fn set<F>(&mut self, value: Self::Ref<'_>, shape: Shape, each: F) -> Outcome<(), Self>
-    where
-        F: FnMut(&mut Self, Self::Ref<'_>) -> Outcome<(), Self>;
-    /// Calls `each` for every key and value of a map, in any order.
-    fn map<F>(&mut self, value: Self::Ref<'_>, each: F) -> Outcome<(), Self>
-    where
-        F: FnMut(&mut Self, Self::Ref<'_>, Self::Ref<'_>) -> Outcome<(), Self>;
-    /// Calls `some` with what an option holds, or does nothing and answers false.
-    fn option<F>(&mut self, value: Self::Ref<'_>, shape: Shape, some: F) -> Outcome<bool, Self>
-    where
-        F: FnOnce(&mut Self, Self::Ref<'_>) -> Outcome<(), Self>;
-    /// Calls `each` with the index and the value of each of `count` fields, in order.
-    fn record<F>(
-        &mut self,
-        value: Self::Ref<'_>,
-        shape: Shape,
-        count: usize,
-        each: F,
-    ) -> Outcome<(), Self>
-    where
-        F: FnMut(&mut Self, usize, Self::Ref<'_>) -> Outcome<(), Self>;
-    /// Calls `with` once with the index of the variant and the struct in it.
-    fn variant<F>(&mut self, value: Self::Ref<'_>, shape: Shape, with: F) -> Outcome<(), Self>
-    where
-        F: FnOnce(&mut Self, u8, Self::Ref<'_>) -> Outcome<(), Self>;
-
-    /// A key as text, for the path in a message.
-    fn describe(&mut self, key: Self::Ref<'_>) -> String;
-}
 
 /// Appends one value to `out`, or leaves `out` as it was.
 pub fn encode<S: Source>(
@@ -138,7 +16,7 @@ pub fn encode<S: Source>(
     out: &mut Vec<u8>,
 ) -> Outcome<(), S> {
     let before = out.len();
-    let mut encoder = Encoder { plan, out, entries: Vec::new() };
+    let mut encoder = Encoder { plan, out, entries: Vec::new(), empty: MAX_EMPTY };
     let outcome = encoder.value(source, plan.root(), value, MAX_DEPTH);
     if outcome.is_err() {
         out.truncate(before);
@@ -166,7 +44,7 @@ where
         return Err(Failure::new(EncodeReason::Arguments { wanted, found }.into()));
     }
     let before = out.len();
-    let mut encoder = Encoder { plan, out, entries: Vec::new() };
+    let mut encoder = Encoder { plan, out, entries: Vec::new(), empty: MAX_EMPTY };
     for (field, value) in fields.iter().zip(values) {
         if let Err(failure) = encoder.value(source, field.node, value, MAX_DEPTH) {
             out.truncate(before);
@@ -189,6 +67,8 @@ struct Encoder<'p, 'o> {
     out: &'o mut Vec<u8>,
     /// The entries of the maps and sets under way, innermost last.
     entries: Vec<Entry>,
+    /// How many more elements of no size there may be.
+    empty: usize,
 }
 
 macro_rules! put_integer {
@@ -385,10 +265,19 @@ impl Encoder<'_, '_> {
         self.out.len()
     }
 
-    fn close(&mut self, opened: usize, count: u16) {
+    /// Writes the count of elements that take at least `least` bytes each.
+    fn close<S: Source>(&mut self, opened: usize, count: u16, least: usize) -> Outcome<(), S> {
         if let Some(room) = self.out.get_mut(opened - 2..opened) {
             room.copy_from_slice(&count.to_le_bytes());
         }
+        if least == 0 {
+            // The receiver counts these, so that more could not be read.
+            match self.empty.checked_sub(count.into()) {
+                Some(empty) => self.empty = empty,
+                None => return Err(Failure::new(EncodeReason::Empty.into())),
+            }
+        }
+        Ok(())
     }
 
     fn list<S: Source>(
@@ -408,8 +297,7 @@ impl Encoder<'_, '_> {
             self.value(source, item, value, depth)
                 .map_err(|failure| failure.within(Segment::Index(index.into())))
         })?;
-        self.close(opened, count);
-        Ok(())
+        self.close::<S>(opened, count, self.plan.least(item))
     }
 
     fn tuple<S: Source>(
@@ -477,7 +365,7 @@ impl Encoder<'_, '_> {
             self.entries.push(Entry { start, key_end: end, end });
             Ok(())
         })?;
-        self.close(opened, count);
+        self.close::<S>(opened, count, self.plan.least(item))?;
         self.settle::<S>(item, opened, base)
     }
 
@@ -505,7 +393,8 @@ impl Encoder<'_, '_> {
             self.entries.push(Entry { start, key_end, end: self.out.len() });
             Ok(())
         })?;
-        self.close(opened, count);
+        let least = self.plan.least(key).saturating_add(self.plan.least(node));
+        self.close::<S>(opened, count, least)?;
         self.settle::<S>(key, opened, base)
     }
 

@@ -10,13 +10,15 @@ mod encode;
 mod order;
 mod plan;
 mod reader;
+mod source;
 mod trace;
 mod value;
 
 pub use decode::{Build, DecodeReason, decode, decode_fields};
-pub use encode::{EncodeReason, Integer, Source, encode, encode_fields};
+pub use encode::{encode, encode_fields};
 pub use plan::{Field, Node, NodeId, Plan, PlanError, Shape};
 pub use reader::Reader;
+pub use source::{EncodeReason, Integer, Source};
 pub use trace::{Failure, Segment};
 pub use value::{Build as ValueBuild, Value, decode_value, encode_value};
 

@@ -68,8 +68,11 @@ impl<'d> Reader<'d> {
     /// The bytes of a `data` value.
     #[inline]
     pub fn data(&mut self) -> Result<&'d [u8], DecodeReason> {
+        let before = self.rest;
         let length = u32::from_le_bytes(self.array()?) as usize;
         if length > MAX_DATA {
+            // It is the length that is at fault, so nothing was taken.
+            self.rest = before;
             return Err(DecodeReason::DataTooLong { length });
         }
         self.bytes(length)

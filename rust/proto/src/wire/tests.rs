@@ -223,6 +223,29 @@ fn counts_are_bounded_by_what_arrived() {
 }
 
 #[test]
+fn elements_of_no_size_are_counted_by_the_sender_too() {
+    let units = plan(vec![list(1), list(2), Node::Unit]);
+    let many = |count| Value::Many(vec![Value::Unit; count]);
+    let most = Value::Many(vec![many(MAX_COUNT)]);
+    assert_eq!(decode_value(&units, &encoded(&units, &most)).unwrap(), most);
+    let value = Value::Many(vec![many(MAX_COUNT), many(1)]);
+    assert_eq!(refused(&units, &value).cause(), &EncodeReason::Empty);
+}
+
+#[test]
+fn the_deepest_value_fits_the_smallest_stack() {
+    let nested = || {
+        let nodes = vec![record(vec![field("inner", 1)]), Node::Map { key: 2, value: 0 }, Node::U8];
+        let plan = plan(nodes);
+        let bytes = [[1, 0, 7].repeat(MAX_DEPTH as usize / 2 - 1), vec![0, 0]].concat();
+        let value = decode_value(&plan, &bytes).unwrap();
+        assert_eq!(encoded(&plan, &value), bytes);
+    };
+    let thread = std::thread::Builder::new().stack_size(128 * 1024).spawn(nested).unwrap();
+    thread.join().unwrap();
+}
+
+#[test]
 fn the_same_key_twice_is_refused_in_any_order() {
     let numbers = plan(vec![set(1), Node::I8]);
     let (reason, offset, _) = rejected(&numbers, &[3, 0, 1, 2, 2]);

@@ -9,8 +9,7 @@ use jetstream_proto::wire::{Build, DecodeReason, Failure, Shape};
 use pyo3::prelude::*;
 use pyo3::{ffi, intern};
 
-use super::encode::describe;
-use super::objects::{COMMON, Making as How, Shapes, ipv4_class, ipv6_class};
+use super::objects::{COMMON, Making as How, Shapes, describe, ipv4_class, ipv6_class};
 use super::{Cause, time};
 
 type Outcome<T> = Result<T, Failure<Cause<DecodeReason>>>;

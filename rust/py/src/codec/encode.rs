@@ -3,67 +3,16 @@
 //! Any Python code may run while a value is read (`__index__`, properties, descriptors) and change
 //! the containers it came from. So every part is held by a reference of its own while it is
 //! encoded, except parts of tuples, which cannot change; and sizes are looked at again every time.
-use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::ptr::{self, NonNull};
+use std::ptr;
 
 use jetstream_proto::wire::{EncodeReason, Failure, Integer, Shape, Source};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDateTime, PyTuple, PyTzInfoAccess};
 use pyo3::{Borrowed, ffi, intern};
 
-use super::objects::{COMMON, Record, Shapes, ipv4_class, ipv6_class};
+use super::objects::{COMMON, Object, Record, Shapes, describe, ipv4_class, ipv6_class};
 use super::{Cause, time};
-
-/// An object that is alive for as long as `'a`: somebody up the stack holds it.
-#[derive(Clone, Copy)]
-pub(super) struct Object<'a>(NonNull<ffi::PyObject>, PhantomData<&'a ()>);
-
-impl<'a> Object<'a> {
-    #[inline]
-    pub(super) fn new(value: &'a Bound<'_, PyAny>) -> Self {
-        Self::borrowed(value.as_borrowed())
-    }
-
-    #[inline]
-    pub(super) fn borrowed(value: Borrowed<'a, '_, PyAny>) -> Self {
-        // SAFETY: a Borrowed is never null and keeps its object alive for 'a.
-        unsafe { Self::from_ptr(value.as_ptr()) }
-    }
-
-    /// # Safety
-    ///
-    /// `pointer` is an object that stays alive for `'a`.
-    #[inline]
-    unsafe fn from_ptr(pointer: *mut ffi::PyObject) -> Self {
-        // SAFETY: the caller promises an object, and objects are not at null.
-        Self(unsafe { NonNull::new_unchecked(pointer) }, PhantomData)
-    }
-
-    #[inline]
-    fn as_ptr(self) -> *mut ffi::PyObject {
-        self.0.as_ptr()
-    }
-
-    #[inline]
-    fn class(self) -> *mut ffi::PyTypeObject {
-        // SAFETY: the object is alive for 'a.
-        unsafe { ffi::Py_TYPE(self.as_ptr()) }
-    }
-
-    #[inline]
-    fn is_none(self) -> bool {
-        // SAFETY: compares addresses.
-        self.as_ptr() == unsafe { ffi::Py_None() }
-    }
-
-    /// Is it an object of `class` or of a class derived from it?
-    #[inline]
-    fn is_a(self, class: *mut ffi::PyTypeObject) -> bool {
-        // SAFETY: both are types that are alive.
-        self.class() == class || unsafe { ffi::PyType_IsSubtype(self.class(), class) != 0 }
-    }
-}
 
 type Outcome<T> = Result<T, Failure<Cause<EncodeReason>>>;
 
@@ -531,17 +480,5 @@ impl Source for Reading<'_, '_> {
     #[cold]
     fn describe(&mut self, key: Object<'_>) -> String {
         describe(&self.bound(key))
-    }
-}
-
-/// A short form of a key, for messages.
-pub(super) fn describe(key: &Bound<'_, PyAny>) -> String {
-    const LONGEST: usize = 40;
-    let Ok(text) = key.repr().map(|text| text.to_string_lossy().into_owned()) else {
-        return "?".to_owned();
-    };
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
     }
 }

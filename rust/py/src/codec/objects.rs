@@ -1,13 +1,15 @@
 //! Which Python class stands behind each shape of a plan, and how its objects are made and read.
 use std::ffi::c_int;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
 
 use jetstream_proto::wire::Shape;
 use pyo3::exceptions::PyTypeError;
-use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyTuple, PyType};
+use pyo3::{Borrowed, ffi};
 
 /// The shape of lists, sets and options that are nothing special: `list`, `set`, `X | None`.
 pub(super) const COMMON: Shape = 0;
@@ -232,4 +234,66 @@ pub(super) fn ipv4_class(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
 pub(super) fn ipv6_class(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     imported(py, &CLASS, "ipaddress", "IPv6Address")
+}
+
+/// An object that is alive for as long as `'a`: somebody up the stack holds it.
+#[derive(Clone, Copy)]
+pub(super) struct Object<'a>(NonNull<ffi::PyObject>, PhantomData<&'a ()>);
+
+impl<'a> Object<'a> {
+    #[inline]
+    pub(super) fn new(value: &'a Bound<'_, PyAny>) -> Self {
+        Self::borrowed(value.as_borrowed())
+    }
+
+    #[inline]
+    pub(super) fn borrowed(value: Borrowed<'a, '_, PyAny>) -> Self {
+        // SAFETY: a Borrowed is never null and keeps its object alive for 'a.
+        unsafe { Self::from_ptr(value.as_ptr()) }
+    }
+
+    /// # Safety
+    ///
+    /// `pointer` is an object that stays alive for `'a`.
+    #[inline]
+    pub(super) unsafe fn from_ptr(pointer: *mut ffi::PyObject) -> Self {
+        // SAFETY: the caller promises an object, and objects are not at null.
+        Self(unsafe { NonNull::new_unchecked(pointer) }, PhantomData)
+    }
+
+    #[inline]
+    pub(super) fn as_ptr(self) -> *mut ffi::PyObject {
+        self.0.as_ptr()
+    }
+
+    #[inline]
+    pub(super) fn class(self) -> *mut ffi::PyTypeObject {
+        // SAFETY: the object is alive for 'a.
+        unsafe { ffi::Py_TYPE(self.as_ptr()) }
+    }
+
+    #[inline]
+    pub(super) fn is_none(self) -> bool {
+        // SAFETY: compares addresses.
+        self.as_ptr() == unsafe { ffi::Py_None() }
+    }
+
+    /// Is it an object of `class` or of a class derived from it?
+    #[inline]
+    pub(super) fn is_a(self, class: *mut ffi::PyTypeObject) -> bool {
+        // SAFETY: both are types that are alive.
+        self.class() == class || unsafe { ffi::PyType_IsSubtype(self.class(), class) != 0 }
+    }
+}
+
+/// A short form of a key, for messages.
+pub(super) fn describe(key: &Bound<'_, PyAny>) -> String {
+    const LONGEST: usize = 40;
+    let Ok(text) = key.repr().map(|text| text.to_string_lossy().into_owned()) else {
+        return "?".to_owned();
+    };
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
 }

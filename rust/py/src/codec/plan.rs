@@ -7,8 +7,8 @@ use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::types::{PyBytes, PyString, PyTuple, PyType};
 
 use super::decode::Making;
-use super::encode::{Object, Reading};
-use super::objects::{COMMON, Entry, FROZEN, Making as How, Record, Shapes};
+use super::encode::Reading;
+use super::objects::{COMMON, Entry, FROZEN, Making as How, Object, Record, Shapes};
 use super::{decode_error, encode_error};
 
 /// What both kinds of plan are made of.

@@ -1,0 +1,13 @@
+"""Fixtures for every test folder."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.helpers import LOOPS
+
+
+@pytest.fixture(params=LOOPS)
+def loop(request: pytest.FixtureRequest) -> str:
+    """The name of an event loop: the test runs once on each."""
+    return str(request.param)

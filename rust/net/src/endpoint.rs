@@ -29,6 +29,12 @@ const SEND_PER_TURN: usize = 64;
 /// Datagrams in one train; the kernel cuts it (generic segmentation offload).
 const SEGMENTS: usize = 32;
 
+/// The largest UDP payload there is (RFC 9000, section 18.2).
+const MAX_UDP_PAYLOAD: u16 = 65_527;
+
+/// What the kernel takes in one train, whatever its datagrams' size.
+const TRAIN_BYTES: usize = 65_000;
+
 /// Why a connection cannot even be begun.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -80,13 +86,11 @@ impl Endpoint {
     /// The system's, for example that the port is in use.
     pub fn bind(address: SocketAddr, server: Option<ServerOptions>) -> io::Result<Self> {
         let socket = Socket::bind(address)?;
+        let mut config = EndpointConfig::default();
+        // What we can receive in one datagram is for the path to find out, see `Transport`.
+        let _ = config.max_udp_payload_size(MAX_UDP_PAYLOAD);
         let mut endpoint = Self {
-            quic: quinn_proto::Endpoint::new(
-                Arc::new(EndpointConfig::default()),
-                None,
-                !socket.may_fragment(),
-                None,
-            ),
+            quic: quinn_proto::Endpoint::new(Arc::new(config), None, !socket.may_fragment(), None),
             segments: socket.max_segments().min(SEGMENTS),
             socket,
             connections: Vec::new(),
@@ -422,7 +426,9 @@ impl Endpoint {
         for _ in 0..SEND_PER_TURN {
             let Some(Some(connection)) = self.connections.get_mut(key as usize) else { break };
             self.buffer.clear();
-            let transmit = connection.quic.poll_transmit(now, self.segments, &mut self.buffer);
+            let mtu = usize::from(connection.quic.current_mtu()).max(1);
+            let segments = self.segments.min(TRAIN_BYTES / mtu).max(1);
+            let transmit = connection.quic.poll_transmit(now, segments, &mut self.buffer);
             let Some(transmit) = transmit else { return Ok((false, false)) };
             let bytes = std::mem::take(&mut self.buffer);
             if !self.try_send(&transmit, &bytes)? {

@@ -17,7 +17,7 @@ use pyo3::types::PyType;
 
 use crate::connection::Connection;
 use crate::errors;
-use crate::handling::Handling;
+use crate::handling::{Context, Step};
 use crate::service::{ServiceMethod, ServiceTable, Services, Style};
 use crate::shared::{LIVE_LANES, Role, Shared, lock, vectorcall};
 
@@ -335,11 +335,16 @@ impl ServiceLane {
                 let context = self.make_context(py, called)?;
                 arguments.insert(at.min(arguments.len()), context);
             }
-            vectorcall(called.function.bind(py), &arguments)
+            let function = called.function.bind(py);
+            match called.style {
+                // What a handler sets in its context is not the next one's business.
+                Style::Direct => Context::copy(py)?.run(py, || vectorcall(function, &arguments))?,
+                Style::Task => vectorcall(function, &arguments),
+            }
         });
         match (result, called.style) {
             (Ok(value), Style::Direct) => self.answer(py, called, frame.tag, &value, answers),
-            (Ok(awaitable), Style::Task) => self.spawn(py, method, frame.tag, awaitable),
+            (Ok(awaitable), Style::Task) => self.spawn(py, method, frame.tag, awaitable, answers),
             (Err(error), _) => self.answer_error(py, called, frame.tag, error, answers),
         }
     }
@@ -357,50 +362,62 @@ impl ServiceLane {
         }
     }
 
-    /// Runs a coroutine in a task of its own, so that `asyncio.current_task()`, timeouts and
-    /// context variables work from its first step.
+    /// Runs a coroutine: to its end if it does not wait, else in a task that is its own.
     fn spawn(
         self: &Arc<Self>,
         py: Python<'_>,
         method: &Bound<'_, ServiceMethod>,
         tag: u16,
         coroutine: Bound<'_, PyAny>,
+        answers: &mut Vec<u8>,
     ) -> PyResult<()> {
-        let handling = Bound::new(
-            py,
-            Handling::new(self.clone(), method.clone().unbind(), tag, coroutine.unbind()),
-        )?;
-        self.connection.get().running.fetch_add(1, Ordering::Relaxed);
-        self.shared.handlers.fetch_add(1, Ordering::Relaxed);
-        let task = crate::handling::make_task(py, self.shared.event_loop(py), &handling)?;
-        if handling.get().is_over() {
-            return Ok(());
-        }
-        // The loop holds tasks weakly; one that waits for nothing else of ours is kept here.
-        let mut inner = lock(&self.inner);
-        let slot = match inner.free.pop() {
-            Some(slot) => slot,
-            None => {
-                inner.tasks.push(None);
-                inner.tasks.len() - 1
+        let called = method.get();
+        let context = Context::copy(py)?;
+        let coroutine = coroutine.unbind();
+        let mut ready = self.shared.take_ready_task(py)?;
+        let answered = match ready.first_step(py, &coroutine, &context)? {
+            Step::Returned(value) => self.answer(py, called, tag, &value, answers),
+            Step::Raised(error) => self.answer_error(py, called, tag, error, answers),
+            Step::Yielded(value) => {
+                self.connection.get().running.fetch_add(1, Ordering::Relaxed);
+                self.shared.handlers.fetch_add(1, Ordering::Relaxed);
+                let waiting = (coroutine, context, value.unbind());
+                return ready.give(py, self, method.clone().unbind(), tag, waiting);
             }
         };
-        inner.tasks[slot] = Some(task.unbind());
-        drop(inner);
-        handling.get().set_slot(slot);
-        Ok(())
+        // Whatever the handler held of its task goes with it.
+        drop((coroutine, context));
+        if let Some(ready) = ready.if_untouched(py)? {
+            self.shared.put_ready_task(ready);
+        }
+        answered
+    }
+
+    /// Keeps the task of a handler that waits: the loop holds tasks weakly.
+    pub(crate) fn keep_task(&self, task: Py<PyAny>) -> usize {
+        let mut inner = lock(&self.inner);
+        match inner.free.pop() {
+            Some(slot) => {
+                inner.tasks[slot] = Some(task);
+                slot
+            }
+            None => {
+                inner.tasks.push(Some(task));
+                inner.tasks.len() - 1
+            }
+        }
     }
 
     /// A handler in a task has ended with a result.
     pub(crate) fn on_result(
         self: &Arc<Self>,
         py: Python<'_>,
-        method: &ServiceMethod,
+        method: &Py<ServiceMethod>,
         tag: u16,
         value: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let mut answers = Vec::new();
-        self.answer(py, method, tag, value, &mut answers)?;
+        self.answer(py, method.get(), tag, value, &mut answers)?;
         self.send(py, answers)
     }
 
@@ -408,12 +425,12 @@ impl ServiceLane {
     pub(crate) fn on_error(
         self: &Arc<Self>,
         py: Python<'_>,
-        method: &ServiceMethod,
+        method: &Py<ServiceMethod>,
         tag: u16,
         error: PyErr,
     ) -> PyResult<()> {
         let mut answers = Vec::new();
-        self.answer_error(py, method, tag, error, &mut answers)?;
+        self.answer_error(py, method.get(), tag, error, &mut answers)?;
         self.send(py, answers)
     }
 
@@ -432,13 +449,11 @@ impl ServiceLane {
     }
 
     /// A handler's task is over, whatever it came to.
-    pub(crate) fn release(self: &Arc<Self>, py: Python<'_>, slot: Option<usize>) -> PyResult<()> {
+    pub(crate) fn release_task(self: &Arc<Self>, py: Python<'_>, slot: usize) -> PyResult<()> {
         let task = {
             let mut inner = lock(&self.inner);
-            slot.and_then(|slot| {
-                inner.free.push(slot);
-                inner.tasks.get_mut(slot).and_then(Option::take)
-            })
+            inner.free.push(slot);
+            inner.tasks.get_mut(slot).and_then(Option::take)
         };
         drop(task);
         self.connection.get().running.fetch_sub(1, Ordering::Relaxed);

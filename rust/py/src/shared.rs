@@ -20,6 +20,7 @@ use crate::caller::CallerLane;
 use crate::connection::Connection;
 use crate::dispatch::ServiceLane;
 use crate::errors;
+use crate::handling::ReadyTask;
 use crate::service::Services;
 
 /// Counts the forks this process came out of; an endpoint lives in the process that made it.
@@ -80,6 +81,7 @@ struct State {
     /// Called with `(connection, why)` when a peer broke the rules of a lane.
     on_violation: Option<Py<PyAny>>,
     services: Option<Arc<Services>>,
+    ready_task: Option<ReadyTask>,
     quiet_waiters: Vec<Py<PyAny>>,
 }
 
@@ -359,6 +361,21 @@ impl Shared {
         deadlines.push(at, (lane, ticket), self.calls.load(Ordering::Relaxed), is_live);
     }
 
+    // ---- tasks ----
+
+    /// A task to take a handler's first step in.
+    pub(crate) fn take_ready_task(self: &Arc<Self>, py: Python<'_>) -> PyResult<ReadyTask> {
+        let ready = lock(&self.state).ready_task.take();
+        match ready {
+            Some(ready) => Ok(ready),
+            None => ReadyTask::make(py, self),
+        }
+    }
+
+    pub(crate) fn put_ready_task(&self, ready: ReadyTask) {
+        lock(&self.state).ready_task = Some(ready);
+    }
+
     // ---- lanes ----
 
     pub(crate) fn add_caller(&self, make: impl FnOnce(u64) -> CallerLane) -> Arc<CallerLane> {
@@ -619,6 +636,9 @@ impl Shared {
             if state.writer {
                 event_loop.call_method1("remove_writer", (descriptor,))?;
             }
+        }
+        if let (Some(ready), false) = (state.ready_task, gone) {
+            ready.dismiss(py)?;
         }
         for waiter in state.quiet_waiters {
             resolve(py, waiter.bind(py), py.None())?;

@@ -28,6 +28,7 @@ from jetstream import (
     SocketAddress,
     Some,
     TlsError,
+    TlsPeer,
     VersionMismatch,
     connect,
 )
@@ -37,6 +38,7 @@ from .services import (
     VERSION,
     Circle,
     Echo,
+    EchoServer,
     Empty,
     Labeled,
     NextEcho,
@@ -45,6 +47,8 @@ from .services import (
     Profile,
     Rect,
     Values,
+    ValuesServer,
+    crate_fingerprint,
 )
 
 CALL_TIMEOUT = 180
@@ -106,6 +110,11 @@ def client_tls(certificates: Path) -> ClientTls:
         certificate=str(certificates / "client.pem"),
         key=str(certificates / "client.key"),
     )
+
+
+def first_certificate(path: Path) -> bytes:
+    end = "-----END CERTIFICATE-----"
+    return PEM_cert_to_DER_cert(path.read_text(encoding="ascii").split(end)[0] + end + "\n")
 
 
 class TestOurClient:
@@ -177,12 +186,22 @@ class TestOurClient:
         run(body)
 
     def test_the_crate_knows_who_we_are(self, run: Any, certificates: Path) -> None:
-        pem = (certificates / "client.pem").read_text(encoding="ascii")
-        first = pem[: pem.index("-----END CERTIFICATE-----")] + "-----END CERTIFICATE-----\n"
-        fingerprint = sha256(PEM_cert_to_DER_cert(first)).hexdigest()
+        fingerprint = crate_fingerprint(first_certificate(certificates / "client.pem"))
 
         async def body(session: Session) -> None:
             assert await session.channel(Values).whoami() == f"client {fingerprint}"
+
+        run(body)
+
+    def test_we_know_who_the_crate_is(self, run: Any, certificates: Path) -> None:
+        der = first_certificate(certificates / "server.pem")
+
+        async def body(session: Session) -> None:
+            assert isinstance(session.peer, TlsPeer)
+            leaf = session.peer.leaf
+            assert leaf.der == der
+            assert bytes.fromhex(leaf.fingerprint.replace(":", "")) == sha256(der).digest()
+            assert "localhost" in leaf.dns_names
 
         run(body)
 
@@ -191,6 +210,17 @@ class TestOurClient:
             values = session.channel(Values)
             sums = await asyncio.gather(*(values.add(i, 1_000_000) for i in range(1000)))
             assert sums == list(range(1_000_000, 1_001_000))
+
+        run(body)
+
+    @pytest.mark.slow
+    def test_every_tag_at_once(self, run: Any) -> None:
+        """70,000 calls over 65,535 tags: the last ones wait for tags to come back."""
+
+        async def body(session: Session) -> None:
+            echo = session.channel(Echo, max_concurrent=65_535)
+            sums = await asyncio.gather(*(echo.add(i, 1) for i in range(70_000)))
+            assert sums == list(range(1, 70_001))
 
         run(body)
 
@@ -292,10 +322,9 @@ class TestOurServer:
             str(certificates / "server.key"),
             client_ca=str(certificates / "ca.pem"),
         )
-        router = Router(Values(), Echo())
+        router = Router(ValuesServer(), EchoServer())
         async with Server(router, tls=tls, host="127.0.0.1", port=0) as server:
-            host, port = server.address
-            yield f"{host}:{port}"
+            yield str(server.address)
 
     def test_the_crate_finds_nothing_to_report(self, rust16: Path, certificates: Path) -> None:
         async def body() -> dict[str, str]:

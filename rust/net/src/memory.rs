@@ -46,6 +46,17 @@ impl Memory {
         }
     }
 
+    /// A pair that has been closed: what an endpoint becomes when its socket goes.
+    pub fn closed() -> Self {
+        Self {
+            lanes: Slab::default(),
+            events: Vec::new(),
+            msize: 0,
+            chains: Default::default(),
+            closed: true,
+        }
+    }
+
     pub(crate) fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
     }

@@ -1,14 +1,18 @@
 //! A call as a coroutine: nothing happens until it is awaited, and it is awaited once.
 
+use std::ffi::CStr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
 use jetstream_proto::mux::Ticket;
 use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyStopIteration};
+use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyTuple, PyType};
 
 use crate::channel::ChannelMethod;
+use crate::reply::Reply;
 use crate::shared::{LIVE_CALLS, lock};
 
 enum State {
@@ -17,19 +21,25 @@ enum State {
         arguments: Py<PyTuple>,
         timeout: f64,
     },
-    /// Its frame is on its way; `future` is the iterator of the future that the reply resolves.
+    /// Its frame is on its way.
     Waiting {
-        future: Py<PyAny>,
+        reply: Py<Reply>,
         ticket: Ticket,
     },
     Over,
 }
 
 /// One call of a remote method.
-#[pyclass(frozen, module = "jetstream._core.call")]
+#[pyclass(frozen, freelist = 1024, module = "jetstream._core.call")]
 pub(crate) struct Call {
     method: Py<ChannelMethod>,
     state: Mutex<State>,
+}
+
+/// What a step of the call came to.
+enum Step {
+    Waits(Py<PyAny>),
+    Done(Py<PyAny>),
 }
 
 impl Call {
@@ -38,40 +48,39 @@ impl Call {
         Self { method, state: Mutex::new(State::Fresh { arguments, timeout }) }
     }
 
-    fn start(
-        &self,
-        py: Python<'_>,
-        arguments: &Bound<'_, PyTuple>,
-        timeout: f64,
-    ) -> PyResult<Py<PyAny>> {
-        let method = self.method.bind(py);
-        let (future, ticket) = method.get().lane().start(py, method, arguments, timeout)?;
-        let future = future.try_iter()?.into_any().unbind();
-        *lock(&self.state) = State::Waiting { future: future.clone_ref(py), ticket };
-        Ok(future)
-    }
-
-    /// The iterator of the future, starting the call if need be.
-    fn advance(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+    fn step(&self, py: Python<'_>) -> PyResult<Step> {
         let state = std::mem::replace(&mut *lock(&self.state), State::Over);
         match state {
-            State::Fresh { arguments, timeout } => self.start(py, arguments.bind(py), timeout),
-            State::Waiting { future, ticket } => {
-                let iterator = future.clone_ref(py);
-                *lock(&self.state) = State::Waiting { future, ticket };
-                Ok(iterator)
+            State::Fresh { arguments, timeout } => {
+                let method = self.method.bind(py);
+                let started = method.get().lane().start(py, method, arguments.bind(py), timeout)?;
+                let (reply, ticket) = started;
+                let waits = reply.clone().into_any().unbind();
+                *lock(&self.state) = State::Waiting { reply: reply.unbind(), ticket };
+                Ok(Step::Waits(waits))
             }
+            State::Waiting { reply, ticket } => match reply.get().take(py) {
+                Some(Ok(value)) => Ok(Step::Done(value)),
+                Some(Err(error)) => {
+                    self.method.get().lane().abandon(ticket);
+                    Err(error)
+                }
+                None => {
+                    // Something other than the reply woke the task; wait again.
+                    reply.get().block();
+                    let waits = reply.clone_ref(py).into_any();
+                    *lock(&self.state) = State::Waiting { reply, ticket };
+                    Ok(Step::Waits(waits))
+                }
+            },
             State::Over => Err(PyRuntimeError::new_err("cannot reuse already awaited call")),
         }
     }
 
-    fn give_up(&self) -> bool {
-        match std::mem::replace(&mut *lock(&self.state), State::Over) {
-            State::Waiting { ticket, .. } => {
-                self.method.get().lane().abandon(ticket);
-                true
-            }
-            State::Fresh { .. } | State::Over => false,
+    fn give_up(&self) {
+        let state = std::mem::replace(&mut *lock(&self.state), State::Over);
+        if let State::Waiting { ticket, .. } = state {
+            self.method.get().lane().abandon(ticket);
         }
     }
 }
@@ -93,34 +102,14 @@ impl Call {
         slf
     }
 
-    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let iterator = self.advance(py)?;
-        let mut result = std::ptr::null_mut();
-        // SAFETY: both pointers are live objects; the result is a new reference unless an error
-        // is set.
-        let sent = unsafe {
-            pyo3::ffi::PyIter_Send(iterator.as_ptr(), pyo3::ffi::Py_None(), &raw mut result)
-        };
-        match sent {
-            pyo3::ffi::PySendResult::PYGEN_NEXT => {
-                // SAFETY: a new reference by the contract of PyIter_Send.
-                unsafe { Bound::from_owned_ptr_or_err(py, result) }
-            }
-            pyo3::ffi::PySendResult::PYGEN_RETURN => {
-                *lock(&self.state) = State::Over;
-                // SAFETY: a new reference by the contract of PyIter_Send.
-                let value = unsafe { Bound::from_owned_ptr_or_err(py, result) }?;
-                Err(PyStopIteration::new_err((value.unbind(),)))
-            }
-            pyo3::ffi::PySendResult::PYGEN_ERROR => {
-                let error = PyErr::fetch(py);
-                self.give_up();
-                Err(error)
-            }
+    fn __next__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        match self.step(py)? {
+            Step::Waits(reply) => Ok(reply),
+            Step::Done(value) => Err(PyStopIteration::new_err((value,))),
         }
     }
 
-    fn send<'py>(&self, py: Python<'py>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    fn send(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         let _ = value;
         self.__next__(py)
     }
@@ -134,7 +123,7 @@ impl Call {
     ) -> PyResult<Bound<'py, PyAny>> {
         let _ = traceback;
         self.give_up();
-        let raised = match (value, exception.is_instance_of::<pyo3::types::PyType>()) {
+        let raised = match (value, exception.is_instance_of::<PyType>()) {
             (Some(value), true) if !value.is_none() => value.clone(),
             (_, true) => exception.call0()?,
             _ => exception.clone(),
@@ -158,7 +147,7 @@ impl Call {
     fn __del__(&self, py: Python<'_>) -> PyResult<()> {
         if matches!(&*lock(&self.state), State::Fresh { .. }) {
             let message = format!("call of '{}' was never awaited\0", self.method.get().what);
-            if let Ok(message) = std::ffi::CStr::from_bytes_until_nul(message.as_bytes()) {
+            if let Ok(message) = CStr::from_bytes_until_nul(message.as_bytes()) {
                 PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), message, 1)?;
             }
         }
@@ -173,5 +162,86 @@ impl Call {
     #[getter]
     fn __qualname__(&self) -> String {
         self.method.get().what.clone()
+    }
+}
+
+/// Gives the class the slots by which the interpreter steps a coroutine of its own: a result is
+/// handed over as it is, where PyO3's `__next__` would make a `StopIteration` around it.
+pub(crate) fn install_slots(py: Python<'_>) {
+    let class = py.get_type::<Call>().as_type_ptr();
+    // SAFETY: a class of this module, before anybody has an instance; a heap type has its own
+    // `tp_as_async`, and the interpreter reads both slots at each use.
+    unsafe {
+        (*class).tp_iternext = Some(call_next);
+        if let Some(slots) = (*class).tp_as_async.as_mut() {
+            slots.am_send = Some(call_send);
+        }
+        ffi::PyType_Modified(class);
+    }
+}
+
+/// Steps the call behind `object`; an error is set where it is not `Some`.
+fn stepped(object: *mut ffi::PyObject) -> Option<Step> {
+    let step = AssertUnwindSafe(|| {
+        Python::attach(|py| {
+            // SAFETY: the slots are only those of `Call`, so the object is one, and alive.
+            let call =
+                unsafe { Bound::from_borrowed_ptr(py, object).cast_into_unchecked::<Call>() };
+            match call.get().step(py) {
+                Ok(step) => Some(step),
+                Err(error) => {
+                    error.restore(py);
+                    None
+                }
+            }
+        })
+    });
+    catch_unwind(step).unwrap_or_else(|_| {
+        Python::attach(|py| {
+            PyRuntimeError::new_err("jetstream panicked; this is a bug").restore(py);
+        });
+        None
+    })
+}
+
+unsafe extern "C" fn call_send(
+    object: *mut ffi::PyObject,
+    _value: *mut ffi::PyObject,
+    result: *mut *mut ffi::PyObject,
+) -> ffi::PySendResult {
+    let (value, outcome) = match stepped(object) {
+        Some(Step::Waits(reply)) => (reply.into_ptr(), ffi::PySendResult::PYGEN_NEXT),
+        Some(Step::Done(value)) => (value.into_ptr(), ffi::PySendResult::PYGEN_RETURN),
+        None => (std::ptr::null_mut(), ffi::PySendResult::PYGEN_ERROR),
+    };
+    // SAFETY: the interpreter gives a place for the result.
+    unsafe { *result = value };
+    outcome
+}
+
+unsafe extern "C" fn call_next(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    match stepped(object) {
+        Some(Step::Waits(reply)) => reply.into_ptr(),
+        Some(Step::Done(value)) => {
+            Python::attach(|py| stop_iteration(value.bind(py)));
+            std::ptr::null_mut()
+        }
+        None => std::ptr::null_mut(),
+    }
+}
+
+/// Raises `StopIteration(value)` as generators do: `None` needs no exception at all, and a tuple
+/// or an exception would be taken apart if it were not wrapped.
+fn stop_iteration(value: &Bound<'_, PyAny>) {
+    if value.is_none() {
+        return;
+    }
+    let apart = value.is_instance_of::<PyTuple>()
+        || value.is_instance_of::<pyo3::exceptions::PyBaseException>();
+    if apart {
+        PyStopIteration::new_err((value.clone().unbind(),)).restore(value.py());
+    } else {
+        // SAFETY: both are live objects.
+        unsafe { ffi::PyErr_SetObject(ffi::PyExc_StopIteration, value.as_ptr()) };
     }
 }

@@ -8,7 +8,7 @@ use jetstream_net::{ConnectionKey, LaneEnd, LaneKey, Lost, StreamId};
 use jetstream_proto::fault::Fault;
 use jetstream_proto::frame::{self, Frame, FrameError, kind};
 use jetstream_proto::limits::MIN_MSIZE;
-use jetstream_proto::mux::{Caller, Reply, Ticket};
+use jetstream_proto::mux::{self, Caller, Ticket};
 use jetstream_proto::version::{self, Offer, Version};
 use jetstream_proto::{codes, limits};
 use pyo3::prelude::*;
@@ -17,11 +17,12 @@ use pyo3::types::PyTuple;
 use crate::channel::ChannelMethod;
 use crate::connection::Connection;
 use crate::errors;
-use crate::shared::{LIVE_LANES, Role, Shared, lock, reject, resolve};
+use crate::reply::Reply;
+use crate::shared::{LIVE_LANES, Role, Shared, lock};
 
 /// A call that waits for its reply.
 struct Pending {
-    future: Py<PyAny>,
+    reply: Py<Reply>,
     method: Py<ChannelMethod>,
     timeout: f64,
     /// The frame, kept while the call waits for a tag.
@@ -170,7 +171,7 @@ impl CallerLane {
         method: &Bound<'py, ChannelMethod>,
         arguments: &Bound<'py, PyTuple>,
         timeout: f64,
-    ) -> PyResult<(Bound<'py, PyAny>, Ticket)> {
+    ) -> PyResult<(Bound<'py, Reply>, Ticket)> {
         self.shared.check()?;
         let called = method.get();
         let (mut out, limit) = {
@@ -187,9 +188,9 @@ impl CallerLane {
             let finished = frame::finish(&mut out, start, limit);
             finished.map_err(|error| errors::too_large(py, &called.what, error, "peer"))
         });
-        let future = encoded.and_then(|()| self.shared.create_future(py));
-        let future = match future {
-            Ok(future) => future,
+        let reply = encoded.and_then(|()| Bound::new(py, Reply::new(self.shared.clone())));
+        let reply = match reply {
+            Ok(reply) => reply,
             Err(error) => {
                 out.truncate(start);
                 self.put_back(&mut lock(&self.inner), out);
@@ -197,7 +198,7 @@ impl CallerLane {
             }
         };
         let pending = Pending {
-            future: future.clone().unbind(),
+            reply: reply.clone().unbind(),
             method: method.clone().unbind(),
             timeout,
             frame: Vec::new(),
@@ -224,7 +225,7 @@ impl CallerLane {
             }
         }
         self.mark_dirty(py)?;
-        Ok((future, ticket))
+        Ok((reply, ticket))
     }
 
     /// Gives the call whose frame begins at `start` of `out` a tag, and puts `out` back.
@@ -265,7 +266,7 @@ impl CallerLane {
                     // Only now is the peer's limit known. The tag was never used.
                     let size = frame.len() as u64;
                     let reply = kind::reply(pending.method.get().index);
-                    if let Ok(Reply::Result(pending)) = inner.caller.reply(reply, ticket.tag) {
+                    if let Ok(mux::Reply::Result(pending)) = inner.caller.reply(reply, ticket.tag) {
                         refused.push((pending, FrameError::TooLarge { size, limit: inner.limit }));
                     }
                     continue;
@@ -277,7 +278,7 @@ impl CallerLane {
         for (pending, error) in refused {
             self.shared.calls.fetch_sub(1, Ordering::Relaxed);
             let error = errors::too_large(py, &pending.method.get().what, error, "peer");
-            reject(py, pending.future.bind(py), &error)?;
+            Reply::fail_soon(pending.reply.bind(py), error)?;
         }
         Ok(())
     }
@@ -300,7 +301,7 @@ impl CallerLane {
         let Some(pending) = pending else { return Ok(()) };
         self.shared.calls.fetch_sub(1, Ordering::Relaxed);
         let error = errors::deadline(py, &pending.method.get().what, pending.timeout);
-        reject(py, pending.future.bind(py), &error)
+        Reply::complete_now(pending.reply.bind(py), Err(error))
     }
 
     // ---- what comes back ----
@@ -325,25 +326,21 @@ impl CallerLane {
     fn on_reply(&self, py: Python<'_>, frame: Frame<'_>) -> PyResult<Result<(), Failure>> {
         let reply = lock(&self.inner).caller.reply(frame.kind, frame.tag);
         let (pending, failed) = match reply {
-            Ok(Reply::Result(pending)) => (pending, false),
-            Ok(Reply::Fault(pending)) => (pending, true),
-            Ok(Reply::Abandoned) => return Ok(Ok(())),
+            Ok(mux::Reply::Result(pending)) => (pending, false),
+            Ok(mux::Reply::Fault(pending)) => (pending, true),
+            Ok(mux::Reply::Abandoned) => return Ok(Ok(())),
             Err(error) => return Ok(Err(Failure::Protocol(error.to_string()))),
         };
         self.shared.calls.fetch_sub(1, Ordering::Relaxed);
-        let future = pending.future.bind(py);
-        let error = if failed {
-            match Fault::decode(frame.payload) {
+        let outcome = if failed {
+            Err(match Fault::decode(frame.payload) {
                 Ok(fault) => errors::call_error(py, &fault),
                 Err(error) => errors::remote_protocol(format!("a malformed fault: {error}")),
-            }
+            })
         } else {
-            match pending.method.get().decode(py, frame.payload) {
-                Ok(value) => return resolve(py, future, value.unbind()).map(Ok),
-                Err(error) => error,
-            }
+            pending.method.get().decode(py, frame.payload)
         };
-        reject(py, future, &error).map(Ok)
+        Reply::complete_now(pending.reply.bind(py), outcome).map(Ok)
     }
 
     fn on_version(&self, frame: Frame<'_>) -> Result<(), Failure> {
@@ -445,9 +442,9 @@ impl CallerLane {
         }
         self.shared.calls.fetch_sub(calls.len(), Ordering::Relaxed);
         for pending in calls {
-            let future = pending.future.bind(py);
-            if let Err(error) = reject(py, future, &self.error(py, &failure)) {
-                error.write_unraisable(py, Some(future));
+            let reply = pending.reply.bind(py);
+            if let Err(error) = Reply::fail_soon(reply, self.error(py, &failure)) {
+                error.write_unraisable(py, Some(reply));
             }
         }
     }

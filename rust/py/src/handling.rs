@@ -64,18 +64,23 @@ impl Context {
     }
 
     pub(crate) fn run<T>(&self, py: Python<'_>, act: impl FnOnce() -> T) -> PyResult<T> {
-        // SAFETY: a live context object; 0, or -1 with an error set.
-        if unsafe { PyContext_Enter(self.0.as_ptr()) } != 0 {
-            return Err(PyErr::fetch(py));
-        }
-        let result = act();
-        // SAFETY: the context that was entered just above, and it is the current one again: what
-        // ran in between leaves what it enters.
-        if unsafe { PyContext_Exit(self.0.as_ptr()) } != 0 {
-            return Err(PyErr::fetch(py));
-        }
-        Ok(result)
+        enter_context(self.0.bind(py), act)
     }
+}
+
+/// Does something in a context (PEP 567).
+pub(crate) fn enter_context<T>(context: &Bound<'_, PyAny>, act: impl FnOnce() -> T) -> PyResult<T> {
+    // SAFETY: a live object; 0, or -1 with an error set if it is no context or entered already.
+    if unsafe { PyContext_Enter(context.as_ptr()) } != 0 {
+        return Err(PyErr::fetch(context.py()));
+    }
+    let result = act();
+    // SAFETY: the context that was entered just above, and it is the current one again: what ran
+    // in between leaves what it enters.
+    if unsafe { PyContext_Exit(context.as_ptr()) } != 0 {
+        return Err(PyErr::fetch(context.py()));
+    }
+    Ok(result)
 }
 
 // Public functions of CPython's C API that pyo3-ffi does not declare.

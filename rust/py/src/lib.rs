@@ -12,6 +12,7 @@ mod endpoint;
 mod errors;
 mod handling;
 mod identity;
+mod reply;
 mod service;
 mod shared;
 mod tls;
@@ -39,6 +40,8 @@ mod _core {
     #[pymodule_export]
     use crate::identity::parse_certificate;
     #[pymodule_export]
+    use crate::reply::Reply;
+    #[pymodule_export]
     use crate::service::{ServiceMethod, ServiceTable};
     #[pymodule_export]
     use crate::tls::{ClientTls, ServerTls};
@@ -65,6 +68,7 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
+        crate::call::install_slots(py);
         // What asyncio takes for a coroutine is what is registered as one.
         let coroutine = py.import("collections.abc")?.getattr("Coroutine")?;
         coroutine.call_method1("register", (py.get_type::<Call>(),))?;

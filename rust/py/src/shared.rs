@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::ThreadId;
 use std::time::Instant;
 
-use jetstream_net::{ConnectionKey, Event, Hub, LaneKey, Lost};
+use jetstream_net::{ConnectionKey, Event, Hub, LaneKey, Lost, Memory};
 use jetstream_proto::mux::{Deadlines, Ticket};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -637,6 +637,8 @@ impl Shared {
                 event_loop.call_method1("remove_writer", (descriptor,))?;
             }
         }
+        // The socket goes now, and its port with it.
+        *lock(&self.hub) = Hub::Memory(Memory::closed());
         if let (Some(ready), false) = (state.ready_task, gone) {
             ready.dismiss(py)?;
         }

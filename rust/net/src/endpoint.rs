@@ -235,7 +235,7 @@ impl Endpoint {
         let mut received = 0;
         let mut arrived = Vec::new();
         loop {
-            let count = self.socket.receive(|meta, datagram| {
+            let (count, full) = self.socket.receive(|meta, datagram| {
                 arrived.push((meta.addr, meta.dst_ip, meta.ecn, BytesMut::from(datagram)));
             })?;
             for (remote, local, ecn, datagram) in arrived.drain(..) {
@@ -245,7 +245,7 @@ impl Endpoint {
                 self.on_datagram(event, now);
             }
             received += count;
-            if count == 0 {
+            if !full {
                 return Ok(false);
             }
             if received >= RECEIVE_PER_TURN {

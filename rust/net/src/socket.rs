@@ -62,9 +62,12 @@ impl Socket {
         )
     }
 
-    /// Takes what one system call gives and hands each datagram to `each`. The number of them; 0
-    /// when nothing is there.
-    pub(crate) fn receive(&mut self, mut each: impl FnMut(&RecvMeta, &[u8])) -> io::Result<usize> {
+    /// Takes what one system call gives and hands each datagram to `each`: how many there were, and
+    /// whether there may be more.
+    pub(crate) fn receive(
+        &mut self,
+        mut each: impl FnMut(&RecvMeta, &[u8]),
+    ) -> io::Result<(usize, bool)> {
         if self.buffer.is_empty() {
             // Pages that are never filled are never the process's.
             self.buffer = vec![0; BATCH * SLOT];
@@ -75,9 +78,9 @@ impl Socket {
             std::array::from_fn(|_| IoSliceMut::new(slots.next().unwrap_or_default()));
         let count = match self.state.recv(UdpSockRef::from(&self.io), &mut slices, &mut metas) {
             Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok((0, false)),
             // What an earlier datagram of ours ran into, told late; it says nothing about now.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(0),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok((0, false)),
             Err(error) => return Err(error),
         };
         let mut datagrams = 0;
@@ -88,6 +91,8 @@ impl Socket {
                 each(meta, datagram);
             }
         }
-        Ok(datagrams)
+        // A call that did not fill its slots has emptied the socket; what comes now, comes with a
+        // readiness of its own.
+        Ok((datagrams, count == BATCH))
     }
 }

@@ -1,0 +1,105 @@
+# Every target sets up what it needs: a virtual environment in .venv, the extension built in place.
+# `make help` lists them. PYTHON chooses the interpreter: make test PYTHON=python3.13
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CARGO ?= cargo
+
+# Relative to here, so that the tests and `make` agree on where the interop program is.
+INTEROP := tests/interop/rust16
+INTEROP_TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target/interop)
+
+RUST_SOURCES := Cargo.toml Cargo.lock pyproject.toml \
+	$(shell find rust -name '*.rs' -o -name 'Cargo.toml' -o -name 'build.rs')
+
+# Both cargo and maturin must see the same interpreter, or each throws away what the other built.
+export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+unexport PYTHONPATH
+
+SETUP := $(VENV)/.setup
+BUILT := $(VENV)/.built
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-rust test-python test-slow check fmt bench fuzz docs build clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+demo: build ## certificates, a server, a client: the whole thing in a few seconds
+	@$(BIN)/python examples/demo.py
+
+test: test-rust test-python ## everything a person waits for
+
+# The binding is tested from Python: as a test program it would need Python's own library to link.
+test-rust: | $(SETUP)
+	$(CARGO) test --workspace --exclude jetstream-py --locked --quiet
+
+test-python: build $(VENV)/.interop
+	$(BIN)/python -m pytest -q -m "not slow"
+
+test-slow: build $(VENV)/.interop ## the tests that take longer; CI runs them after `make test`
+	$(BIN)/python -m pytest -q -m slow
+
+check: build ## formats, lints, types, stubs: what CI checks; edits nothing
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked --quiet -- -D warnings
+	$(BIN)/ruff check --quiet
+	$(BIN)/ruff format --check --quiet
+	$(BIN)/mypy python examples
+	$(BIN)/pyright --pythonpath $(BIN)/python python examples
+	$(BIN)/python -m mypy.stubtest jetstream._core
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --offline check bans licenses sources; \
+	else echo "cargo deny is not installed: licences and sources of dependencies were not checked"; fi
+
+fmt: | $(SETUP) ## formats everything
+	$(CARGO) fmt --all
+	$(BIN)/ruff check --fix --quiet
+	$(BIN)/ruff format --quiet
+
+bench: build $(VENV)/.bench ## measures beside grpc.aio and the Rust crate; writes benchmarks/
+	$(BIN)/python -m benchmarks.run $(BENCH)
+
+fuzz: ## a long run of the fuzz targets
+	fuzz/run $(FUZZ)
+
+docs: build $(VENV)/.docs ## builds the pages into target/site
+	$(BIN)/mkdocs build --strict --quiet --site-dir target/site
+	@echo "target/site/index.html"
+
+build: $(BUILT) ## the extension, built in place
+
+clean: ## removes what was built and set up
+	rm -rf $(VENV) target .demo python/jetstream/_core*.so
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1)."; \
+	  echo "Say which one to take: make PYTHON=python3.13"; exit 1; }
+	@command -v $(CARGO) >/dev/null || { \
+	  echo "Rust 1.85 or newer is needed, and there is no '$(CARGO)': see https://rustup.rs"; exit 1; }
+	@echo "setting up $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV) || { \
+	  echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt install python3-venv"; \
+	  rm -rf $(VENV); exit 1; }
+
+$(SETUP): requirements/dev.txt | $(BIN)/python
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.bench $(VENV)/.docs: $(VENV)/.%: requirements/%.txt | $(SETUP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# Python sources are used where they are: only Rust has to be built again.
+$(BUILT): $(RUST_SOURCES) | $(SETUP)
+	@echo "building the extension (the first time takes some minutes)"
+	@$(BIN)/maturin develop --release --locked --quiet
+	@touch $@
+
+$(VENV)/.interop: $(wildcard $(INTEROP)/Cargo.* $(INTEROP)/src/*.rs) | $(SETUP)
+	@echo "building the Rust program that the tests talk to (the first time takes some minutes)"
+	@cd $(INTEROP) && CARGO_TARGET_DIR="$(INTEROP_TARGET)" $(CARGO) build --release --locked --quiet
+	@touch $@

@@ -32,7 +32,9 @@ def main() -> int:
     effort = Effort(seconds=0.5, connections=200) if quick else Effort(seconds=1.0, connections=500)
     budget = 150.0 if quick else 540.0
     rounds: int = arguments.rounds or (2 if quick else 5)
-    peers = [peer for peer in available() if arguments.peer in peer.name]
+    peers = available(arguments.peer)
+    if not peers:
+        raise SystemExit(f"no peer that is installed has {arguments.peer!r} in its name")
     scenarios = [scenario for scenario in SCENARIOS if arguments.scenario in scenario.name]
     with _certificates(arguments.certificates) as certificates:
         measured = asyncio.run(

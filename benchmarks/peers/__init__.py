@@ -14,7 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD_TIMEOUT = 1200
 RUST16 = ROOT / "benchmarks" / "peers" / "rust16"
 
-OURS = "jetstream uvloop async def"
+RUST16_NAME = "rust jetstream 16"
+
+OURS = "ours, uvloop, async def"
 """The peer that all ratios refer to."""
 
 
@@ -41,7 +43,7 @@ def rust16() -> Peer:
         )
     else:
         program = str(target / "release" / "rust16-bench")
-    return Peer(name="rust jetstream 16", server=(program, "server"), client=(program, "client"))
+    return Peer(name=RUST16_NAME, server=(program, "server"), client=(program, "client"))
 
 
 def grpc_aio() -> Peer:
@@ -54,19 +56,20 @@ def ours(loop: str, handlers: str) -> Peer:
     """This project, on one event loop, with `async def` or plain `def` handlers."""
     program = (sys.executable, "-m", "benchmarks.peers.ours", loop, handlers)
     kind = {"async": "async def", "plain": "def"}[handlers]
-    name = f"jetstream {loop} {kind}"
-    return Peer(name=name, server=(*program, "server"), client=(*program, "client"))
+    return Peer(
+        name=f"ours, {loop}, {kind}", server=(*program, "server"), client=(*program, "client")
+    )
 
 
-def available() -> list[Peer]:
-    """All peers whose packages are installed; the Rust program is built."""
-    peers = [rust16()]
-    if find_spec("grpc"):
-        peers.append(grpc_aio())
+def available(wanted: str = "") -> list[Peer]:
+    """The peers with `wanted` in their name whose packages are installed."""
     loops = ["uvloop", "asyncio"] if find_spec("uvloop") else ["asyncio"]
-    if find_spec("jetstream"):
-        peers += [ours(loop, handlers) for loop in loops for handlers in ("async", "plain")]
-    return peers
+    peers = [ours(loop, handlers) for loop in loops for handlers in ("async", "plain")]
+    if find_spec("grpc"):
+        peers.insert(0, grpc_aio())
+    peers = [peer for peer in peers if wanted in peer.name]
+    # Built only if somebody wants it: it takes minutes.
+    return [rust16(), *peers] if wanted in RUST16_NAME else peers
 
 
 def versions() -> dict[str, str]:

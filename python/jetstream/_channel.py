@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import operator
+import types
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from jetstream import _core
@@ -9,6 +12,8 @@ from jetstream._limits import DEFAULT_TIMEOUT
 from jetstream._service import definition_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jetstream._service import ServiceDefinition
 
 S = TypeVar("S")
@@ -27,12 +32,10 @@ class Transport(Protocol):
 class _State:
     """What a channel knows beside its methods."""
 
-    __slots__ = ("definition", "lane", "timeout")
+    __slots__ = ("kind", "lane", "timeout")
 
-    def __init__(
-        self, definition: ServiceDefinition, lane: _core.Lane, timeout: float | None
-    ) -> None:
-        self.definition = definition
+    def __init__(self, kind: ChannelType[Any], lane: _core.Lane, timeout: float | None) -> None:
+        self.kind = kind
         self.lane = lane
         self.timeout = timeout
 
@@ -72,8 +75,8 @@ class ChannelType(Generic[S]):
 
     def on_lane(self, lane: _core.Lane, timeout: float | None) -> S:
         """Makes a channel on a lane that exists."""
-        channel: Any = self._cls.__new__(self._cls)
-        channel.__dict__[_STATE] = _State(self._definition, lane, timeout)
+        channel: Any = object.__new__(self._cls)
+        channel.__dict__[_STATE] = _State(self, lane, timeout)
         for method in self._definition.methods:
             channel.__dict__[method.name] = _core.ChannelMethod(
                 lane,
@@ -91,7 +94,7 @@ class ChannelType(Generic[S]):
         return f"<{self.__name__}>"
 
 
-def _channel_class(definition: ServiceDefinition, name: str) -> type:
+def _channel_class(definition: ServiceDefinition, name: str) -> type[Any]:
     def describe(self: Any) -> str:
         state: _State = self.__dict__[_STATE]
         pending, waiting = state.lane.load
@@ -101,26 +104,32 @@ def _channel_class(definition: ServiceDefinition, name: str) -> type:
         msg = f"make a {name} with {definition.title}.Channel(...) or session.channel(...)"
         raise TypeError(msg)
 
-    return type(
-        name,
-        (definition.cls,),
-        {
-            "__repr__": describe,
-            "__init__": refuse,
-            "__doc__": definition.cls.__doc__,
-            "__module__": definition.cls.__module__,
-        },
-    )
+    namespace = {
+        "__repr__": describe,
+        "__init__": refuse,
+        "__doc__": definition.cls.__doc__,
+        "__module__": definition.cls.__module__,
+    }
+    fill = operator.methodcaller("update", namespace)
+    cls: Any = types.new_class(name, (definition.cls,), exec_body=fill)
+    # Every instance gets all the methods, whatever an ABC says of their being abstract.
+    if inspect.isabstract(cls):
+        cls.__abstractmethods__ = frozenset()
+    return cast("type[Any]", cls)
 
 
-def channel_type(service: type[S]) -> ChannelType[S]:
+def channel_type(service: Callable[..., S]) -> ChannelType[S]:
     """The class's `Channel`, for type checkers that do not see the attribute.
+
+    Args:
+        service: The service class. (Spelled so that type checkers take protocols too, which are no
+            ``type[S]`` for them.)
 
     Raises:
         TypeError: It is no service class.
     """
-    definition_of(service)
-    return cast("ChannelType[S]", service.Channel)  # type: ignore[attr-defined]
+    cls: Any = definition_of(service).cls
+    return cast("ChannelType[S]", cls.Channel)
 
 
 _KEEP: Any = object()
@@ -137,7 +146,7 @@ def with_options(channel: S, *, timeout: float | None = _KEEP) -> S:
         TypeError: It is no channel.
     """
     state = _state(channel)
-    kind: ChannelType[S] = state.definition.cls.Channel  # type: ignore[attr-defined]
+    kind: ChannelType[S] = state.kind
     return kind.on_lane(state.lane, state.timeout if timeout is _KEEP else timeout)
 
 

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, cast
 from jetstream import _core, _logging
 from jetstream._addresses import AddressLike, parse_address, spell_address
 from jetstream._connection import Connection
-from jetstream._errors import ClosedError, ConnectError, ConnectTimeout, JetStreamError
+from jetstream._errors import (
+    ClosedError,
+    ConnectError,
+    ConnectTimeout,
+    JetStreamError,
+    NoSharedProtocol,
+)
 from jetstream._limits import CONNECT_TIMEOUT, DEFAULT_TIMEOUT, Limits
 from jetstream._router import RPC_ALPN
 from jetstream._session import Session
@@ -114,7 +120,7 @@ class Client:
         self,
         addr: AddressLike,
         server_name: str | None,
-        timeout: float,  # noqa: ASYNC109  it is told in the error
+        timeout: float,
         *,
         lanes: bool = False,
     ) -> _core.Connection:
@@ -131,9 +137,9 @@ class Client:
         except TimeoutError as error:
             if isinstance(error, JetStreamError):
                 raise
+            what = ", ".join(tried) or "nothing, the name was not resolved in time"
             raise ConnectTimeout(
-                f"{where}: no answer within {timeout:g} s; tried UDP to "
-                f"{', '.join(tried) or 'nothing, the name was not resolved in time'}. Is the server "
+                f"{where}: no answer within {timeout:g} s; tried UDP to {what}. Is the server "
                 "running there, and does the way to it let UDP pass?"
             ) from None
 
@@ -175,9 +181,9 @@ class Client:
                 )
                 for task in done:
                     core = attempts.pop(task)
-                    error = task.exception()
-                    if error is not None:
-                        errors.append(error)
+                    failure = task.exception()
+                    if failure is not None:
+                        errors.append(failure)
                     elif winner is None:
                         winner = core
                     else:
@@ -188,7 +194,11 @@ class Client:
                 task.cancel()
                 core.close(0, b"")
         if winner is None:
-            raise _failure(errors[0])
+            reason = _failure(errors[0])
+            if isinstance(reason, NoSharedProtocol) and not reason.offered:
+                # The server refused, and its words are all that came; what we offered we know.
+                reason.offered = self._alpns
+            raise reason
         _logging.client.info("connected to %s (%s)", tried[-1], name)
         return winner
 
@@ -277,7 +287,7 @@ class _Connecting:
     async def _open(self) -> Session:
         client = self._client
         try:
-            core = await client._connect(  # noqa: SLF001  its own module
+            core = await client._connect(  # pyright: ignore[reportPrivateUsage]  its own module
                 self._addr, self._server_name, self._timeout, lanes=True
             )
         except BaseException:
@@ -285,7 +295,7 @@ class _Connecting:
             raise
         return Session(
             core,
-            limits=client._limits,  # noqa: SLF001  its own module
+            limits=client._limits,  # pyright: ignore[reportPrivateUsage]  its own module
             timeout=self._call_timeout,
             on_close=client.close,
         )
@@ -317,7 +327,9 @@ def connect(
     bind: AddressLike | None = None,
     limits: Limits | None = None,
 ) -> _Connecting:
-    """Connects to a server's services: ``async with connect("host:4433", tls=...) as session``.
+    """Connects to a server's services.
+
+    Write ``async with connect("host:4433", tls=...) as session``.
 
     Args:
         addr: Where to: ``"host:port"``, ``"[::1]:port"`` or ``("host", port)``.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from jetstream._addresses import address_of
 from jetstream._errors import ClosedError, JetStreamError
 from jetstream._identity import peer_of
-from jetstream._addresses import address_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -192,8 +192,10 @@ class Connection:
 
     @property
     def statistics(self) -> Mapping[str, float]:
-        """Figures: ``rtt`` in seconds, datagrams ``sent`` and ``received``, packets ``lost``, and
-        ``mtu``, the largest datagram in bytes.
+        """Figures about the way to the peer.
+
+        ``rtt`` in seconds, datagrams ``sent`` and ``received``, packets ``lost``, and ``mtu``, the
+        largest datagram in bytes.
         """
         return self._core.counters()
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from jetstream._identity import peer_of
 from jetstream._addresses import address_of
+from jetstream._identity import peer_of
 
 if TYPE_CHECKING:
     from jetstream import _core
@@ -69,5 +69,5 @@ class Context:
 def make_context(connection: _core.Connection, method: str) -> Context:
     """The context of one call on a connection."""
     context = Context(method=method)
-    context._connection = connection  # noqa: SLF001  its own module
+    context._connection = connection  # pyright: ignore[reportPrivateUsage]  its own module
     return context

@@ -25,7 +25,7 @@ programs.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class JetStreamError(Exception):
@@ -60,6 +60,18 @@ class JetStreamError(Exception):
 
     def __str__(self) -> str:
         return self.message if self.help is None else f"{self.message}\n  help  {self.help}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # So that errors survive pickling whatever their constructors take.
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(
+    cls: type[JetStreamError], args: tuple[Any, ...], attributes: dict[str, Any]
+) -> JetStreamError:
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(attributes)
+    return error
 
 
 class ConnectError(JetStreamError):

@@ -65,13 +65,10 @@ class FilesExistError(TlsConfigError):
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        super().__init__(paths)
+        names = ", ".join(str(path) for path in paths)
+        verb = "exists" if len(paths) == 1 else "exist"
+        super().__init__(f"{names} already {verb}; nothing was written and nothing is lost")
         self.paths = tuple(paths)
-
-    def __str__(self) -> str:
-        names = ", ".join(str(path) for path in self.paths)
-        verb = "exists" if len(self.paths) == 1 else "exist"
-        return f"{names} already {verb}; nothing was written and nothing is lost"
 
 
 def write_files(files: Sequence[NewFile], *, replace: bool = False) -> None:

@@ -51,9 +51,7 @@ class Certificate:
         """The certificate in PEM (RFC 7468)."""
         text = base64.encodebytes(self.der).decode().replace("\n", "")
         lines = [text[at : at + 64] for at in range(0, len(text), 64)]
-        return "\n".join(
-            ["-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""]
-        )
+        return "\n".join(["-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""])
 
     @classmethod
     def from_der(cls, der: bytes) -> Certificate:
@@ -101,9 +99,7 @@ class TlsPeer:
 
     def __str__(self) -> str:
         leaf = self.leaf
-        names = ", ".join(
-            [*leaf.dns_names, *map(str, leaf.ip_addresses), *leaf.emails, *leaf.uris]
-        )
+        names = ", ".join([*leaf.dns_names, *map(str, leaf.ip_addresses), *leaf.emails, *leaf.uris])
         return f"CN={leaf.common_name} SHA-256 {leaf.fingerprint} names {names or 'none'}"
 
 

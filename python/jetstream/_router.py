@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 
-from jetstream._service import ServiceDefinition, definition_of, service_table
+from jetstream._implementation import service_table
+from jetstream._service import ServiceDefinition, definition_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -110,17 +111,15 @@ class Router:
         if service is not None:
             return self._add_service(Service(definition_of(service), entry))
         if isinstance(entry, Service):
-            return self._add_service(entry)
+            return self._add_service(cast("Any", entry))  # of any service
         definition = getattr(type(entry), "__jetstream_service__", None)
         if isinstance(definition, ServiceDefinition):
             return self._add_service(Service(definition, entry))
         if isinstance(entry, ProtocolHandler) and not isinstance(entry, type):
             return self._add_handler(entry)
-        what = "the class itself; register an instance, as in register(" if isinstance(
-            entry, type
-        ) else None
-        if what is not None:
-            msg = f"{entry!r} is {what}{getattr(entry, '__name__', '')}())"
+        if isinstance(entry, type):
+            name = entry.__name__
+            msg = f"{name} is the class itself: register an instance, as in register({name}())"
             raise TypeError(msg)
         msg = (
             f"{entry!r} is neither a service nor a protocol handler: register an instance of a "
@@ -151,7 +150,7 @@ class Router:
                 msg = f"the protocol {name!r} is taken already"
                 raise ValueError(msg)
             if not 1 <= len(name.encode()) <= 255:
-                msg = f"{name!r} cannot be a protocol's name: it must have 1 to 255 bytes (RFC 7301)"
+                msg = f"the protocol {name!r}: a name must have 1 to 255 bytes (RFC 7301)"
                 raise ValueError(msg)
         for name in names:
             self._handlers[name] = handler

@@ -130,4 +130,8 @@ def spell(annotation: object) -> str:
         return annotation.__name__
     if isinstance(annotation, str):
         return annotation
-    return re.sub(r"\b(?:\w+\.|<locals>\.)+(?=\w)", "", repr(annotation))
+    text = re.sub(r"\b(?:\w+\.|<locals>\.)+(?=\w)", "", repr(annotation))
+    return _WIDTH.sub(lambda found: found[1].capitalize(), text)
+
+
+_WIDTH = re.compile(r"Annotated\[\w+, Wire\(kind='(\w+)'\)\]")

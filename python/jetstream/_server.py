@@ -18,7 +18,7 @@ from jetstream._context import make_context
 from jetstream._errors import ClosedError, EncodeError, JetStreamError
 from jetstream._identity import peer_of
 from jetstream._limits import GRACEFUL_TIMEOUT, Limits
-from jetstream._router import RPC_ALPN, Router
+from jetstream._router import Router
 from jetstream._tls import ClientVerifier, ServerTls
 
 if TYPE_CHECKING:
@@ -67,9 +67,7 @@ class Server:
         self._handlers: set[asyncio.Task[None]] = set()
 
     @classmethod
-    def new_with_addr(
-        cls, cert: Source, key: Source, addr: AddressLike, router: Router
-    ) -> Server:
+    def new_with_addr(cls, cert: Source, key: Source, addr: AddressLike, router: Router) -> Server:
         """A server that asks no certificate, as the protocol's own documents spell it."""
         host, port = parse_address(addr)
         return cls(router, tls=ServerTls(cert, key), host=host, port=port)
@@ -127,7 +125,7 @@ class Server:
                 self._port,
                 self._limits,
                 self._tls.load(alpns),
-                {alpn: alpn == RPC_ALPN for alpn in alpns},
+                {alpn: self._router.handler(alpn) is None for alpn in alpns},
             )
         except OSError as error:
             where = spell_address(host, self._port)
@@ -139,9 +137,7 @@ class Server:
         serve_on(endpoint, self._router, self._limits, self._on_handler)
         endpoint.start()
         self._endpoint = endpoint
-        _logging.server.info(
-            "listening on UDP %s for %s", self.address, ", ".join(map(str, alpns))
-        )
+        _logging.server.info("listening on UDP %s for %s", self.address, ", ".join(map(str, alpns)))
 
     def _on_handler(self, handler: ProtocolHandler, core: _core.Connection) -> None:
         task = asyncio.get_running_loop().create_task(_handle(handler, core))
@@ -257,12 +253,14 @@ def serve_on(
 ) -> None:
     """Makes an endpoint serve a router."""
 
-    def connected(core: _core.Connection, incoming: bool) -> None:  # noqa: FBT001  from Rust
+    def connected(core: _core.Connection, incoming: bool) -> None:
         if not incoming:
             return
         if _logging.server.isEnabledFor(logging.INFO):
             remote = address_of(core.remote)
-            _logging.server.info("connection from %s: %s", remote, peer_of(core) or "no certificate")
+            _logging.server.info(
+                "connection from %s: %s", remote, peer_of(core) or "no certificate"
+            )
         handler = router.handler(core.alpn)
         if handler is not None:
             on_handler(handler, core)
@@ -279,13 +277,11 @@ def serve_on(
     endpoint.set_services(tables, limits, make_context, _explain)
 
 
-def _explain(
-    what: str, error: BaseException
-) -> tuple[str, str | None, str | None, str | None]:
+def _explain(what: str, error: BaseException) -> tuple[str, str | None, str | None, str | None]:
     """What the caller is told of an exception."""
     if isinstance(error, JetStreamError) and not isinstance(error, EncodeError):
         message = error.message or type(error).__name__
-        if not type(error).__str__ is JetStreamError.__str__:
+        if type(error).__str__ is not JetStreamError.__str__:
             message = str(error) or message
         return message, error.code, error.help, error.url
     if isinstance(error, asyncio.CancelledError):
@@ -294,11 +290,13 @@ def _explain(
     return f"{what} failed", "jetstream::internal", None, None
 
 
-def _logged(what: str, function: Callable[..., Any], task: bool) -> Callable[..., Any]:  # noqa: FBT001  a table's column
+def _logged(what: str, function: Callable[..., Any], task: bool) -> Callable[..., Any]:
     """The same function with a line in the log for each call."""
 
     def note(began: float, outcome: str) -> None:
-        _logging.call.debug("%s: %s after %.3f ms", what, outcome, (time.perf_counter() - began) * 1e3)
+        _logging.call.debug(
+            "%s: %s after %.3f ms", what, outcome, (time.perf_counter() - began) * 1e3
+        )
 
     if task or inspect.iscoroutinefunction(function):
 

@@ -1,32 +1,32 @@
 """Service classes: from a class to its method table.
 
-Nothing here runs for a call; it all happens when the class is defined, or when an implementation is
-registered.
+Nothing here runs for a call; it all happens when the class is defined.
 """
 
 from __future__ import annotations
 
-import dis
-import functools
 import hashlib
 import inspect
 import re
 import types
 import typing
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Union, overload
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Protocol, TypeVar, Union, overload
 
-from jetstream import _core
 from jetstream._context import Context
 from jetstream._schema import SchemaError, arguments_plan, canonical, plan_of
+from jetstream._schema_errors import spell
 
 if TYPE_CHECKING:
+    from jetstream._channel import ChannelType
     from jetstream._core.codec import ArgumentsPlan, Plan
+    from jetstream._router import ServiceType
 
 P = ParamSpec("P")
 T = TypeVar("T")
-C = TypeVar("C")
+S = TypeVar("S")
+K = TypeVar("K", bound=type)
 
 MAX_METHODS = 77
 """Frame types are one byte, and 102 to 255 are for methods, two each."""
@@ -38,7 +38,6 @@ _OPTIONS = "__jetstream_method__"
 _NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]*")
 _VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 _DIGEST = re.compile(r"[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*")
-_MUTABLE = (list, dict, set, bytearray)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,30 +104,32 @@ class ServiceDefinition:
 
 
 @overload
-def service(cls: type[C], /) -> type[C]: ...
+def service(cls: K, /) -> K: ...
 
 
 @overload
 def service(
     *, name: str | None = None, version: str | None = None, digest: str | None = None
-) -> Callable[[type[C]], type[C]]: ...
+) -> Callable[[K], K]: ...
 
 
 def service(
-    cls: type[C] | None = None,
+    cls: K | None = None,
     /,
     *,
     name: str | None = None,
     version: str | None = None,
     digest: str | None = None,
-) -> type[C] | Callable[[type[C]], type[C]]:
+) -> K | Callable[[K], K]:
     """Makes a class a service.
 
     Its public methods, in order of declaration, are what can be called; those whose names begin
     with an underscore are its own. Parameters and results must be annotated with types that the
     wire can carry. A parameter annotated with `Context` is not on the wire.
 
-    The class gains `Channel`, its typed client, and `Service`, which serves an implementation.
+    The class gains `Channel`, its typed client, and `Service`, which serves an implementation. Let
+    it be a `typing.Protocol`, and type checkers take methods without bodies and tell which ones an
+    implementation lacks; a plain class or an ABC serves as well.
 
     Args:
         cls: The class.
@@ -142,22 +143,15 @@ def service(
         SchemaError: Something in the class cannot be a service: what, where, and what to write.
     """
 
-    def decorate(cls: type[C]) -> type[C]:
+    def decorate(cls: K) -> K:
+        from jetstream._channel import ChannelType
+        from jetstream._router import ServiceType
+
         definition = _define(cls, name, version, digest)
         setattr(cls, _TABLE, definition)
-        from jetstream._channel import ChannelType  # noqa: PLC0415  it needs definitions
-        from jetstream._router import ServiceType  # noqa: PLC0415  it needs definitions
-
-        for attribute, value in (
-            ("Channel", ChannelType(definition)),
-            ("Service", ServiceType(definition)),
-        ):
-            if attribute in cls.__dict__:
-                raise SchemaError(
-                    f"{cls.__name__}.{attribute}: the name is taken by the service's own "
-                    f"{attribute.lower()}; call the method something else"
-                )
-            setattr(cls, attribute, value)
+        attributes: Any = cls
+        attributes.Channel = ChannelType[Any](definition)
+        attributes.Service = ServiceType[Any](definition)
         return cls
 
     return decorate if cls is None else decorate(cls)
@@ -220,29 +214,32 @@ def method(
     return decorator if function is None else decorator(function)
 
 
+def options_of(function: object) -> MethodOptions | None:
+    """What `method` said of a function, if it did."""
+    options = getattr(function, _OPTIONS, None)
+    return options if isinstance(options, MethodOptions) else None
+
+
 class _ChannelAttribute:
-    def __get__(self, instance: object, owner: type[C]) -> ChannelTypeOf[C]:
+    # A protocol is no `type[S]` for type checkers, since it has no instances; a callable it is.
+    def __get__(self, instance: object, owner: Callable[..., S]) -> ChannelType[S]:
         raise AttributeError("decorate the class with @service")
 
 
 class _ServiceAttribute:
-    def __get__(self, instance: object, owner: type[C]) -> ServiceTypeOf[C]:
+    def __get__(self, instance: object, owner: Callable[..., S]) -> ServiceType[S]:
         raise AttributeError("decorate the class with @service")
 
 
-class Interface:
+class Interface(Protocol):
     """An optional base for service classes: tells type checkers of `Channel` and `Service`.
 
-    At run time every class decorated with `service` has them.
+    Write ``class Echo(Interface, Protocol)``. At run time every class decorated with `service` has
+    them.
     """
 
-    Channel = _ChannelAttribute()
-    Service = _ServiceAttribute()
-
-
-if TYPE_CHECKING:
-    from jetstream._channel import ChannelType as ChannelTypeOf
-    from jetstream._router import ServiceType as ServiceTypeOf
+    Channel: ClassVar[_ChannelAttribute] = _ChannelAttribute()
+    Service: ClassVar[_ServiceAttribute] = _ServiceAttribute()
 
 
 # ---- definition ----
@@ -261,39 +258,80 @@ def definition_of(cls: object) -> ServiceDefinition:
     raise TypeError(msg)
 
 
+def is_context(annotation: object) -> bool:
+    """Whether a parameter with this annotation gets the context."""
+    if annotation is Context:
+        return True
+    union = typing.get_origin(annotation) in (Union, types.UnionType)
+    return union and Context in typing.get_args(annotation)
+
+
+def resolved_hints(function: types.FunctionType, what: str) -> dict[str, Any]:
+    """A function's annotations, none of them a string.
+
+    Raises:
+        SchemaError: One of them means nothing at run time.
+    """
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise SchemaError(
+            what,
+            f"the name {error.name!r} in an annotation",
+            "is not defined at run time",
+            "define it at module level, and import it outside 'if TYPE_CHECKING'",
+        ) from None
+    except (AttributeError, SyntaxError, TypeError) as error:
+        raise SchemaError(
+            what, "an annotation", f"is no type ({error})", "write a type, such as str"
+        ) from None
+
+
 def _define(
     cls: type, name: str | None, version: str | None, digest: str | None
 ) -> ServiceDefinition:
+    if not isinstance(cls, type):  # pyright: ignore[reportUnnecessaryIsInstance]  users without types
+        raise SchemaError("@service", repr(cls), "is not a class", "write @service above a class")
     title = cls.__name__
     name = title.lower() if name is None else name
     version = DEFAULT_VERSION if version is None else version
     if not _NAME.fullmatch(name):
         raise SchemaError(
-            f"{title}: the name {name!r} cannot be a service's; write lower-case letters, digits, "
-            "'_', '-' and '.', as in @service(name='my-service')"
+            title,
+            f"the name {name!r}",
+            "cannot be a service's",
+            "write lower-case letters, digits, '_', '-' and '.', as in @service(name='my-service')",
         )
     if not _VERSION.fullmatch(version):
         raise SchemaError(
-            f"{title}: the version {version!r} is not major.minor.patch; write "
-            "@service(version='1.0.0')"
+            title,
+            f"the version {version!r}",
+            "is not major.minor.patch",
+            "write three numbers, as in @service(version='1.0.0')",
         )
     if digest is not None and not _DIGEST.fullmatch(digest):
         raise SchemaError(
-            f"{title}: the digest {digest!r} is not letters, digits, '-' and '.'; write "
-            "@service(digest='0a1b2c3d'), or leave it out"
+            title,
+            f"the digest {digest!r}",
+            "has other characters than letters, digits, '-' and '.'",
+            "write something like @service(digest='0a1b2c3d'), or leave it out",
         )
     functions = _functions(cls)
     if not functions:
         raise SchemaError(
-            f"{title} has no methods: write at least one, such as\n"
-            "    async def echo(self, message: str) -> str: ..."
+            title,
+            "the class",
+            "has no public methods",
+            "write at least one, such as\n    async def echo(self, message: str) -> str: ...",
         )
     if len(functions) > MAX_METHODS:
         raise SchemaError(
-            f"{title} has {len(functions)} methods, and a service can have {MAX_METHODS}: "
-            "split it into several services"
+            title,
+            f"{len(functions)} methods",
+            f"are too many: {MAX_METHODS} fit",
+            "split it into several services",
         )
-    _refuse_doubles(title, functions)
+    _refuse_names(cls, functions)
     methods = tuple(
         _method(title, index, name, function)
         for index, (name, function) in enumerate(functions.items())
@@ -311,105 +349,74 @@ def _functions(cls: type) -> dict[str, types.FunctionType]:
     """The public methods in order of declaration, those of base classes first."""
     found: dict[str, types.FunctionType] = {}
     for base in reversed(cls.__mro__[:-1]):
-        if base is Interface:
-            continue
         for name, value in vars(base).items():
             if name.startswith("_"):
                 continue
             if isinstance(value, types.FunctionType):
                 found[name] = value
             elif isinstance(value, staticmethod | classmethod):
-                kind = type(value).__name__
                 raise SchemaError(
-                    f"{cls.__name__}.{name} is a {kind}, and a remote method needs an object: "
-                    f"write 'async def {name}(self, ...)', or begin the name with an underscore"
+                    f"{cls.__name__}.{name}",
+                    "a staticmethod" if isinstance(value, staticmethod) else "a classmethod",
+                    "has no object to be called on",
+                    f"write 'async def {name}(self, ...)', or begin the name with an underscore",
                 )
     return found
 
 
-def _refuse_doubles(title: str, functions: Mapping[str, object]) -> None:
+def _refuse_names(cls: type, functions: Mapping[str, object]) -> None:
+    title = cls.__name__
+    for name in ("Channel", "Service"):
+        if name in functions or name in cls.__dict__:
+            raise SchemaError(
+                f"{title}.{name}",
+                "the name",
+                f"is taken by what @service puts there, the {name.lower()} of {title}",
+                "call it something else",
+            )
     seen: dict[str, str] = {}
     for name in functions:
         other = seen.setdefault(name.lower(), name)
         if other != name:
             raise SchemaError(
-                f"{title}.{other} and {title}.{name} are the same name on the wire, which knows no "
-                "case: rename one of them"
+                f"{title}.{name}",
+                "the name",
+                f"differs from {title}.{other} in nothing but case, which peers in other "
+                "languages do not keep",
+                "rename one of them",
             )
-
-
-def _hints(function: types.FunctionType, what: str) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(function, include_extras=True)
-    except NameError as error:
-        raise SchemaError(
-            f"{what}: an annotation names {error.name!r}, which is not defined here: define it "
-            "before the class, or import it at run time too, not only for type checking"
-        ) from None
-
-
-def is_context(annotation: object) -> bool:
-    """Whether a parameter with this annotation gets the context."""
-    if annotation is Context:
-        return True
-    union = typing.get_origin(annotation) in (Union, types.UnionType)
-    return union and Context in typing.get_args(annotation)
 
 
 def _method(title: str, index: int, name: str, function: types.FunctionType) -> Method:
     what = f"{title}.{name}"
-    signature = inspect.signature(function)
-    hints = _hints(function, what)
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         raise SchemaError(
-            f"{what} is a generator, and a method answers once: return a list instead of yielding"
+            what, "a generator", "has many results, and a method has one", "return a list"
         )
-    parameters: list[Parameter] = []
+    signature = inspect.signature(function)
+    hints = resolved_hints(function, what)
     own = list(signature.parameters.values())
     if not own or own[0].kind not in (
         inspect.Parameter.POSITIONAL_ONLY,
         inspect.Parameter.POSITIONAL_OR_KEYWORD,
     ):
-        raise SchemaError(f"{what} has no self: write 'async def {name}(self, ...)'")
-    for parameter in own[1:]:
-        where = f"{what}({parameter.name})"
-        if parameter.kind in (
-            inspect.Parameter.VAR_POSITIONAL,
-            inspect.Parameter.VAR_KEYWORD,
-        ):
-            star = "*" if parameter.kind is inspect.Parameter.VAR_POSITIONAL else "**"
-            raise SchemaError(
-                f"{what}({star}{parameter.name}): a method's arguments are fixed on the wire: "
-                "write each one with its type, or take a list"
-            )
-        if parameter.name not in hints:
-            raise SchemaError(
-                f"{where} has no annotation: write its type, such as '{parameter.name}: str'"
-            )
-        if is_context(hints[parameter.name]):
-            continue
-        if parameter.name == "timeout":
-            raise SchemaError(
-                f"{where}: every call has a timeout= of its own, so no argument can have this "
-                "name: call it something else, such as 'seconds'"
-            )
-        if isinstance(parameter.default, _MUTABLE):
-            raise SchemaError(
-                f"{where} has the mutable default {parameter.default!r}, which all calls would "
-                f"share: write '{parameter.name}: ... | None = None'"
-            )
-        parameters.append(
-            Parameter(
-                parameter.name,
-                hints[parameter.name],
-                parameter.default,
-                parameter.kind is inspect.Parameter.KEYWORD_ONLY,
-            )
+        raise SchemaError(
+            what,
+            f"the signature {signature}",
+            "has no self",
+            f"write 'async def {name}(self, ...)'",
         )
+    parameters = [
+        _parameter(what, parameter, hints)
+        for parameter in own[1:]
+        if not is_context(hints.get(parameter.name))
+    ]
     if "return" not in hints:
         raise SchemaError(
-            f"{what} has no result annotation: write '-> str' or whatever it returns; '-> None' if "
-            "nothing"
+            f"{what} -> return",
+            "the result",
+            "has no annotation",
+            "write its type, such as '-> str', or '-> None'",
         )
     return Method(
         index=index,
@@ -421,18 +428,72 @@ def _method(title: str, index: int, name: str, function: types.FunctionType) -> 
             [(parameter.name, parameter.annotation) for parameter in parameters], what
         ),
         result_plan=plan_of(hints["return"], f"{what} -> return"),
-        signature=_call_signature(signature, parameters),
+        signature=_call_signature(signature, hints, parameters),
         doc=inspect.getdoc(function),
     )
 
 
+def _parameter(what: str, parameter: inspect.Parameter, hints: Mapping[str, Any]) -> Parameter:
+    where = f"{what}({parameter.name})"
+    if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+        raise SchemaError(
+            f"{what}({str(parameter).partition(':')[0]})",
+            "any number of arguments",
+            "have no layout on the wire",
+            "write each one with its type, or take a list or a dict",
+        )
+    if parameter.name == "timeout":
+        raise SchemaError(
+            where,
+            "the name",
+            "is taken: every call has a timeout= of its own",
+            "call it something else, such as 'seconds'",
+        )
+    if parameter.name not in hints:
+        raise SchemaError(
+            where,
+            "the parameter",
+            "has no annotation",
+            f"write its type, such as '{parameter.name}: str'",
+        )
+    annotation = hints[parameter.name]
+    if type(parameter.default).__hash__ is None:
+        raise SchemaError(
+            where,
+            f"the default {parameter.default!r}",
+            "can be changed, and all calls would share it",
+            f"write '{parameter.name}: {spell(annotation)} | None = None'",
+        )
+    return Parameter(
+        parameter.name,
+        annotation,
+        parameter.default,
+        parameter.kind is inspect.Parameter.KEYWORD_ONLY,
+    )
+
+
+class _Spelled:
+    """An annotation that prints as somebody would write it."""
+
+    def __init__(self, annotation: object) -> None:
+        self._text = spell(annotation)
+
+    def __repr__(self) -> str:
+        return self._text
+
+
 def _call_signature(
-    signature: inspect.Signature, parameters: list[Parameter]
+    signature: inspect.Signature, hints: Mapping[str, Any], parameters: list[Parameter]
 ) -> inspect.Signature:
     """What callers write: without self and the context."""
     kept = {parameter.name for parameter in parameters}
     return signature.replace(
-        parameters=[own for own in signature.parameters.values() if own.name in kept]
+        parameters=[
+            own.replace(annotation=_Spelled(hints[own.name]))
+            for own in signature.parameters.values()
+            if own.name in kept
+        ],
+        return_annotation=_Spelled(hints["return"]),
     )
 
 
@@ -444,194 +505,3 @@ def _digest(name: str, methods: tuple[Method, ...]) -> str:
 def _canonical_method(method: Method) -> str:
     arguments = ",".join(canonical(parameter.annotation) for parameter in method.parameters)
     return f"{method.name}({arguments})->{canonical(method.returns)}"
-
-
-# ---- implementations ----
-
-
-def service_table(
-    definition: ServiceDefinition,
-    implementation: object,
-    wrap: Callable[[str, Callable[..., Any], bool], Callable[..., Any]] | None = None,
-) -> _core.ServiceTable:
-    """The table by which the core calls an implementation.
-
-    Args:
-        definition: The service.
-        implementation: An object with its methods.
-        wrap: Gets what is called (``Echo.put``), the function and whether it is awaited, and
-            returns what to call instead.
-
-    Raises:
-        TypeError: A method is missing, or has other types.
-    """
-    methods: list[_core.ServiceMethod] = []
-    for declared in definition.methods:
-        function, context_at, task = _implement(definition, declared, implementation)
-        if wrap is not None:
-            function = wrap(declared.what, function, task)
-        methods.append(
-            _core.ServiceMethod(
-                declared.what,
-                declared.index,
-                function,
-                declared.arguments_plan,
-                declared.result_plan,
-                task=task,
-                context_at=context_at,
-            )
-        )
-    return _core.ServiceTable(definition.version_string, methods)
-
-
-def _implement(
-    definition: ServiceDefinition, declared: Method, implementation: object
-) -> tuple[Callable[..., Any], int | None, bool]:
-    """What to call for a method, where the context goes, and whether it is awaited."""
-    owner = type(implementation).__name__
-    what = f"{owner}.{declared.name}"
-    function = getattr(implementation, declared.name, None)
-    if not callable(function):
-        raise TypeError(
-            f"{owner} does not implement {declared.what}: write\n    async def "
-            f"{declared.name}{_with_self(declared.signature)}"
-        )
-    plain = inspect.unwrap(getattr(function, "__func__", function))
-    original = definition.cls.__dict__.get(declared.name)
-    if plain is original and _is_stub(plain):
-        raise TypeError(
-            f"{owner} does not implement {declared.what}, which is only declared: write\n"
-            f"    async def {declared.name}{_with_self(declared.signature)}"
-        )
-    context_at, keywords = _check_signature(what, declared, function, plain)
-    options = getattr(plain, _OPTIONS, None)
-    task = inspect.iscoroutinefunction(plain) or inspect.iscoroutinefunction(function)
-    if isinstance(options, MethodOptions) and options.thread:
-        if task:
-            raise TypeError(
-                f"{what} is 'async def' and @method(thread=True): a thread runs plain functions; "
-                "write 'def', or leave thread=True out"
-            )
-        function, task = _in_thread(function), True
-    if keywords:
-        function = _with_keywords(function, keywords)
-    return function, context_at, task
-
-
-def _with_self(signature: inspect.Signature) -> str:
-    return str(signature).replace("(", "(self, ", 1).replace("(self, )", "(self)", 1)
-
-
-def _check_signature(
-    what: str, declared: Method, function: Callable[..., Any], plain: Callable[..., Any]
-) -> tuple[int | None, tuple[str, ...]]:
-    """Where the context goes, and the names that must be given by keyword, in order."""
-    try:
-        own = list(inspect.signature(function).parameters.values())
-    except ValueError:
-        # Something written in C tells nothing; its arguments come in order.
-        return None, ()
-    hints = _hints(plain, what) if isinstance(plain, types.FunctionType) else {}
-    context_at: int | None = None
-    given: list[inspect.Parameter] = []
-    for parameter in own:
-        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-            return context_at, ()
-        if is_context(hints.get(parameter.name)):
-            context_at = len(given)
-        given.append(parameter)
-    wire = [
-        parameter
-        for at, parameter in enumerate(given)
-        if at != context_at and parameter.kind is not inspect.Parameter.VAR_KEYWORD
-    ]
-    wanted = declared.parameters
-    extra = [
-        parameter.name
-        for parameter in wire[len(wanted) :]
-        if parameter.default is inspect.Parameter.empty
-    ]
-    if len(wire) < len(wanted) or extra:
-        raise TypeError(
-            f"{what} takes ({', '.join(parameter.name for parameter in wire)}) and {declared.what} "
-            f"is declared with ({', '.join(parameter.name for parameter in wanted)})"
-        )
-    for parameter, declaration in zip(wire, wanted, strict=False):
-        _check_type(f"{what}({parameter.name})", hints.get(parameter.name), declaration.annotation)
-    if "return" in hints:
-        _check_type(f"{what} -> return", hints["return"], declared.returns)
-    positions = given[: len(wanted) + (context_at is not None)]
-    if any(parameter.kind is inspect.Parameter.KEYWORD_ONLY for parameter in positions):
-        return context_at, tuple(
-            parameter.name if parameter.kind is inspect.Parameter.KEYWORD_ONLY else ""
-            for parameter in positions
-        )
-    return context_at, ()
-
-
-def _check_type(where: str, found: object, declared: object) -> None:
-    if found is None and declared is not None and declared is not type(None):
-        return
-    try:
-        same = canonical(found) == canonical(declared)
-    except SchemaError:
-        same = False
-    if not same:
-        raise TypeError(
-            f"{where} is {_spell(found)} here, and {_spell(declared)} where it is declared"
-        )
-
-
-def _spell(annotation: object) -> str:
-    return inspect.formatannotation(annotation)
-
-
-def _in_thread(function: Callable[..., T]) -> Callable[..., Awaitable[T]]:
-    import asyncio  # noqa: PLC0415  not needed to declare a service
-
-    @functools.wraps(function)
-    async def run(*args: Any) -> T:
-        return await asyncio.to_thread(function, *args)
-
-    return run
-
-
-def _with_keywords(function: Callable[..., T], keywords: tuple[str, ...]) -> Callable[..., T]:
-    @functools.wraps(function)
-    def run(*args: Any) -> T:
-        positional = [value for value, name in zip(args, keywords, strict=True) if not name]
-        named = {name: value for value, name in zip(args, keywords, strict=True) if name}
-        return function(*positional, **named)
-
-    return run
-
-
-_STUB_OPERATIONS = frozenset(
-    {
-        "CALL_INTRINSIC_1",
-        "LOAD_CONST",
-        "NOP",
-        "POP_TOP",
-        "RERAISE",
-        "RESUME",
-        "RETURN_CONST",
-        "RETURN_GENERATOR",
-        "RETURN_VALUE",
-    }
-)
-
-
-def _is_stub(function: Callable[..., Any]) -> bool:
-    """Whether a function's body is only `...`, `pass` or a docstring."""
-    if not isinstance(function, types.FunctionType):
-        return False
-    instructions = list(dis.get_instructions(function))
-    constants = {
-        instruction.argval
-        for instruction in instructions
-        if instruction.opname in ("LOAD_CONST", "RETURN_CONST")
-    }
-    return (
-        all(instruction.opname in _STUB_OPERATIONS for instruction in instructions)
-        and constants <= {None}
-    )

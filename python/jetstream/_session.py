@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jetstream import _core
+from jetstream._addresses import address_of
 from jetstream._channel import channel_type
 from jetstream._identity import peer_of
 from jetstream._limits import DEFAULT_TIMEOUT, Limits
-from jetstream._addresses import address_of
 from jetstream._service import definition_of
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ class QuicTransport:
         if send.id != receive.id:
             msg = "the two halves are of different streams"
             raise ValueError(msg)
-        self._connection = send._connection  # noqa: SLF001  the stream becomes this transport
+        # The stream becomes this transport.
+        self._connection = send._connection  # pyright: ignore[reportPrivateUsage]
         self._stream = send.id
         self._limits = limits or Limits()
         self._taken = False
@@ -85,7 +86,8 @@ class Session:
     @classmethod
     def on(cls, connection: Connection, **options: Any) -> Session:
         """A session on a raw connection."""
-        return cls(connection._core, **options)  # noqa: SLF001  its own layer
+        core = connection._core  # pyright: ignore[reportPrivateUsage]  the layer below
+        return cls(core, **options)
 
     @property
     def peer(self) -> Peer | None:
@@ -109,9 +111,9 @@ class Session:
 
     def channel(
         self,
-        service: type[S],
+        service: Callable[..., S],
         *,
-        timeout: float | None | _Default = None,
+        timeout: float | _Default | None = None,
         max_concurrent: int | None = None,
     ) -> S:
         """The typed client of a service at the other end.
@@ -120,7 +122,7 @@ class Session:
         background. A service that the peer does not serve shows in the first call.
 
         Args:
-            service: The service class.
+            service: The service class, as for `channel_type`.
             timeout: Seconds for each call that does not say; `jetstream.FOREVER` for no limit. By
                 default the session's.
             max_concurrent: Calls in flight at once, from 1 to 65535; more wait in order.

@@ -160,7 +160,8 @@ class ClientTls:
         key: bytes | None = None
         if self.certificate is not None:
             chain, key = load_identity(self.certificate, self.key, self.password)
-        trust = "roots" if self.ca is not None else "system"
+        trust: Literal["system", "roots", "danger_anything"]
+        trust = "system" if self.ca is None else "roots"
         return _core.ClientTls(
             trust="danger_anything" if self.danger_accept_any_server else trust,
             roots=_certificates(self.ca),

@@ -18,7 +18,7 @@ from jetstream._session import Session
 from jetstream._testing_ca import ThrowawayCA, WrittenFiles
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from jetstream._router import ProtocolHandler
 
@@ -32,8 +32,10 @@ async def pair(
     call_timeout: float | None = DEFAULT_TIMEOUT,
     client_chain: Sequence[bytes] = (),
     server_chain: Sequence[bytes] = (),
-) -> AsyncIterator[Session]:
-    """A session with services that are served in this process: ``async with pair(EchoImpl())``.
+) -> AsyncGenerator[Session]:
+    """A session with services that are served in this process.
+
+    Write ``async with pair(EchoImpl()) as session``.
 
     Args:
         entries: What to serve: whatever `Router.register` takes, or a `Router`.

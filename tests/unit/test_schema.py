@@ -273,7 +273,7 @@ Open = Page
         ),
         (
             dict[tuple[F32, int], int],
-            "tuple[Annotated[float, Wire(kind='f32')], int] cannot be a key: floats have no order that both ends agree on; use int or str",
+            "tuple[F32, int] cannot be a key: floats have no order that both ends agree on; use int or str",
         ),
         (set[frozenset[int]], "frozenset[int] cannot be a key: a set has no order; use a tuple"),
         (

@@ -1,3 +1,510 @@
-"""The compiled core. One stub per Rust module."""
+"""The compiled core, by the files of `rust/py/src`. The package alone uses it.
+
+Everything here belongs to one event loop's thread and to the process that made it; elsewhere it
+raises `RuntimeError`.
+"""
+
+from asyncio import AbstractEventLoop, Future
+from collections.abc import Callable, Generator, Mapping, Sequence
+from types import CodeType, FrameType
+from typing import Any, Literal, TypedDict, final, overload
+
+from jetstream._context import Context
+from jetstream._errors import JetStreamError
+from jetstream._identity import TlsPeer
+from jetstream._limits import Limits
 
 from . import codec as codec
+from .codec import ArgumentsPlan, Plan
+
+__all__ = [
+    "Call",
+    "ChannelMethod",
+    "ClientTls",
+    "Connection",
+    "Endpoint",
+    "Handling",
+    "Lane",
+    "ServerTls",
+    "ServiceMethod",
+    "ServiceTable",
+    "_after_fork",
+    "codec",
+    "live_objects",
+    "parse_certificate",
+]
+
+# ---- lib.rs ----
+
+def live_objects() -> dict[str, int]:
+    """Objects of this module that are alive: `connections`, `lanes` and `calls`."""
+
+def _after_fork() -> None: ...
+
+# ---- identity.rs ----
+
+class _Certificate(TypedDict):
+    der: bytes
+    common_name: str | None
+    fingerprint: str
+    spki_sha256: bytes
+    subject: str
+    issuer: str
+    serial: bytes
+    not_before: int
+    not_after: int
+    dns_names: list[str]
+    ip_addresses: list[str]
+    emails: list[str]
+    uris: list[str]
+    is_ca: bool
+
+def parse_certificate(der: bytes) -> _Certificate:
+    """Returns what a certificate says; times are in seconds since 1970.
+
+    Raises:
+        ValueError: The bytes are no certificate.
+    """
+
+# ---- tls.rs ----
+
+@final
+class ServerTls:
+    """A server's TLS, for any number of endpoints.
+
+    Args:
+        chain: Our certificates in DER, our own first.
+        key: Our private key in PKCS#8, SEC 1 or PKCS#1.
+        client_auth: Whether clients are asked for a certificate, and must show one.
+        client_roots: Who may have issued them, in DER.
+        crls: Revocation lists of these, in DER.
+        check: Called in the handshake with the client's chain; refuses by raising.
+        alpns: The protocols to serve, best first.
+
+    Raises:
+        TlsConfigError: The parts do not fit together.
+    """
+
+    def __new__(
+        cls,
+        chain: Sequence[bytes],
+        key: bytes,
+        *,
+        client_auth: Literal["none", "optional", "required"],
+        client_roots: Sequence[bytes],
+        crls: Sequence[bytes],
+        check: Callable[[tuple[bytes, ...]], object] | None,
+        alpns: Sequence[str],
+    ) -> ServerTls: ...
+
+@final
+class ClientTls:
+    """A client's TLS, for any number of connections.
+
+    Args:
+        trust: The system's roots, those in `roots`, or anybody.
+        roots: Whom to trust, in DER.
+        crls: Revocation lists of these, in DER.
+        check: Called in the handshake with the server's chain; refuses by raising.
+        chain: Our certificates in DER, our own first; or none.
+        key: Our private key; none without `chain`.
+        alpns: The protocols to offer, best first.
+
+    Raises:
+        TlsConfigError: The parts do not fit together.
+    """
+
+    def __new__(
+        cls,
+        *,
+        trust: Literal["system", "roots", "danger_anything"],
+        roots: Sequence[bytes],
+        crls: Sequence[bytes],
+        check: Callable[[tuple[bytes, ...]], object] | None,
+        chain: Sequence[bytes] | None,
+        key: bytes | None,
+        alpns: Sequence[str],
+    ) -> ClientTls: ...
+
+# ---- service.rs ----
+
+@final
+class ServiceMethod:
+    """One method of a served implementation.
+
+    Args:
+        what: Its name for paths and logs, such as ``Echo.put``.
+        index: Its place among the service's methods.
+        function: What to call.
+        arguments: How its arguments are laid out.
+        result: How its result is laid out.
+        task: Whether what `function` returns is awaited, in a task of its own.
+        context_at: Where the context goes among the arguments; `None` without one.
+    """
+
+    def __new__(
+        cls,
+        what: str,
+        index: int,
+        function: Callable[..., Any],
+        arguments: ArgumentsPlan,
+        result: Plan,
+        *,
+        task: bool,
+        context_at: int | None = None,
+    ) -> ServiceMethod: ...
+    @property
+    def what(self) -> str: ...
+
+@final
+class ServiceTable:
+    """A served implementation: its version string, and its methods in order of declaration.
+
+    Raises:
+        ValueError: The version string is none, or there are too many methods.
+    """
+
+    def __new__(cls, version: str, methods: Sequence[ServiceMethod]) -> ServiceTable: ...
+    @property
+    def version(self) -> str: ...
+
+# ---- endpoint.rs ----
+
+@final
+class Endpoint:
+    """A UDP socket and the QUIC connections on it, in an event loop.
+
+    Args:
+        event_loop: The loop of this thread.
+        host: The IP address to bind to.
+        port: The port to bind to; 0 takes a free one.
+        limits: What to take from peers.
+        tls: Given this, it takes connections.
+        protocols: For each protocol that it serves, whether streams are lanes or raw.
+
+    Raises:
+        OSError: The address cannot be bound to.
+        ValueError: `host` is no IP address, or a limit cannot be.
+    """
+
+    def __new__(
+        cls,
+        event_loop: AbstractEventLoop,
+        host: str,
+        port: int,
+        limits: Limits,
+        tls: ServerTls | None = None,
+        protocols: Mapping[str, bool] | None = None,
+    ) -> Endpoint: ...
+    @staticmethod
+    def memory(
+        event_loop: AbstractEventLoop,
+        limits: Limits,
+        chains: tuple[Sequence[bytes], Sequence[bytes]],
+    ) -> Endpoint:
+        """Returns two connected ends in memory; 0 is the client's, 1 the server's.
+
+        Args:
+            event_loop: The loop of this thread.
+            limits: What both ends take from each other.
+            chains: The certificates that the client and the server are taken to have shown.
+        """
+
+    def start(self) -> None:
+        """Begins to take part in the loop."""
+
+    def _turn(self) -> None: ...
+    def set_hooks(
+        self,
+        connected: Callable[[Connection, bool], object],
+        failed: Callable[[str, JetStreamError], object],
+        violation: Callable[[Connection, str], object],
+    ) -> None:
+        """Says whom to tell.
+
+        Args:
+            connected: Of a connection that has come about, and whether the peer began it.
+            failed: Of a handshake that failed: with which address, and why.
+            violation: Of a peer that broke the protocol, and how.
+        """
+
+    def set_services(
+        self,
+        services: Mapping[str, ServiceTable],
+        limits: Limits,
+        make_context: Callable[[Connection, str], Context],
+        explain: Callable[[str, BaseException], tuple[str, str | None, str | None, str | None]],
+    ) -> None:
+        """Says what is served on lanes.
+
+        Args:
+            services: By name.
+            limits: What to take from callers.
+            make_context: Makes the context of a call.
+            explain: Gives message, code, help and url for an exception of a method.
+        """
+
+    @property
+    def local(self) -> tuple[str, int] | None:
+        """The address of the socket; `None` in memory."""
+
+    def connect(
+        self,
+        host: str,
+        port: int,
+        server_name: str,
+        tls: ClientTls,
+        limits: Limits,
+        lanes: bool,
+    ) -> Connection:
+        """Begins a connection; its ``wait("connected")`` tells how it went.
+
+        Raises:
+            ConnectError: The name cannot be one of a server.
+            ClosedError: The endpoint is closed.
+        """
+
+    def connection(self, key: int) -> Connection:
+        """Returns the connection of this number."""
+
+    def stop_accepting(self) -> None:
+        """Takes no more connections; those that exist go on."""
+
+    @property
+    def open_connections(self) -> int:
+        """Connections that exist, those that are ending included."""
+
+    @property
+    def open_lanes(self) -> int:
+        """Lanes that exist."""
+
+    def quiet(self) -> Future[None]:
+        """Returns a future that is done when no method runs and all answers have been sent."""
+
+    def shutdown(self, code: int, reason: bytes) -> None:
+        """Closes every connection with a word to its peer, and the endpoint."""
+
+    def close(self) -> None:
+        """Closes the endpoint; what waits on it fails."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+
+# ---- connection.rs ----
+
+_Event = Literal[
+    "connected",
+    "confirmed",
+    "readable",
+    "writable",
+    "finished",
+    "accept_bi",
+    "accept_uni",
+    "open_bi",
+    "open_uni",
+    "datagram",
+]
+
+@final
+class Connection:
+    """One QUIC connection: steps that never wait, and futures for what to wait for.
+
+    Every step raises `ConnectionLost`, or what else ended the connection, once it is gone.
+    """
+
+    @property
+    def alpn(self) -> str | None:
+        """The protocol that was agreed."""
+
+    @property
+    def remote(self) -> tuple[str, int] | None:
+        """The peer's address; `None` in memory."""
+
+    @property
+    def peer_chain(self) -> tuple[bytes, ...]:
+        """The peer's certificates in DER, its own first."""
+
+    # What `jetstream._identity` made of the chain, kept here; the tuple tells "nobody" from "not
+    # looked at yet".
+    @property
+    def peer(self) -> tuple[TlsPeer | None] | None: ...
+    @peer.setter
+    def peer(self, value: tuple[TlsPeer | None]) -> None: ...
+    @property
+    def lost(self) -> JetStreamError | None:
+        """Why the connection is gone; `None` while it is not."""
+
+    @property
+    def running(self) -> int:
+        """Methods that run for this peer."""
+
+    def counters(self) -> dict[str, float]:
+        """Returns `rtt` in seconds, datagrams `sent` and `received`, packets `lost`, `mtu`."""
+
+    @overload
+    def wait(self, what: Literal["closed"], stream: int = 0) -> Future[JetStreamError]: ...
+    @overload
+    def wait(self, what: _Event, stream: int = 0) -> Future[None]: ...
+    def close(self, code: int, reason: bytes) -> None:
+        """Closes the connection: everything on it ends. Does nothing if it is gone."""
+
+    def try_open(self, bidirectional: bool) -> int | None:
+        """Returns a new stream; `None` to wait for `open_bi` or `open_uni`."""
+
+    def try_accept(self, bidirectional: bool) -> int | None:
+        """Returns a stream that the peer opened; `None` to wait for `accept_bi`, `accept_uni`."""
+
+    def try_read(self, stream: int, limit: int) -> bytes | None:
+        """Returns up to `limit` bytes, none at the end; `None` to wait for `readable`.
+
+        Raises:
+            StreamClosed: The peer reset the stream.
+            ClosedError: It is not there to be read.
+        """
+
+    def try_write(self, stream: int, data: bytes) -> int:
+        """Returns how many bytes were taken; 0 to wait for `writable`.
+
+        Raises:
+            StreamClosed: The peer stopped reading.
+            ClosedError: The stream was finished or reset before.
+        """
+
+    def finish(self, stream: int) -> bool:
+        """Ends the sending half; tells whether that was possible."""
+
+    def reset(self, stream: int, code: int) -> bool:
+        """Gives the sending half up; tells whether that was possible."""
+
+    def stop(self, stream: int, code: int) -> bool:
+        """Gives the receiving half up; tells whether that was possible."""
+
+    def send_datagram(self, data: bytes) -> None:
+        """Sends a datagram.
+
+        Raises:
+            JetStreamError: It can never be sent.
+        """
+
+    def max_datagram_size(self) -> int | None:
+        """Returns the largest datagram in bytes; `None` if the peer takes none."""
+
+    def try_receive_datagram(self) -> bytes | None:
+        """Returns a datagram; `None` to wait for `datagram`."""
+
+# ---- channel.rs ----
+
+@final
+class Lane:
+    """A lane to call on.
+
+    Args:
+        connection: Where.
+        version: The version string of the service to agree on.
+        msize: The largest frame, in bytes, that we take and offer.
+        max_concurrent: Calls in flight at once, at least 1.
+        stream: A stream that is open already; by default a new one.
+
+    Raises:
+        ValueError: The version string is none.
+        ConnectionLost: The connection is gone.
+    """
+
+    def __new__(
+        cls,
+        connection: Connection,
+        version: str,
+        *,
+        msize: int,
+        max_concurrent: int,
+        stream: int | None = None,
+    ) -> Lane: ...
+    def close(self) -> None:
+        """Ends the lane: calls in flight fail."""
+
+    @property
+    def load(self) -> tuple[int, int]:
+        """Calls that hold a tag, and calls that wait for one."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether calls on it can only fail."""
+
+@final
+class ChannelMethod:
+    """A method of a channel: calling it makes a `Call`.
+
+    Args:
+        lane: Where.
+        what: Its name for paths and errors, such as ``Echo.put``.
+        index: Its place among the service's methods.
+        arguments: How its arguments are laid out.
+        result: How its result is laid out.
+        timeout: Seconds for a call that does not say; `None` for ever.
+        bind: Puts keywords and defaults where they belong.
+        doc: Its docstring.
+    """
+
+    def __new__(
+        cls,
+        lane: Lane,
+        what: str,
+        index: int,
+        arguments: ArgumentsPlan,
+        result: Plan,
+        timeout: float | None,
+        bind: Callable[[tuple[Any, ...], Mapping[str, Any]], tuple[Any, ...]],
+        doc: str | None = None,
+    ) -> ChannelMethod: ...
+    @property
+    def __name__(self) -> str: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Call: ...
+
+# ---- call.rs ----
+
+@final
+class Call:
+    """One call, a coroutine: nothing happens until it is awaited, which it can be once."""
+
+    def __await__(self) -> Generator[Any, Any, Any]: ...
+    def __iter__(self) -> Call: ...
+    def __next__(self) -> Any: ...
+    def __del__(self) -> None: ...
+    def send(self, value: object) -> Any: ...
+    def throw(
+        self,
+        exception: type[BaseException] | BaseException,
+        value: object = None,
+        traceback: object = None,
+    ) -> Any: ...
+    def close(self) -> None: ...
+    @property
+    def __name__(self) -> str: ...
+    @property
+    def __qualname__(self) -> str: ...
+
+# ---- handling.rs ----
+
+@final
+class Handling:
+    """The coroutine of a method that is being answered, as its task sees it."""
+
+    def __await__(self) -> Generator[Any, Any]: ...
+    def __iter__(self) -> Handling: ...
+    def __next__(self) -> Any: ...
+    def send(self, value: object) -> Any: ...
+    def throw(self, *exception: Any) -> Any: ...
+    def close(self) -> None: ...
+    @property
+    def __name__(self) -> str: ...
+    @property
+    def __qualname__(self) -> str: ...
+    @property
+    def cr_frame(self) -> FrameType | None: ...
+    @property
+    def cr_code(self) -> CodeType: ...
+    @property
+    def cr_running(self) -> bool: ...
+    @property
+    def cr_await(self) -> object | None: ...

@@ -1,0 +1,219 @@
+"""Implementations: whether an object has a service's methods, and how the core calls them.
+
+Runs once, when an implementation is registered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dis
+import functools
+import inspect
+import types
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from jetstream import _core
+from jetstream._schema import SchemaError, canonical
+from jetstream._schema_errors import spell
+from jetstream._service import MethodOptions, is_context, options_of, resolved_hints
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from jetstream._service import Method, ServiceDefinition
+
+T = TypeVar("T")
+
+
+def service_table(
+    definition: ServiceDefinition,
+    implementation: object,
+    wrap: Callable[[str, Callable[..., Any], bool], Callable[..., Any]] | None = None,
+) -> _core.ServiceTable:
+    """The table by which the core calls an implementation.
+
+    Args:
+        definition: The service.
+        implementation: An object with its methods.
+        wrap: Gets what is called (``Echo.put``), the function and whether it is awaited, and
+            returns what to call instead.
+
+    Raises:
+        TypeError: A method is missing, or has other types.
+    """
+    methods: list[_core.ServiceMethod] = []
+    for declared in definition.methods:
+        function, context_at, task = _implement(definition, declared, implementation)
+        if wrap is not None:
+            function = wrap(declared.what, function, task)
+        methods.append(
+            _core.ServiceMethod(
+                declared.what,
+                declared.index,
+                function,
+                declared.arguments_plan,
+                declared.result_plan,
+                task=task,
+                context_at=context_at,
+            )
+        )
+    return _core.ServiceTable(definition.version_string, methods)
+
+
+def _implement(
+    definition: ServiceDefinition, declared: Method, implementation: object
+) -> tuple[Callable[..., Any], int | None, bool]:
+    """What to call for a method, where the context goes, and whether it is awaited."""
+    owner = type(implementation).__name__
+    what = f"{owner}.{declared.name}"
+    function: Any = getattr(implementation, declared.name, None)
+    if not callable(function):
+        raise TypeError(f"{owner} does not implement {declared.what}; {_write(declared)}")
+    plain: Any = inspect.unwrap(getattr(function, "__func__", function))
+    if plain is inspect.getattr_static(definition.cls, declared.name) and is_stub(plain):
+        raise TypeError(
+            f"{owner} does not implement {declared.what}, which is only declared; "
+            f"{_write(declared)}"
+        )
+    if isinstance(function, _core.ChannelMethod):
+        return function, None, True  # a channel: calls are passed on
+    context_at, names = _fit(what, declared, function, plain)
+    task = inspect.iscoroutinefunction(plain) or inspect.iscoroutinefunction(function)
+    if (options_of(plain) or MethodOptions()).thread:
+        if task:
+            raise TypeError(
+                f"{what} is 'async def' and @method(thread=True): a thread runs plain functions; "
+                "write 'def', or leave thread=True out"
+            )
+        function, task = _in_thread(function), True
+    if any(names):
+        function = _with_names(function, names)
+    return function, context_at, task
+
+
+def _write(declared: Method) -> str:
+    text = str(declared.signature).replace("(", "(self, ", 1).replace("(self, )", "(self)", 1)
+    return f"write\n    async def {declared.name}{text}: ..."
+
+
+def _fit(
+    what: str, declared: Method, function: Callable[..., Any], plain: object
+) -> tuple[int | None, tuple[str, ...]]:
+    """Checks a signature against the declared one.
+
+    Returns:
+        Where the context goes, and for each argument the name it must be given by, or nothing.
+    """
+    try:
+        own = list(inspect.signature(function).parameters.values())
+    except ValueError:
+        # Something written in C tells nothing; its arguments come in order.
+        return None, ()
+    hints = resolved_hints(plain, what) if isinstance(plain, types.FunctionType) else {}
+    kinds = {parameter.kind for parameter in own}
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
+        return None, ()
+    own = [parameter for parameter in own if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
+    context = next((item for item in own if is_context(hints.get(item.name))), None)
+    wire = [parameter for parameter in own if parameter is not context]
+    wanted = declared.parameters
+    extra = wire[len(wanted) :]
+    if len(wire) < len(wanted) or any(item.default is inspect.Parameter.empty for item in extra):
+        raise TypeError(
+            f"{what} takes ({_names(wire)}) and {declared.what} is declared with "
+            f"({_names(wanted)}); {_write(declared)}"
+        )
+    for parameter, declaration in zip(wire, wanted, strict=False):
+        where = f"{what}({parameter.name})"
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name != declaration.name:
+            raise TypeError(
+                f"{where} can only be given by name, and is declared as {declaration.name!r}; "
+                f"{_write(declared)}"
+            )
+        if parameter.name in hints:
+            _check_type(where, hints[parameter.name], declaration.annotation, declared)
+    if "return" in hints:
+        _check_type(f"{what} -> return", hints["return"], declared.returns, declared)
+    used = [parameter for parameter in own if parameter not in extra]
+    return None if context is None else used.index(context), _given_by_name(own, used)
+
+
+def _given_by_name(
+    own: Sequence[inspect.Parameter], used: Sequence[inspect.Parameter]
+) -> tuple[str, ...]:
+    """For each argument its name, if it cannot be given by its place."""
+    return tuple(
+        parameter.name
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY or own[at] is not parameter
+        else ""
+        for at, parameter in enumerate(used)
+    )
+
+
+def _names(parameters: Sequence[Any]) -> str:
+    return ", ".join(parameter.name for parameter in parameters)
+
+
+def _check_type(where: str, found: object, declared: object, method: Method) -> None:
+    try:
+        same = canonical(found) == canonical(declared)
+    except SchemaError:
+        same = False
+    if not same:
+        raise TypeError(
+            f"{where} is {spell(found)} here, and {spell(declared)} where it is declared; "
+            f"{_write(method)}"
+        )
+
+
+def _in_thread(function: Callable[..., T]) -> Callable[..., Awaitable[T]]:
+    @functools.wraps(function)
+    async def run(*args: Any) -> T:
+        return await asyncio.to_thread(function, *args)
+
+    return run
+
+
+def _with_names(function: Callable[..., T], names: tuple[str, ...]) -> Callable[..., T]:
+    @functools.wraps(function)
+    def run(*args: Any) -> T:
+        positional = [value for value, name in zip(args, names, strict=True) if not name]
+        named = {name: value for value, name in zip(args, names, strict=True) if name}
+        return function(*positional, **named)
+
+    return run
+
+
+# ---- methods that are only declared ----
+
+
+def is_stub(function: object) -> bool:
+    """Whether a function's body only declares it.
+
+    That is `...`, `pass`, a docstring, or `raise NotImplementedError`.
+    """
+    return isinstance(function, types.FunctionType) and _steps(function.__code__) in _stubs()
+
+
+@functools.cache
+def _stubs() -> frozenset[tuple[tuple[str, object], ...]]:
+    """What this interpreter makes of bodies that only declare."""
+    bodies = ("pass", *(f"raise NotImplementedError{call}" for call in ("", "()", "('')")))
+    found: set[tuple[tuple[str, object], ...]] = set()
+    for body in bodies:
+        for word in ("def", "async def"):
+            module = compile(f"{word} stub(): {body}", "<stub>", "exec")
+            codes = (item for item in module.co_consts if isinstance(item, types.CodeType))
+            found.update(_steps(code) for code in codes)
+    return frozenset(found)
+
+
+def _steps(code: types.CodeType) -> tuple[tuple[str, object], ...]:
+    steps = (step for step in dis.get_instructions(code) if step.opname != "NOP")
+    return tuple((step.opname, _argument(step)) for step in steps)
+
+
+def _argument(step: dis.Instruction) -> object:
+    # Whatever `NotImplementedError` is given to say makes no difference.
+    any_text = step.opname == "LOAD_CONST" and isinstance(step.argval, str)
+    return "" if any_text else step.argval

@@ -10,6 +10,9 @@ CARGO ?= cargo
 INTEROP := tests/interop/rust16
 INTEROP_TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target/interop)
 
+# Rust outside the workspace: their dependencies are not ours.
+PACKAGES := $(INTEROP) benchmarks/peers/rust16 fuzz
+
 RUST_SOURCES := Cargo.toml Cargo.lock pyproject.toml \
 	$(shell find rust -name '*.rs' -o -name 'Cargo.toml' -o -name 'build.rs')
 
@@ -36,6 +39,7 @@ test: test-rust test-python ## everything a person waits for
 # The binding is tested from Python: as a test program it would need Python's own library to link.
 test-rust: | $(SETUP)
 	$(CARGO) test --workspace --exclude jetstream-py --locked --quiet
+	$(CARGO) test --manifest-path fuzz/Cargo.toml --locked --quiet
 
 test-python: build $(VENV)/.interop
 	$(BIN)/python -m pytest -q -m "not slow"
@@ -45,6 +49,7 @@ test-slow: build $(VENV)/.interop ## the tests that take longer; CI runs them af
 
 check: build ## formats, lints, types, stubs: what CI checks; edits nothing
 	$(CARGO) fmt --all --check
+	@for package in $(PACKAGES); do $(CARGO) fmt --check --manifest-path $$package/Cargo.toml || exit; done
 	$(CARGO) clippy --workspace --all-targets --locked --quiet -- -D warnings
 	$(BIN)/ruff check --quiet
 	$(BIN)/ruff format --check --quiet
@@ -56,13 +61,14 @@ check: build ## formats, lints, types, stubs: what CI checks; edits nothing
 
 fmt: | $(SETUP) ## formats everything
 	$(CARGO) fmt --all
+	@for package in $(PACKAGES); do $(CARGO) fmt --manifest-path $$package/Cargo.toml || exit; done
 	$(BIN)/ruff check --fix --quiet
 	$(BIN)/ruff format --quiet
 
-bench: build $(VENV)/.bench ## measures beside grpc.aio and the Rust crate; writes benchmarks/
+bench: build $(VENV)/.bench ## measures beside grpc.aio and the Rust crate; make bench BENCH=--quick
 	$(BIN)/python -m benchmarks.run $(BENCH)
 
-fuzz: ## a long run of the fuzz targets
+fuzz: ## a long run of the fuzz targets, or of some: make fuzz FUZZ=frame
 	fuzz/run $(FUZZ)
 
 docs: build $(VENV)/.docs ## builds the pages into target/site

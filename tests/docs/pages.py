@@ -75,29 +75,36 @@ def is_like(printed: str, shown: str) -> bool:
     return re.fullmatch(pattern, printed.strip(), re.DOTALL) is not None
 
 
-async def run_page(page: Path, port: str) -> int:
+async def run_page(page: Path, port: str, folder: Path) -> int:
     """Runs the Python of a page, and tells how many blocks that were.
 
     Args:
         page: The page.
         port: What to write instead of `PORT`.
+        folder: Where its files go; the other blocks can import them.
     """
     name = f"page_{page.stem.lower().replace('-', '_')}"
     module = types.ModuleType(name)
     # Annotations are looked up in the module of their class.
     sys.modules[name] = module
+    files = {block.title: block.code for block in blocks(page) if block.title.endswith(".py")}
+    for title, code in files.items():
+        (folder / title).write_text(code.replace(PORT, port))
+    sys.path.insert(0, str(folder))
     count = 0
-    printed = ""
+    printed: str | None = None
     try:
         for block in blocks(page):
-            if block.language == "python" and not block.title:
-                printed = await _run(block, port, module)
-                count += 1
-            elif block.title == "Output" and count:
+            if block.language == "python":
+                printed = None if block.title else await _run(block, port, module)
+                count += not block.title
+            elif block.title == "Output" and printed is not None:
                 where = f"{page.name}:{block.line}"
                 assert is_like(printed, block.code), f"{where}: printed is\n{printed}"
     finally:
-        del sys.modules[name]
+        sys.path.remove(str(folder))
+        for each in (name, *(title.removesuffix(".py") for title in files)):
+            sys.modules.pop(each, None)
     return count
 
 
@@ -108,7 +115,7 @@ async def _run(block: Block, port: str, module: types.ModuleType) -> str:
     )
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        running = eval(code, module.__dict__)  # noqa: S307  that is what it is for
+        running = eval(code, module.__dict__)
         if inspect.iscoroutine(running):
             await running
     return printed.getvalue()

@@ -20,7 +20,7 @@ ERRORS = REPOSITORY / "docs" / "errors.md"
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_python_of_a_page_runs(page: Path, folder: Path, port: str) -> None:
-    count = run(lambda: run_page(page, port))
+    count = run(lambda: run_page(page, port, folder))
     shown = [block for block in blocks(page) if block.language == "python" and not block.title]
     assert count == len(shown)
 

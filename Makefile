@@ -72,7 +72,7 @@ fuzz: ## a long run of the fuzz targets, or of some: make fuzz FUZZ=frame
 	fuzz/run $(FUZZ)
 
 docs: build $(VENV)/.docs ## builds the pages into target/site
-	$(BIN)/mkdocs build --strict --quiet --site-dir target/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir target/site
 	@echo "target/site/index.html"
 
 build: $(BUILT) ## the extension, built in place

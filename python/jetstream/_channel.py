@@ -8,13 +8,13 @@ import types
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from jetstream import _core
+from jetstream._definition import definition_of
 from jetstream._limits import DEFAULT_TIMEOUT
-from jetstream._service import definition_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from jetstream._service import ServiceDefinition
+    from jetstream._definition import ServiceDefinition
 
 S = TypeVar("S")
 

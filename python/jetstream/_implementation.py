@@ -13,14 +13,15 @@ import types
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jetstream import _core
+from jetstream._definition import is_context, resolved_hints
 from jetstream._schema import SchemaError, canonical
 from jetstream._schema_errors import spell
-from jetstream._service import MethodOptions, is_context, options_of, resolved_hints
+from jetstream._service import MethodOptions, options_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from jetstream._service import Method, ServiceDefinition
+    from jetstream._definition import Method, ServiceDefinition
 
 T = TypeVar("T")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 
+from jetstream._definition import ServiceDefinition, definition_of
 from jetstream._implementation import service_table
-from jetstream._service import ServiceDefinition, definition_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

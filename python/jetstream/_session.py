@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from jetstream import _core
 from jetstream._addresses import address_of
 from jetstream._channel import channel_type
+from jetstream._definition import definition_of
 from jetstream._identity import peer_of
 from jetstream._limits import DEFAULT_TIMEOUT, Limits
-from jetstream._service import definition_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -6,10 +6,11 @@ raises `RuntimeError`.
 
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextvars import Context
 from types import CodeType, FrameType
 from typing import Any, Literal, TypedDict, final, overload
 
-from jetstream._context import Context
+from jetstream._context import Context as CallContext
 from jetstream._errors import JetStreamError
 from jetstream._identity import TlsPeer
 from jetstream._limits import Limits
@@ -25,6 +26,7 @@ __all__ = [
     "Endpoint",
     "Handling",
     "Lane",
+    "Reply",
     "ServerTls",
     "ServiceMethod",
     "ServiceTable",
@@ -232,7 +234,7 @@ class Endpoint:
         self,
         services: Mapping[str, ServiceTable],
         limits: Limits,
-        make_context: Callable[[Connection, str], Context],
+        make_context: Callable[[Connection, str], CallContext],
         explain: Callable[[str, BaseException], tuple[str, str | None, str | None, str | None]],
     ) -> None:
         """Says what is served on lanes.
@@ -483,6 +485,24 @@ class Call:
     def __name__(self) -> str: ...
     @property
     def __qualname__(self) -> str: ...
+
+# ---- reply.rs ----
+
+@final
+class Reply:
+    """What a call waits for: to the one task that awaits it, a future."""
+
+    _asyncio_future_blocking: bool
+    def get_loop(self) -> AbstractEventLoop: ...
+    def add_done_callback(
+        self, callback: Callable[[Reply], object], *, context: Context | None = None
+    ) -> None: ...
+    def remove_done_callback(self, callback: Callable[[Reply], object]) -> int: ...
+    def cancel(self, msg: object = None) -> bool: ...
+    def done(self) -> bool: ...
+    def cancelled(self) -> bool: ...
+    def result(self) -> Any: ...
+    def exception(self) -> BaseException | None: ...
 
 # ---- handling.rs ----
 

@@ -110,6 +110,7 @@ def write(directory: Path, rows: list[Row], command: str) -> str:
     where, what = machine(), versions()
     objects = [row | {"machine": where, "versions": what} for row in rows]
     text = json.dumps(objects, indent=1, ensure_ascii=False) + "\n"
+    directory.mkdir(parents=True, exist_ok=True)
     (directory / "results.json").write_text(text, encoding="utf-8")
     described = [
         "# Results",

@@ -11,7 +11,7 @@ use crate::config::Incoming;
 use crate::event::{Event, LaneEnd, Lost};
 use crate::lane::{Lane, LaneKey};
 use crate::slab::Slab;
-use crate::stream::code;
+use crate::stream::{self, Read, code};
 use crate::tls::{Diagnosis, HandshakeData, TlsFailure};
 
 /// Names a connection of one endpoint.
@@ -53,6 +53,8 @@ pub(crate) struct Connection {
     incoming: Option<Incoming>,
     /// Lanes by stream; any other stream is raw.
     lanes: HashMap<StreamId, LaneKey>,
+    /// Ends of raw streams that were seen with the last data and are to be told next.
+    ends: HashMap<StreamId, Read>,
     /// Lanes with something to read, and lanes with something to write.
     readable: Vec<LaneKey>,
     writable: Vec<LaneKey>,
@@ -88,6 +90,7 @@ impl Connection {
             phase: Phase::Handshake,
             incoming,
             lanes: HashMap::new(),
+            ends: HashMap::new(),
             readable: Vec::new(),
             writable: Vec::new(),
             queued: false,
@@ -292,6 +295,18 @@ impl Connection {
                 self.readable.push(key);
             }
         }
+    }
+
+    /// Reads a raw stream.
+    pub(crate) fn read_stream(&mut self, id: StreamId, limit: usize) -> Read {
+        if let Some(end) = self.ends.remove(&id) {
+            return end;
+        }
+        let (read, end) = stream::read(&mut self.quic, id, limit);
+        if let Some(end) = end {
+            self.ends.insert(id, end);
+        }
+        read
     }
 
     /// Whether a turn's bound left something to read.

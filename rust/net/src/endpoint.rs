@@ -7,17 +7,16 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use quinn_proto::{
-    ConnectionHandle, DatagramEvent, Dir, EndpointConfig, Incoming as QuicIncoming, StreamId,
-    Transmit,
+    ConnectionHandle, DatagramEvent, EndpointConfig, Incoming as QuicIncoming, Transmit,
 };
 
 use crate::config::{ConnectOptions, Incoming, ServerOptions};
-use crate::connection::{Connection, ConnectionKey, Counters, Surroundings};
+use crate::connection::{Connection, ConnectionKey, Surroundings};
 use crate::event::{Event, Lost};
-use crate::lane::{Lane, LaneKey};
+use crate::lane::Lane;
 use crate::slab::Slab;
 use crate::socket::Socket;
-use crate::stream::{self, Read, Write, code};
+use crate::stream::code;
 use crate::timers::Timers;
 
 /// Datagrams that one turn takes in before it lets the loop do something else.
@@ -60,23 +59,23 @@ pub struct Progress {
 /// A UDP socket and its connections. Nothing happens but in [`Endpoint::receive`] and
 /// [`Endpoint::transmit`], one turn; between them the owner takes the events and reacts.
 pub struct Endpoint {
-    socket: Socket,
-    quic: quinn_proto::Endpoint,
-    connections: Vec<Option<Box<Connection>>>,
-    open: usize,
-    handshaking: usize,
-    lanes: Slab<Lane>,
-    timers: Timers,
+    pub(crate) socket: Socket,
+    pub(crate) quic: quinn_proto::Endpoint,
+    pub(crate) connections: Vec<Option<Box<Connection>>>,
+    pub(crate) open: usize,
+    pub(crate) handshaking: usize,
+    pub(crate) lanes: Slab<Lane>,
+    pub(crate) timers: Timers,
     /// Connections that must be driven, each once.
-    active: Vec<u32>,
-    events: Vec<Event>,
-    server: Option<ServerOptions>,
-    server_quic: Option<quinn_proto::ServerConfig>,
+    pub(crate) active: Vec<u32>,
+    pub(crate) events: Vec<Event>,
+    pub(crate) server: Option<ServerOptions>,
+    pub(crate) server_quic: Option<quinn_proto::ServerConfig>,
     /// Connections whose key may be given out again once the owner has seen their end.
-    drained: Vec<u32>,
-    unsent: Option<(Transmit, Vec<u8>)>,
-    buffer: Vec<u8>,
-    segments: usize,
+    pub(crate) drained: Vec<u32>,
+    pub(crate) unsent: Option<(Transmit, Vec<u8>)>,
+    pub(crate) buffer: Vec<u8>,
+    pub(crate) segments: usize,
 }
 
 impl Endpoint {
@@ -180,7 +179,7 @@ impl Endpoint {
         key
     }
 
-    fn activate(&mut self, key: u32) {
+    pub(crate) fn activate(&mut self, key: u32) {
         if let Some(Some(connection)) = self.connections.get_mut(key as usize) {
             if !std::mem::replace(&mut connection.queued, true) {
                 self.active.push(key);
@@ -188,12 +187,12 @@ impl Endpoint {
         }
     }
 
-    fn get(&self, key: ConnectionKey) -> Option<&Connection> {
+    pub(crate) fn get(&self, key: ConnectionKey) -> Option<&Connection> {
         self.connections.get(key.0 as usize)?.as_deref()
     }
 
     /// The connection, to be changed by its owner: it is driven in this turn's transmit.
-    fn touch(&mut self, key: ConnectionKey) -> Option<&mut Connection> {
+    pub(crate) fn touch(&mut self, key: ConnectionKey) -> Option<&mut Connection> {
         self.activate(key.0);
         let connection = self.connections.get_mut(key.0 as usize)?.as_deref_mut()?;
         (!connection.is_over()).then_some(connection)
@@ -331,7 +330,7 @@ impl Endpoint {
     }
 
     /// Ends a connection from our side and tells the owner.
-    fn end(&mut self, key: u32, reason: Lost) {
+    pub(crate) fn end(&mut self, key: u32, reason: Lost) {
         let Some(Some(connection)) = self.connections.get_mut(key as usize) else { return };
         self.handshaking -= usize::from(connection.is_handshaking());
         let mut around =
@@ -453,196 +452,5 @@ impl Endpoint {
     /// Lanes that exist.
     pub fn open_lanes(&self) -> usize {
         self.lanes.len()
-    }
-
-    // ---- connections ----
-
-    /// Closes a connection: one datagram says so, and everything on it ends now.
-    pub fn close(&mut self, now: Instant, connection: ConnectionKey, error: u64, reason: &[u8]) {
-        let Some(found) = self.touch(connection) else { return };
-        found.quic.close(now, code(error), Bytes::copy_from_slice(reason));
-        self.end(connection.0, Lost::Here);
-    }
-
-    /// The peer's address.
-    pub fn remote(&self, connection: ConnectionKey) -> Option<SocketAddr> {
-        self.get(connection).map(|connection| connection.quic.remote_address())
-    }
-
-    /// The protocol that was agreed.
-    pub fn alpn(&self, connection: ConnectionKey) -> Option<Vec<u8>> {
-        self.get(connection)?.alpn()
-    }
-
-    /// The peer's certificates in DER, its own first; empty if it showed none.
-    pub fn peer_chain(&self, connection: ConnectionKey) -> Vec<Vec<u8>> {
-        let identity = self.get(connection).and_then(|c| c.quic.crypto_session().peer_identity());
-        let chain = identity
-            .and_then(|any| any.downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>().ok());
-        chain.map(|chain| chain.iter().map(|der| der.to_vec()).collect()).unwrap_or_default()
-    }
-
-    /// Figures about a connection.
-    pub fn counters(&self, connection: ConnectionKey) -> Option<Counters> {
-        self.get(connection).map(Connection::counters)
-    }
-
-    /// Opens a stream; `None` while the peer allows no more of them.
-    pub fn open_stream(&mut self, connection: ConnectionKey, dir: Dir) -> Option<StreamId> {
-        self.touch(connection)?.quic.streams().open(dir)
-    }
-
-    /// Sends a datagram, dropping older ones if they have not left yet.
-    ///
-    /// # Errors
-    /// Why it can never be sent: too large, or the peer takes none.
-    pub fn send_datagram(&mut self, connection: ConnectionKey, data: Bytes) -> Result<(), String> {
-        let Some(found) = self.touch(connection) else {
-            return Err("the connection is closed".to_owned());
-        };
-        found.quic.datagrams().send(data, true).map_err(|error| error.to_string())
-    }
-
-    /// The largest datagram that can be sent now, in bytes; `None` if the peer takes none.
-    pub fn max_datagram_size(&mut self, connection: ConnectionKey) -> Option<usize> {
-        self.touch(connection)?.quic.datagrams().max_size()
-    }
-
-    /// Takes a datagram that arrived.
-    pub fn receive_datagram(&mut self, connection: ConnectionKey) -> Option<Bytes> {
-        self.touch(connection)?.quic.datagrams().recv()
-    }
-
-    // ---- raw streams ----
-
-    /// Reads from a stream.
-    pub fn read(&mut self, connection: ConnectionKey, stream: StreamId, limit: usize) -> Read {
-        match self.touch(connection) {
-            Some(found) => stream::read(&mut found.quic, stream, limit),
-            None => Read::Closed,
-        }
-    }
-
-    /// Writes to a stream; `data` keeps what was not taken.
-    pub fn write(
-        &mut self,
-        connection: ConnectionKey,
-        stream: StreamId,
-        data: &mut Bytes,
-    ) -> Write {
-        match self.touch(connection) {
-            Some(found) => stream::write(&mut found.quic, stream, data),
-            None => Write::Closed,
-        }
-    }
-
-    /// Ends what is sent on a stream. False if it has ended before.
-    pub fn finish(&mut self, connection: ConnectionKey, stream: StreamId) -> bool {
-        self.touch(connection).is_some_and(|found| found.quic.send_stream(stream).finish().is_ok())
-    }
-
-    /// Gives up what is sent on a stream. False if it has ended before.
-    pub fn reset(&mut self, connection: ConnectionKey, stream: StreamId, error: u64) -> bool {
-        self.touch(connection)
-            .is_some_and(|found| found.quic.send_stream(stream).reset(code(error)).is_ok())
-    }
-
-    /// Asks the peer to send no more on a stream. False if it has ended before.
-    pub fn stop(&mut self, connection: ConnectionKey, stream: StreamId, error: u64) -> bool {
-        self.touch(connection)
-            .is_some_and(|found| found.quic.recv_stream(stream).stop(code(error)).is_ok())
-    }
-
-    // ---- lanes ----
-
-    /// Makes a bidirectional stream a lane with frames of at most `msize` bytes.
-    pub fn make_lane(
-        &mut self,
-        connection: ConnectionKey,
-        stream: StreamId,
-        msize: u32,
-    ) -> Option<LaneKey> {
-        self.activate(connection.0);
-        let found = self.connections.get_mut(connection.0 as usize)?.as_deref_mut()?;
-        (!found.is_over()).then(|| found.add_lane(stream, msize, &mut self.lanes))
-    }
-
-    /// Changes the largest frame that a lane takes.
-    pub fn set_lane_limit(&mut self, lane: LaneKey, msize: u32) {
-        if let Some(lane) = self.lanes.get_mut(lane.0) {
-            lane.splitter.set_limit(msize);
-        }
-    }
-
-    /// Queues frames on a lane; they leave in this turn's transmit.
-    pub fn write_lane(&mut self, lane: LaneKey, frames: Vec<u8>) {
-        let Some(found) = self.lanes.get_mut(lane.0) else { return };
-        found.queue(frames);
-        self.touch_lane(lane, |connection| connection.mark_writable(lane));
-    }
-
-    /// Bytes queued on a lane that its stream has not taken.
-    pub fn lane_unsent(&self, lane: LaneKey) -> usize {
-        self.lanes.get(lane.0).map_or(0, Lane::unsent_bytes)
-    }
-
-    /// Bytes queued on all lanes that their streams have not taken.
-    pub fn unsent(&self) -> usize {
-        self.lanes.iter().map(Lane::unsent_bytes).sum()
-    }
-
-    /// Stops or resumes reading a lane; while it is paused the peer is held up by flow control.
-    pub fn pause_lane(&mut self, lane: LaneKey, paused: bool) {
-        let Some(found) = self.lanes.get_mut(lane.0) else { return };
-        if std::mem::replace(&mut found.paused, paused) && !paused {
-            self.touch_lane(lane, |connection| connection.mark_readable(lane));
-        }
-    }
-
-    /// Ends a lane in order: what is queued is sent, then the end.
-    pub fn finish_lane(&mut self, lane: LaneKey) {
-        let Some(found) = self.lanes.get_mut(lane.0) else { return };
-        found.finish();
-        self.touch_lane(lane, |connection| connection.mark_writable(lane));
-    }
-
-    /// Ends a lane in order and asks the peer to send no more, with a code that says why.
-    pub fn refuse_lane(&mut self, lane: LaneKey, error: u32) {
-        self.finish_lane(lane);
-        let Some(found) = self.lanes.get(lane.0) else { return };
-        let (key, stream) = (found.connection, found.stream);
-        if let Some(connection) = self.touch(key) {
-            let _ = connection.quic.recv_stream(stream).stop(code(error.into()));
-        }
-    }
-
-    /// The connection that a lane is on.
-    pub fn connection_of(&self, lane: LaneKey) -> Option<ConnectionKey> {
-        self.lanes.get(lane.0).map(|lane| lane.connection)
-    }
-
-    /// Gives a lane up at once, in both directions, with a code that explains.
-    pub fn abort_lane(&mut self, lane: LaneKey, error: u32) {
-        let Some(found) = self.lanes.remove(lane.0) else { return };
-        let Some(connection) = self.touch(found.connection) else { return };
-        connection.forget_lane(found.stream);
-        let error = code(error.into());
-        let _ = connection.quic.send_stream(found.stream).reset(error);
-        let _ = connection.quic.recv_stream(found.stream).stop(error);
-    }
-
-    /// Forgets a lane of which nothing more is expected; what it has queued is still sent.
-    pub fn release_lane(&mut self, lane: LaneKey) {
-        let Some(found) = self.lanes.get_mut(lane.0) else { return };
-        found.released = true;
-        self.touch_lane(lane, |connection| connection.mark_writable(lane));
-    }
-
-    fn touch_lane(&mut self, lane: LaneKey, change: impl FnOnce(&mut Connection)) {
-        if let Some(connection) = self.lanes.get(lane.0).map(|lane| lane.connection) {
-            if let Some(connection) = self.touch(connection) {
-                change(connection);
-            }
-        }
     }
 }

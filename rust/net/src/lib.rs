@@ -4,6 +4,7 @@
 //! and reads no clock of its own accord.
 #![forbid(unsafe_code)]
 
+mod access;
 mod config;
 mod connection;
 mod endpoint;

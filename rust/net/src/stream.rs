@@ -31,32 +31,38 @@ pub enum Write {
     Closed,
 }
 
-/// Reads up to `limit` bytes.
-pub(crate) fn read(connection: &mut Connection, id: StreamId, limit: usize) -> Read {
+/// Reads up to `limit` bytes. An end that came right behind them is the second value, to be told by
+/// the next read: QUIC forgets a stream whose end has been seen.
+pub(crate) fn read(
+    connection: &mut Connection,
+    id: StreamId,
+    limit: usize,
+) -> (Read, Option<Read>) {
     let mut stream = connection.recv_stream(id);
     let mut chunks = match stream.read(true) {
         Ok(chunks) => chunks,
         Err(ReadableError::ClosedStream | ReadableError::IllegalOrderedRead) => {
-            return Read::Closed;
+            return (Read::Closed, None);
         }
     };
     let mut data = Vec::new();
-    let outcome = loop {
-        if data.len() >= limit {
-            break None;
-        }
+    let mut end = None;
+    while data.len() < limit {
         match chunks.next(limit - data.len()) {
             Ok(Some(chunk)) => data.extend_from_slice(&chunk.bytes),
-            Ok(None) => break Some(Read::Finished),
-            Err(ReadError::Blocked) => break Some(Read::Blocked),
-            Err(ReadError::Reset(code)) => break Some(Read::Reset(code.into_inner())),
+            Err(ReadError::Blocked) => break,
+            Ok(None) => {
+                end = Some(Read::Finished);
+                break;
+            }
+            Err(ReadError::Reset(code)) => {
+                end = Some(Read::Reset(code.into_inner()));
+                break;
+            }
         }
-    };
-    let _ = chunks.finalize();
-    match outcome {
-        Some(outcome) if data.is_empty() => outcome,
-        _ => Read::Data(data),
     }
+    let _ = chunks.finalize();
+    if data.is_empty() { (end.unwrap_or(Read::Blocked), None) } else { (Read::Data(data), end) }
 }
 
 /// Writes as much of `data` as flow control allows.

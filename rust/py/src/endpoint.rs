@@ -10,7 +10,7 @@ use jetstream_net::{
     ConnectOptions, ConnectionKey, Endpoint as QuicEndpoint, Hub, Incoming, Memory, ServerOptions,
     Transport,
 };
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::connection::Connection;
@@ -61,6 +61,18 @@ impl Limits {
     }
 }
 
+/// An `OSError` that has its number, so that Python makes the right subclass of it.
+fn os_error(error: std::io::Error) -> PyErr {
+    match error.raw_os_error() {
+        Some(number) => {
+            let text = error.to_string();
+            let text = text.split(" (os error").next().unwrap_or_default().to_owned();
+            PyOSError::new_err((number, text))
+        }
+        None => error.into(),
+    }
+}
+
 fn address(host: &str, port: u16) -> PyResult<SocketAddr> {
     let ip: IpAddr = host
         .parse()
@@ -105,7 +117,7 @@ impl Endpoint {
                 handshake_timeout: duration(limits.handshake_timeout)?,
             }),
         };
-        let quic = QuicEndpoint::bind(address(host, port)?, server)?;
+        let quic = QuicEndpoint::bind(address(host, port)?, server).map_err(os_error)?;
         let local = quic.io().local_addr()?;
         let descriptor = quic.io().as_raw_fd();
         let hub = Hub::Quic(Box::new(quic));
@@ -176,6 +188,7 @@ impl Endpoint {
 
     /// Begins a connection; its `wait("connected")` tells how it went.
     #[pyo3(signature = (host, port, server_name, tls, limits, lanes))]
+    #[allow(clippy::too_many_arguments)] // one place in Python calls this
     fn connect<'py>(
         &self,
         py: Python<'py>,

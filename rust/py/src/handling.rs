@@ -18,7 +18,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
-use crate::dispatch::{ServiceLane, is_cancelled};
+use crate::answer::is_cancelled;
+use crate::dispatch::ServiceLane;
 use crate::service::ServiceMethod;
 use crate::shared::{Shared, lock, resolve, vectorcall};
 
@@ -43,6 +44,14 @@ enum State {
     /// The task runs a handler.
     Running(Box<Request>),
     Over,
+}
+
+/// A handler as its task finds it.
+enum Running {
+    /// Its first step yielded this, and the task has not seen it yet.
+    Yielded(Py<PyAny>),
+    /// It waits for its next step, in its context.
+    Waiting(Py<PyAny>, Context),
 }
 
 /// What a task runs: nothing yet, or a handler.
@@ -278,15 +287,14 @@ impl Handling {
         if passes { Err(kept) } else { answered.map(|()| None) }
     }
 
-    /// The coroutine and the context of the handler that runs, if one does; `Err` with what its
-    /// first step yielded if the task has not seen that yet.
-    fn running(&self, py: Python<'_>) -> Option<Result<(Py<PyAny>, Context), Py<PyAny>>> {
+    /// The handler that runs, if one does.
+    fn running(&self, py: Python<'_>) -> Option<Running> {
         match &mut *lock(&self.state) {
             State::Running(request) => Some(match request.yielded.take() {
-                Some(yielded) => Err(yielded),
+                Some(yielded) => Running::Yielded(yielded),
                 None => {
                     let context = Context(request.context.0.clone_ref(py));
-                    Ok((request.coroutine.clone_ref(py), context))
+                    Running::Waiting(request.coroutine.clone_ref(py), context)
                 }
             }),
             _ => None,
@@ -331,8 +339,8 @@ impl Handling {
     /// One step of the task; `None` ends it.
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         match self.running(py) {
-            Some(Err(yielded)) => return Ok(Some(yielded.into_bound(py))),
-            Some(Ok((coroutine, context))) => {
+            Some(Running::Yielded(yielded)) => return Ok(Some(yielded.into_bound(py))),
+            Some(Running::Waiting(coroutine, context)) => {
                 let stepped = context.run(py, || step(py, &coroutine))?;
                 return self.after(py, stepped);
             }
@@ -363,8 +371,11 @@ impl Handling {
         exception: &Bound<'py, PyTuple>,
     ) -> PyResult<Bound<'py, PyAny>> {
         // What the first step waited for does not matter any more.
-        let _ = self.running(py).filter(|running| running.is_err());
-        let Some(Ok((coroutine, context))) = self.running(py) else {
+        let mut running = self.running(py);
+        if matches!(running, Some(Running::Yielded(_))) {
+            running = self.running(py);
+        }
+        let Some(Running::Waiting(coroutine, context)) = running else {
             self.end();
             let first = exception.get_item(0)?;
             let error = if first.is_instance_of::<PyType>() { first.call0()? } else { first };

@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 
+mod answer;
 mod call;
 mod caller;
 mod channel;
@@ -16,6 +17,7 @@ mod reply;
 mod service;
 mod shared;
 mod tls;
+mod turn;
 
 /// The compiled core of JetStream for Python.
 #[pymodule]

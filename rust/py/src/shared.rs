@@ -4,13 +4,12 @@
 //! be taken before a lane's, never after.
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::ThreadId;
 use std::time::Instant;
 
-use jetstream_net::{ConnectionKey, Event, Hub, LaneKey, Lost, Memory};
+use jetstream_net::{ConnectionKey, Hub, LaneKey, Lost, Memory};
 use jetstream_proto::mux::{Deadlines, Ticket};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -50,52 +49,52 @@ pub(crate) enum Role {
 }
 
 /// The parts of asyncio's loop that are used in every turn, looked up once.
-struct Loop {
-    object: Py<PyAny>,
-    call_soon: Py<PyAny>,
-    call_at: Py<PyAny>,
-    time: Py<PyAny>,
-    create_future: Py<PyAny>,
+pub(crate) struct Loop {
+    pub(crate) object: Py<PyAny>,
+    pub(crate) call_soon: Py<PyAny>,
+    pub(crate) call_at: Py<PyAny>,
+    pub(crate) time: Py<PyAny>,
+    pub(crate) create_future: Py<PyAny>,
     /// `{"context": …}`: turns run in the context in which the endpoint was made, not in that of
     /// whichever task happened to write first.
-    in_context: Py<PyDict>,
+    pub(crate) in_context: Py<PyDict>,
 }
 
 #[derive(Default)]
-struct State {
-    roles: HashMap<LaneKey, Role>,
-    connections: HashMap<ConnectionKey, Py<Connection>>,
-    dirty: Vec<Role>,
+pub(crate) struct State {
+    pub(crate) roles: HashMap<LaneKey, Role>,
+    pub(crate) connections: HashMap<ConnectionKey, Py<Connection>>,
+    pub(crate) dirty: Vec<Role>,
     /// Lanes with frames that wait until handlers end or answers are taken.
-    parked: Vec<Arc<ServiceLane>>,
-    callers: HashMap<u64, Weak<CallerLane>>,
-    next_caller: u64,
-    deadlines: Deadlines<Instant, (u64, Ticket)>,
-    timer: Option<(Instant, Py<PyAny>)>,
-    writer: bool,
-    tick: Option<Py<PyAny>>,
+    pub(crate) parked: Vec<Arc<ServiceLane>>,
+    pub(crate) callers: HashMap<u64, Weak<CallerLane>>,
+    pub(crate) next_caller: u64,
+    pub(crate) deadlines: Deadlines<Instant, (u64, Ticket)>,
+    pub(crate) timer: Option<(Instant, Py<PyAny>)>,
+    pub(crate) writer: bool,
+    pub(crate) tick: Option<Py<PyAny>>,
     /// Called with `(connection, incoming)` when a peer connected.
-    on_connected: Option<Py<PyAny>>,
+    pub(crate) on_connected: Option<Py<PyAny>>,
     /// Called with `(address, reason)` when a handshake failed.
-    on_failed: Option<Py<PyAny>>,
+    pub(crate) on_failed: Option<Py<PyAny>>,
     /// Called with `(connection, why)` when a peer broke the rules of a lane.
-    on_violation: Option<Py<PyAny>>,
-    services: Option<Arc<Services>>,
-    ready_task: Option<ReadyTask>,
-    quiet_waiters: Vec<Py<PyAny>>,
+    pub(crate) on_violation: Option<Py<PyAny>>,
+    pub(crate) services: Option<Arc<Services>>,
+    pub(crate) ready_task: Option<ReadyTask>,
+    pub(crate) quiet_waiters: Vec<Py<PyAny>>,
 }
 
 /// An endpoint as Python sees it: the hub, and who waits for what.
 pub(crate) struct Shared {
-    hub: Mutex<Hub>,
-    state: Mutex<State>,
-    event_loop: Loop,
-    descriptor: Option<i32>,
-    thread: ThreadId,
-    generation: u32,
-    scheduled: AtomicBool,
-    in_turn: AtomicBool,
-    closed: AtomicBool,
+    pub(crate) hub: Mutex<Hub>,
+    pub(crate) state: Mutex<State>,
+    pub(crate) event_loop: Loop,
+    pub(crate) descriptor: Option<i32>,
+    pub(crate) thread: ThreadId,
+    pub(crate) generation: u32,
+    pub(crate) scheduled: AtomicBool,
+    pub(crate) in_turn: AtomicBool,
+    pub(crate) closed: AtomicBool,
     pub(crate) calls: AtomicUsize,
     /// Handlers that run, of all connections.
     pub(crate) handlers: AtomicUsize,
@@ -225,133 +224,6 @@ impl Shared {
         called.map(drop)
     }
 
-    /// One turn; see the architecture's page.
-    pub(crate) fn turn(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
-        self.check()?;
-        self.scheduled.store(false, Ordering::Relaxed);
-        if self.is_closed() || self.in_turn.swap(true, Ordering::Relaxed) {
-            return Ok(());
-        }
-        let mut outcome = Ok(());
-        let again = self.turn_once(py, &mut outcome);
-        self.in_turn.store(false, Ordering::Relaxed);
-        match again {
-            // Behind what the loop has queued: one busy connection does not starve the others.
-            Ok(true) => self.schedule(py)?,
-            Ok(false) => {}
-            Err(error) => self.broken(py, &error)?,
-        }
-        outcome
-    }
-
-    /// The socket does not work any more: everything on it fails with the reason.
-    fn broken(self: &Arc<Self>, py: Python<'_>, error: &io::Error) -> PyResult<()> {
-        let reason = Lost::Failed { code: 1, reason: format!("the UDP socket failed: {error}") };
-        let connections: Vec<ConnectionKey> =
-            lock(&self.state).connections.keys().copied().collect();
-        for connection in connections {
-            self.on_lost(py, connection, &reason);
-        }
-        self.close(py)
-    }
-
-    /// Whether another turn is due at once.
-    fn turn_once(self: &Arc<Self>, py: Python<'_>, outcome: &mut PyResult<()>) -> io::Result<bool> {
-        let now = Instant::now();
-        let (more, events) = py.detach(|| -> io::Result<_> {
-            let mut hub = lock(&self.hub);
-            let more = hub.receive(now)?;
-            Ok((more, hub.take_events()))
-        })?;
-        let mut round = Outcome { first: outcome };
-        for event in events {
-            round.note(self.deliver(py, event));
-        }
-        round.note(self.expire(py));
-        round.note(self.unpark(py));
-        let frames = self.take_frames();
-        let progress = py.detach(|| {
-            let mut hub = lock(&self.hub);
-            for (lane, bytes) in frames {
-                hub.write_lane(lane, bytes);
-            }
-            hub.transmit(Instant::now())
-        })?;
-        round.note(self.watch_writable(py, progress.blocked));
-        round.note(self.arm(py, progress.timeout));
-        round.note(self.wake_quiet(py));
-        let answers = !lock(&self.state).dirty.is_empty();
-        Ok(more || progress.more || answers)
-    }
-
-    fn take_frames(&self) -> Vec<(LaneKey, Vec<u8>)> {
-        let dirty = std::mem::take(&mut lock(&self.state).dirty);
-        dirty
-            .into_iter()
-            .filter_map(|role| match role {
-                Role::Caller(lane) => lane.take_frames(),
-                Role::Service(lane) => lane.take_frames(),
-            })
-            .collect()
-    }
-
-    fn watch_writable(&self, py: Python<'_>, blocked: bool) -> PyResult<()> {
-        let (Some(descriptor), true) = (self.descriptor, lock(&self.state).writer != blocked)
-        else {
-            return Ok(());
-        };
-        let tick = {
-            let mut state = lock(&self.state);
-            state.writer = blocked;
-            state.tick.as_ref().map(|tick| tick.clone_ref(py))
-        };
-        let event_loop = self.event_loop.object.bind(py);
-        match (blocked, tick) {
-            (true, Some(tick)) => event_loop.call_method1("add_writer", (descriptor, tick))?,
-            _ => event_loop.call_method1("remove_writer", (descriptor,))?,
-        };
-        Ok(())
-    }
-
-    /// One handle serves all timers. QUIC moves them later all the time; the handle is moved only
-    /// when the earliest moves forward, and otherwise fires early and is set again.
-    fn arm(&self, py: Python<'_>, timeout: Option<Instant>) -> PyResult<()> {
-        let deadline = lock(&self.state).deadlines.next();
-        let Some(at) = [timeout, deadline].into_iter().flatten().min() else { return Ok(()) };
-        let now = Instant::now();
-        let (old, tick) = {
-            let mut state = lock(&self.state);
-            match &state.timer {
-                Some((armed, _)) if *armed <= at && *armed > now => return Ok(()),
-                _ => {}
-            }
-            (state.timer.take(), state.tick.as_ref().map(|tick| tick.clone_ref(py)))
-        };
-        if let Some((_, handle)) = old {
-            handle.call_method0(py, intern!(py, "cancel"))?;
-        }
-        let Some(tick) = tick else { return Ok(()) };
-        let delay = at.saturating_duration_since(now).as_secs_f64();
-        let base: f64 = self.event_loop.time.bind(py).call0()?.extract()?;
-        let kwargs = self.event_loop.in_context.bind(py);
-        let handle = self.event_loop.call_at.bind(py).call((base + delay, tick), Some(kwargs))?;
-        lock(&self.state).timer = Some((at, handle.unbind()));
-        Ok(())
-    }
-
-    fn expire(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
-        let now = Instant::now();
-        loop {
-            let (lane, ticket) = {
-                let mut state = lock(&self.state);
-                let Some((id, ticket)) = state.deadlines.expired(now) else { return Ok(()) };
-                let Some(lane) = state.callers.get(&id).and_then(Weak::upgrade) else { continue };
-                (lane, ticket)
-            };
-            lane.expire(py, ticket)?;
-        }
-    }
-
     pub(crate) fn add_deadline(&self, lane: u64, ticket: Ticket, at: Instant) {
         let mut state = lock(&self.state);
         let State { deadlines, callers, .. } = &mut *state;
@@ -428,7 +300,7 @@ impl Shared {
         lock(&self.state).parked.push(lane);
     }
 
-    fn unpark(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+    pub(crate) fn unpark(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         let parked = std::mem::take(&mut lock(&self.state).parked);
         for lane in parked {
             lane.resume(py)?;
@@ -436,7 +308,7 @@ impl Shared {
         Ok(())
     }
 
-    fn role(&self, lane: LaneKey) -> Option<Role> {
+    pub(crate) fn role(&self, lane: LaneKey) -> Option<Role> {
         lock(&self.state).roles.get(&lane).cloned()
     }
 
@@ -456,110 +328,8 @@ impl Shared {
         Ok(made)
     }
 
-    fn known(&self, py: Python<'_>, key: ConnectionKey) -> Option<Py<Connection>> {
+    pub(crate) fn known(&self, py: Python<'_>, key: ConnectionKey) -> Option<Py<Connection>> {
         lock(&self.state).connections.get(&key).map(|found| found.clone_ref(py))
-    }
-
-    fn deliver(self: &Arc<Self>, py: Python<'_>, event: Event) -> PyResult<()> {
-        match event {
-            Event::Frames { lane, run } => match self.role(lane) {
-                Some(Role::Service(service)) => service.on_frames(py, run),
-                Some(Role::Caller(caller)) => caller.on_frames(py, &run),
-                None => Ok(()),
-            },
-            Event::LaneOpened { connection, lane } => {
-                let connection = self.connection(py, connection)?;
-                let service = ServiceLane::new(self.clone(), lane, connection.unbind());
-                self.bind_lane(lane, Role::Service(service));
-                Ok(())
-            }
-            Event::LaneEnded { lane, end } => match self.role(lane) {
-                Some(Role::Service(service)) => service.on_end(py, &end),
-                Some(Role::Caller(caller)) => caller.on_end(py, &end),
-                None => Ok(()),
-            },
-            Event::Connected { connection, incoming } => {
-                let connection = self.connection(py, connection)?;
-                connection.get().on_connected(py)?;
-                let hook = lock(&self.state).on_connected.as_ref().map(|hook| hook.clone_ref(py));
-                match hook {
-                    Some(hook) => hook.call1(py, (connection, incoming)).map(drop),
-                    None => Ok(()),
-                }
-            }
-            Event::Confirmed { connection } => match self.known(py, connection) {
-                Some(found) => found.get().on_confirmed(py),
-                None => Ok(()),
-            },
-            Event::HandshakeFailed { remote, reason } => {
-                let hook = lock(&self.state).on_failed.as_ref().map(|hook| hook.clone_ref(py));
-                match hook {
-                    Some(hook) => {
-                        let error = errors::lost(py, &reason);
-                        hook.call1(py, (remote.to_string(), error.value(py))).map(drop)
-                    }
-                    None => Ok(()),
-                }
-            }
-            Event::Lost { connection, reason } => {
-                self.on_lost(py, connection, &reason);
-                Ok(())
-            }
-            Event::StreamOpened { connection, stream } => {
-                let found = self.connection(py, connection)?;
-                found.get().on_stream_opened(py, stream)
-            }
-            Event::Readable { connection, stream } => self.wake(py, connection, |c| {
-                c.wake(py, crate::connection::Wait::Readable, stream.into())
-            }),
-            Event::Writable { connection, stream } => self.wake(py, connection, |c| {
-                c.wake(py, crate::connection::Wait::Writable, stream.into())
-            }),
-            Event::Finished { connection, stream } => self.wake(py, connection, |c| {
-                c.wake(py, crate::connection::Wait::Finished, stream.into())
-            }),
-            Event::MayOpen { connection, dir } => {
-                self.wake(py, connection, |c| c.on_may_open(py, dir))
-            }
-            Event::Datagram { connection } => {
-                self.wake(py, connection, |c| c.wake(py, crate::connection::Wait::Datagram, 0))
-            }
-        }
-    }
-
-    fn wake(
-        &self,
-        py: Python<'_>,
-        connection: ConnectionKey,
-        wake: impl FnOnce(&Connection) -> PyResult<()>,
-    ) -> PyResult<()> {
-        match self.known(py, connection) {
-            Some(found) => wake(found.get()),
-            None => Ok(()),
-        }
-    }
-
-    /// A connection is gone: its lanes end, those who wait on it are told.
-    fn on_lost(self: &Arc<Self>, py: Python<'_>, key: ConnectionKey, reason: &Lost) {
-        let found = lock(&self.state).connections.remove(&key);
-        let Some(found) = found else { return };
-        let lanes: Vec<Role> = {
-            let mut state = lock(&self.state);
-            let here = |role: &Role| match role {
-                Role::Caller(lane) => lane.connection() == Some(key),
-                Role::Service(lane) => lane.connection().get().key() == key,
-            };
-            let keys: Vec<LaneKey> =
-                state.roles.iter().filter_map(|(lane, role)| here(role).then_some(*lane)).collect();
-            keys.iter().filter_map(|lane| state.roles.remove(lane)).collect()
-        };
-        for role in lanes {
-            match role {
-                Role::Caller(lane) => lane.on_lost(py, reason),
-                Role::Service(lane) => lane.on_lost(py),
-            }
-        }
-        found.get().on_lost(py, reason);
     }
 
     // ---- the end ----
@@ -572,7 +342,7 @@ impl Shared {
         Ok(future)
     }
 
-    fn wake_quiet(&self, py: Python<'_>) -> PyResult<()> {
+    pub(crate) fn wake_quiet(&self, py: Python<'_>) -> PyResult<()> {
         let quiet = {
             let state = lock(&self.state);
             !state.quiet_waiters.is_empty()
@@ -646,19 +416,6 @@ impl Shared {
             resolve(py, waiter.bind(py), py.None())?;
         }
         Ok(())
-    }
-}
-
-/// Keeps the first error of a turn; the rest of the turn is done all the same.
-struct Outcome<'a> {
-    first: &'a mut PyResult<()>,
-}
-
-impl Outcome<'_> {
-    fn note(&mut self, result: PyResult<()>) {
-        if result.is_err() && self.first.is_ok() {
-            *self.first = result;
-        }
     }
 }
 

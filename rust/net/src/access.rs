@@ -1,0 +1,206 @@
+//! What an endpoint's owner does between turns: with connections, raw streams and lanes.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use bytes::Bytes;
+use quinn_proto::{Dir, StreamId};
+
+use crate::connection::{Connection, ConnectionKey, Counters};
+use crate::endpoint::Endpoint;
+use crate::event::Lost;
+use crate::lane::{Lane, LaneKey};
+use crate::stream::{self, Read, Write, code};
+
+impl Endpoint {
+    // ---- connections ----
+
+    /// Closes a connection: one datagram says so, and everything on it ends now.
+    pub fn close(&mut self, now: Instant, connection: ConnectionKey, error: u64, reason: &[u8]) {
+        let Some(found) = self.touch(connection) else { return };
+        found.quic.close(now, code(error), Bytes::copy_from_slice(reason));
+        self.end(connection.0, Lost::Here);
+    }
+
+    /// The peer's address.
+    pub fn remote(&self, connection: ConnectionKey) -> Option<SocketAddr> {
+        self.get(connection).map(|connection| connection.quic.remote_address())
+    }
+
+    /// The protocol that was agreed.
+    pub fn alpn(&self, connection: ConnectionKey) -> Option<Vec<u8>> {
+        self.get(connection)?.alpn()
+    }
+
+    /// The peer's certificates in DER, its own first; empty if it showed none.
+    pub fn peer_chain(&self, connection: ConnectionKey) -> Vec<Vec<u8>> {
+        let identity = self.get(connection).and_then(|c| c.quic.crypto_session().peer_identity());
+        let chain = identity
+            .and_then(|any| any.downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>().ok());
+        chain.map(|chain| chain.iter().map(|der| der.to_vec()).collect()).unwrap_or_default()
+    }
+
+    /// Figures about a connection.
+    pub fn counters(&self, connection: ConnectionKey) -> Option<Counters> {
+        self.get(connection).map(Connection::counters)
+    }
+
+    /// Opens a stream; `None` while the peer allows no more of them.
+    pub fn open_stream(&mut self, connection: ConnectionKey, dir: Dir) -> Option<StreamId> {
+        self.touch(connection)?.quic.streams().open(dir)
+    }
+
+    /// Sends a datagram, dropping older ones if they have not left yet.
+    ///
+    /// # Errors
+    /// Why it can never be sent: too large, or the peer takes none.
+    pub fn send_datagram(&mut self, connection: ConnectionKey, data: Bytes) -> Result<(), String> {
+        let Some(found) = self.touch(connection) else {
+            return Err("the connection is closed".to_owned());
+        };
+        found.quic.datagrams().send(data, true).map_err(|error| error.to_string())
+    }
+
+    /// The largest datagram that can be sent now, in bytes; `None` if the peer takes none.
+    pub fn max_datagram_size(&mut self, connection: ConnectionKey) -> Option<usize> {
+        self.touch(connection)?.quic.datagrams().max_size()
+    }
+
+    /// Takes a datagram that arrived.
+    pub fn receive_datagram(&mut self, connection: ConnectionKey) -> Option<Bytes> {
+        self.touch(connection)?.quic.datagrams().recv()
+    }
+
+    // ---- raw streams ----
+
+    /// Reads from a stream.
+    pub fn read(&mut self, connection: ConnectionKey, stream: StreamId, limit: usize) -> Read {
+        match self.touch(connection) {
+            Some(found) => found.read_stream(stream, limit),
+            None => Read::Closed,
+        }
+    }
+
+    /// Writes to a stream; `data` keeps what was not taken.
+    pub fn write(
+        &mut self,
+        connection: ConnectionKey,
+        stream: StreamId,
+        data: &mut Bytes,
+    ) -> Write {
+        match self.touch(connection) {
+            Some(found) => stream::write(&mut found.quic, stream, data),
+            None => Write::Closed,
+        }
+    }
+
+    /// Ends what is sent on a stream. False if it has ended before.
+    pub fn finish(&mut self, connection: ConnectionKey, stream: StreamId) -> bool {
+        self.touch(connection).is_some_and(|found| found.quic.send_stream(stream).finish().is_ok())
+    }
+
+    /// Gives up what is sent on a stream. False if it has ended before.
+    pub fn reset(&mut self, connection: ConnectionKey, stream: StreamId, error: u64) -> bool {
+        self.touch(connection)
+            .is_some_and(|found| found.quic.send_stream(stream).reset(code(error)).is_ok())
+    }
+
+    /// Asks the peer to send no more on a stream. False if it has ended before.
+    pub fn stop(&mut self, connection: ConnectionKey, stream: StreamId, error: u64) -> bool {
+        self.touch(connection)
+            .is_some_and(|found| found.quic.recv_stream(stream).stop(code(error)).is_ok())
+    }
+
+    // ---- lanes ----
+
+    /// Makes a bidirectional stream a lane with frames of at most `msize` bytes.
+    pub fn make_lane(
+        &mut self,
+        connection: ConnectionKey,
+        stream: StreamId,
+        msize: u32,
+    ) -> Option<LaneKey> {
+        self.activate(connection.0);
+        let found = self.connections.get_mut(connection.0 as usize)?.as_deref_mut()?;
+        (!found.is_over()).then(|| found.add_lane(stream, msize, &mut self.lanes))
+    }
+
+    /// Changes the largest frame that a lane takes.
+    pub fn set_lane_limit(&mut self, lane: LaneKey, msize: u32) {
+        if let Some(lane) = self.lanes.get_mut(lane.0) {
+            lane.splitter.set_limit(msize);
+        }
+    }
+
+    /// Queues frames on a lane; they leave in this turn's transmit.
+    pub fn write_lane(&mut self, lane: LaneKey, frames: Vec<u8>) {
+        let Some(found) = self.lanes.get_mut(lane.0) else { return };
+        found.queue(frames);
+        self.touch_lane(lane, |connection| connection.mark_writable(lane));
+    }
+
+    /// Bytes queued on a lane that its stream has not taken.
+    pub fn lane_unsent(&self, lane: LaneKey) -> usize {
+        self.lanes.get(lane.0).map_or(0, Lane::unsent_bytes)
+    }
+
+    /// Bytes queued on all lanes that their streams have not taken.
+    pub fn unsent(&self) -> usize {
+        self.lanes.iter().map(Lane::unsent_bytes).sum()
+    }
+
+    /// Stops or resumes reading a lane; while it is paused the peer is held up by flow control.
+    pub fn pause_lane(&mut self, lane: LaneKey, paused: bool) {
+        let Some(found) = self.lanes.get_mut(lane.0) else { return };
+        if std::mem::replace(&mut found.paused, paused) && !paused {
+            self.touch_lane(lane, |connection| connection.mark_readable(lane));
+        }
+    }
+
+    /// Ends a lane in order: what is queued is sent, then the end.
+    pub fn finish_lane(&mut self, lane: LaneKey) {
+        let Some(found) = self.lanes.get_mut(lane.0) else { return };
+        found.finish();
+        self.touch_lane(lane, |connection| connection.mark_writable(lane));
+    }
+
+    /// Ends a lane in order and asks the peer to send no more, with a code that says why.
+    pub fn refuse_lane(&mut self, lane: LaneKey, error: u32) {
+        self.finish_lane(lane);
+        let Some(found) = self.lanes.get(lane.0) else { return };
+        let (key, stream) = (found.connection, found.stream);
+        if let Some(connection) = self.touch(key) {
+            let _ = connection.quic.recv_stream(stream).stop(code(error.into()));
+        }
+    }
+
+    /// The connection that a lane is on.
+    pub fn connection_of(&self, lane: LaneKey) -> Option<ConnectionKey> {
+        self.lanes.get(lane.0).map(|lane| lane.connection)
+    }
+
+    /// Gives a lane up at once, in both directions, with a code that explains.
+    pub fn abort_lane(&mut self, lane: LaneKey, error: u32) {
+        let Some(found) = self.lanes.remove(lane.0) else { return };
+        let Some(connection) = self.touch(found.connection) else { return };
+        connection.forget_lane(found.stream);
+        let error = code(error.into());
+        let _ = connection.quic.send_stream(found.stream).reset(error);
+        let _ = connection.quic.recv_stream(found.stream).stop(error);
+    }
+
+    /// Forgets a lane of which nothing more is expected; what it has queued is still sent.
+    pub fn release_lane(&mut self, lane: LaneKey) {
+        let Some(found) = self.lanes.get_mut(lane.0) else { return };
+        found.released = true;
+        self.touch_lane(lane, |connection| connection.mark_writable(lane));
+    }
+
+    fn touch_lane(&mut self, lane: LaneKey, change: impl FnOnce(&mut Connection)) {
+        if let Some(connection) = self.lanes.get(lane.0).map(|lane| lane.connection) {
+            if let Some(connection) = self.touch(connection) {
+                change(connection);
+            }
+        }
+    }
+}

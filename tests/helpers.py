@@ -41,7 +41,7 @@ def run(main: Callable[[], Coroutine[Any, Any, T]], *, loop: str = "asyncio") ->
 
     factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     if loop == "uvloop":
-        import uvloop  # noqa: PLC0415  only where it is asked for
+        import uvloop
 
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
@@ -54,7 +54,7 @@ def run(main: Callable[[], Coroutine[Any, Any, T]], *, loop: str = "asyncio") ->
 
 def live_objects() -> dict[str, int]:
     """How many objects of the core are alive, by kind, once the garbage is gone."""
-    from jetstream import _core  # noqa: PLC0415  not public
+    from jetstream import _core
 
     gc.collect()
     count: Callable[[], dict[str, int]] = getattr(_core, "live_objects")  # noqa: B009
@@ -116,7 +116,7 @@ def anonymous_tls(**options: Any) -> ClientTls:
 
 def serve(*entries: object, **options: Any) -> Server:
     """A server on a free port of loopback, with mutual TLS unless `tls` says otherwise."""
-    from jetstream import Router  # noqa: PLC0415  beside its only use
+    from jetstream import Router
 
     options.setdefault("tls", server_tls())
     options.setdefault("port", 0)

@@ -12,6 +12,8 @@ A service is a class; from it come its server and its typed client:
         await session.channel(Echo).echo("hello")
 """
 
+from types import FunctionType as _FunctionType
+
 # Services.
 from jetstream._channel import ChannelType as ChannelType
 from jetstream._channel import Transport as Transport
@@ -92,3 +94,13 @@ from jetstream._types import Some as Some
 from jetstream._types import Url as Url
 
 __version__ = "0.1.0"
+
+
+def _claim(names: dict[str, object]) -> None:
+    """Lets classes and functions say the name by which users import them, not where they live."""
+    for value in names.values():
+        if isinstance(value, type | _FunctionType) and value.__module__.startswith("jetstream._"):
+            value.__module__ = "jetstream"
+
+
+_claim(dict(globals()))

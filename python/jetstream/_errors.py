@@ -23,8 +23,6 @@ Attributes carry the data and ``str()`` is derived from them. ``code`` is stable
 programs.
 """
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 
@@ -69,7 +67,8 @@ class JetStreamError(Exception):
 def _restored(
     cls: type[JetStreamError], args: tuple[Any, ...], attributes: dict[str, Any]
 ) -> JetStreamError:
-    error = cls.__new__(cls, *args)
+    error = cls.__new__(cls)
+    error.args = args
     error.__dict__.update(attributes)
     return error
 

@@ -1,17 +1,13 @@
 """Who is at the other end: what a peer's certificates say."""
 
-from __future__ import annotations
-
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Self, TypeAlias
 
 from jetstream import _core
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +50,7 @@ class Certificate:
         return "\n".join(["-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""])
 
     @classmethod
-    def from_der(cls, der: bytes) -> Certificate:
+    def from_der(cls, der: bytes) -> Self:
         """Reads a certificate.
 
         Raises:

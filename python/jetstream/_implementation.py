@@ -71,7 +71,7 @@ def _implement(
     if not callable(function):
         raise TypeError(f"{owner} does not implement {declared.what}; {_write(declared)}")
     plain: Any = inspect.unwrap(getattr(function, "__func__", function))
-    if plain is inspect.getattr_static(definition.cls, declared.name) and is_stub(plain):
+    if _only_declares(definition, declared, implementation, plain):
         raise TypeError(
             f"{owner} does not implement {declared.what}, which is only declared; "
             f"{_write(declared)}"
@@ -188,18 +188,40 @@ def _with_names(function: Callable[..., T], names: tuple[str, ...]) -> Callable[
 # ---- methods that are only declared ----
 
 
-def is_stub(function: object) -> bool:
-    """Whether a function's body only declares it.
+_SILENT = ("pass",)
+_RAISING = (
+    "raise NotImplementedError",
+    "raise NotImplementedError()",
+    "raise NotImplementedError('')",
+)
 
-    That is `...`, `pass`, a docstring, or `raise NotImplementedError`.
+
+def _only_declares(
+    definition: ServiceDefinition, declared: Method, implementation: object, function: object
+) -> bool:
+    cls = definition.cls
+    if function is not inspect.getattr_static(cls, declared.name) or not is_stub(function):
+        return False
+    if is_stub(function, _RAISING) or declared.returns not in (None, type(None)):
+        return True
+    # Doing nothing may be all that such a method has to do, in a class that implements itself.
+    own = type(implementation) is cls or not all(
+        is_stub(inspect.getattr_static(cls, method.name)) for method in definition.methods
+    )
+    return getattr(cls, "_is_protocol", False) or not own
+
+
+def is_stub(function: object, bodies: tuple[str, ...] = _SILENT + _RAISING) -> bool:
+    """Whether a function's body does no more than these.
+
+    By default that is `...`, `pass`, a docstring, or `raise NotImplementedError`.
     """
-    return isinstance(function, types.FunctionType) and _steps(function.__code__) in _stubs()
+    return isinstance(function, types.FunctionType) and _steps(function.__code__) in _stubs(bodies)
 
 
 @functools.cache
-def _stubs() -> frozenset[tuple[tuple[str, object], ...]]:
-    """What this interpreter makes of bodies that only declare."""
-    bodies = ("pass", *(f"raise NotImplementedError{call}" for call in ("", "()", "('')")))
+def _stubs(bodies: tuple[str, ...]) -> frozenset[tuple[tuple[str, object], ...]]:
+    """What this interpreter makes of such bodies."""
     found: set[tuple[tuple[str, object], ...]] = set()
     for body in bodies:
         for word in ("def", "async def"):

@@ -1,7 +1,6 @@
 """Every limit, with its default and the reason for it, in one place."""
 
-from __future__ import annotations
-
+import math
 from dataclasses import dataclass, fields
 
 DEFAULT_TIMEOUT = 30.0
@@ -16,6 +15,7 @@ GRACEFUL_TIMEOUT = 10.0
 """Seconds that a server that stops gives to the calls in flight."""
 
 _MIN_MSIZE = 4096
+_MOST = 0xFFFF_FFFF
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,15 +75,27 @@ class Limits:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            if value is None and field.name == "keep_alive":
-                continue
-            if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
-                msg = f"Limits({field.name}={value!r}): it must be a number above 0"
-                raise ValueError(msg)
-        if not _MIN_MSIZE <= self.msize <= 0xFFFFFFFF:
-            msg = f"Limits(msize={self.msize}): it must be from {_MIN_MSIZE} to 4294967295 bytes"
+            _check(field.name, getattr(self, field.name), whole=field.type is int)
+        if self.msize < _MIN_MSIZE:
+            msg = f"Limits(msize={self.msize}): it must be at least {_MIN_MSIZE} bytes"
             raise ValueError(msg)
         if self.max_concurrent > 65_535:
             msg = f"Limits(max_concurrent={self.max_concurrent}): there are 65535 tags"
             raise ValueError(msg)
+
+
+def _check(name: str, value: object, *, whole: bool) -> None:
+    if value is None and name == "keep_alive":
+        return
+    problem = ""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        problem = "a whole number" if whole else "a number"
+    elif not 0 < value < math.inf:
+        problem = "a finite number above 0"
+    elif whole and not isinstance(value, int):
+        problem = "a whole number"
+    elif value > _MOST:
+        problem = f"at most {_MOST}"
+    if problem:
+        msg = f"Limits({name}={value!r}): it must be {problem}"
+        raise ValueError(msg)

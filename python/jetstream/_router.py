@@ -20,6 +20,9 @@ RPC_ALPN = "jetstream"
 """The protocol under which services are called (jetstream 16)."""
 
 
+_TAKEN = "the protocol {!r} is taken already"
+
+
 @runtime_checkable
 class ProtocolHandler(Protocol):
     """Speaks a protocol of one's own over raw connections."""
@@ -137,6 +140,8 @@ class Router:
                 "@service(name=...)"
             )
             raise ValueError(msg)
+        if RPC_ALPN in self._handlers:
+            raise ValueError(_TAKEN.format(RPC_ALPN))
         self._services[name] = service
         return self
 
@@ -147,8 +152,7 @@ class Router:
             raise ValueError(msg)
         for name in names:
             if name in self._handlers or (name == RPC_ALPN and self._services):
-                msg = f"the protocol {name!r} is taken already"
-                raise ValueError(msg)
+                raise ValueError(_TAKEN.format(name))
             if not 1 <= len(name.encode()) <= 255:
                 msg = f"the protocol {name!r}: a name must have 1 to 255 bytes (RFC 7301)"
                 raise ValueError(msg)

@@ -1,7 +1,5 @@
 """The decorators that make a class a service, and what type checkers make of them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Protocol, TypeVar, overload
@@ -92,10 +90,12 @@ class _MethodDecorator:
     @overload
     def __call__(
         self, function: Callable[P, Coroutine[Any, Any, T]], /
-    ) -> Callable[P, CoroutineType[Any, Any, T]]: ...
+    ) -> "Callable[P, CoroutineType[Any, Any, T]]": ...
 
     @overload
-    def __call__(self, function: Callable[P, T], /) -> Callable[P, CoroutineType[Any, Any, T]]: ...
+    def __call__(
+        self, function: Callable[P, T], /
+    ) -> "Callable[P, CoroutineType[Any, Any, T]]": ...
 
     def __call__(self, function: Callable[..., Any], /) -> Callable[..., Any]:
         setattr(function, _OPTIONS, self._options)
@@ -106,11 +106,11 @@ class _MethodDecorator:
 @overload
 def method(
     function: Callable[P, Coroutine[Any, Any, T]], /
-) -> Callable[P, CoroutineType[Any, Any, T]]: ...
+) -> "Callable[P, CoroutineType[Any, Any, T]]": ...
 
 
 @overload
-def method(function: Callable[P, T], /) -> Callable[P, CoroutineType[Any, Any, T]]: ...
+def method(function: Callable[P, T], /) -> "Callable[P, CoroutineType[Any, Any, T]]": ...
 
 
 @overload
@@ -142,12 +142,12 @@ def options_of(function: object) -> MethodOptions | None:
 
 class _ChannelAttribute:
     # A protocol is no `type[S]` for type checkers, since it has no instances; a callable it is.
-    def __get__(self, instance: object, owner: Callable[..., S]) -> ChannelType[S]:
+    def __get__(self, instance: object, owner: Callable[..., S]) -> "ChannelType[S]":
         raise AttributeError("decorate the class with @service")
 
 
 class _ServiceAttribute:
-    def __get__(self, instance: object, owner: Callable[..., S]) -> ServiceType[S]:
+    def __get__(self, instance: object, owner: Callable[..., S]) -> "ServiceType[S]":
         raise AttributeError("decorate the class with @service")
 
 

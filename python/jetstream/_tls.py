@@ -1,19 +1,14 @@
 """TLS settings: what users write, checked when it is written, loaded once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 from jetstream import _core
 from jetstream._errors import TlsConfigError
 from jetstream._identity import TlsPeer, peer_of_chain
-from jetstream._material import load_certificates, load_crls, load_identity
-
-if TYPE_CHECKING:
-    from jetstream._keys import Password
-    from jetstream._material import Source
+from jetstream._keys import Password
+from jetstream._material import Source, load_certificates, load_crls, load_identity
 
 ClientAuth: TypeAlias = Literal["none", "optional", "required"]
 """Whether a server asks clients for a certificate, and whether it takes them without."""
@@ -51,7 +46,7 @@ class ClientVerifier:
     check: PeerCheck | None = None
     required: bool = True
 
-    def allow_unauthenticated(self) -> ClientVerifier:
+    def allow_unauthenticated(self) -> "ClientVerifier":
         """The same, but clients without a certificate are let in, with no identity."""
         return ClientVerifier(self.ca, self.crls, self.check, required=False)
 
@@ -109,7 +104,7 @@ class ServerTls:
         key: Source | None,
         verifier: ClientVerifier,
         password: Password | None = None,
-    ) -> ServerTls:
+    ) -> Self:
         """A server's TLS with a verifier made before."""
         return cls(
             certificate,

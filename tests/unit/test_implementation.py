@@ -317,6 +317,43 @@ def test_methods_of_a_base_of_the_service_may_be_missing_too():
         Derived.Service(Derived())
 
 
+def test_nothing_may_be_all_there_is_to_do():
+    @service
+    class Door:
+        async def knock(self) -> None:
+            pass
+
+        async def open(self) -> str:
+            return "come in"
+
+    class Gate(Door):
+        pass
+
+    Door.Service(Door())
+    Door.Service(Gate())
+
+
+def test_nothing_to_do_is_no_implementation_of_what_is_only_declared():
+    @service
+    class Door:
+        async def knock(self) -> None: ...
+
+    @service
+    class Gate(Protocol):
+        async def knock(self) -> None: ...
+
+    @service
+    class Hatch:
+        async def knock(self) -> None:
+            raise NotImplementedError
+
+    for cls in (Door, Gate):
+        with pytest.raises(TypeError, match="which is only declared"):
+            cls.Service(type("Mine", (cls,), {})())
+    with pytest.raises(TypeError, match="which is only declared"):
+        Hatch.Service(Hatch())
+
+
 # ---- bodies that only declare ----
 
 

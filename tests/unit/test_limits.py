@@ -1,0 +1,71 @@
+"""Limits: finite defaults, and what cannot be."""
+
+import dataclasses
+import math
+
+import pytest
+from jetstream import Limits
+from jetstream._limits import CONNECT_TIMEOUT, DEFAULT_TIMEOUT, GRACEFUL_TIMEOUT
+
+NAMES = [field.name for field in dataclasses.fields(Limits)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_default_is_finite(name):
+    assert 0 < getattr(Limits(), name) < math.inf
+
+
+def test_timeouts_are_finite():
+    assert all(0 < seconds < 60 for seconds in (CONNECT_TIMEOUT, DEFAULT_TIMEOUT, GRACEFUL_TIMEOUT))
+
+
+@pytest.mark.parametrize("value", [0, -1, True, "8", math.nan, math.inf])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_limit_is_a_number_above_0(name, value):
+    with pytest.raises(ValueError, match=rf"^Limits\({name}={value!r}\): it must be a "):
+        Limits(**{name: value})
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "keep_alive"])
+def test_a_limit_is_not_none(name):
+    with pytest.raises(ValueError, match=rf"Limits\({name}=None\)"):
+        Limits(**{name: None})
+
+
+def test_no_keep_alive():
+    assert Limits(keep_alive=None).keep_alive is None
+
+
+def test_counts_are_whole():
+    with pytest.raises(ValueError, match=r"Limits\(max_streams_bidi=1\.5\): it must be a whole"):
+        Limits(max_streams_bidi=1.5)
+    assert Limits(idle_timeout=1.5).idle_timeout == 1.5
+
+
+def test_counts_fit_where_they_are_kept():
+    with pytest.raises(ValueError, match=r"Limits\(send_window=4294967296\): it must be at most"):
+        Limits(send_window=1 << 32)
+
+
+@pytest.mark.parametrize("msize", [4096, 0xFFFFFFFF])
+def test_msize_at_its_bounds(msize):
+    assert Limits(msize=msize).msize == msize
+
+
+@pytest.mark.parametrize("msize", [4095, 0x100000000])
+def test_msize_beyond_its_bounds(msize):
+    with pytest.raises(
+        ValueError, match=rf"msize={msize}\): it must be at (least 4096|most 4294967295)"
+    ):
+        Limits(msize=msize)
+
+
+def test_max_concurrent_is_how_many_tags_there_are():
+    assert Limits(max_concurrent=65_535).max_concurrent == 65_535
+    with pytest.raises(ValueError, match=r"max_concurrent=65536\): there are 65535 tags"):
+        Limits(max_concurrent=65_536)
+
+
+def test_limits_do_not_change():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Limits().msize = 3

@@ -16,6 +16,8 @@ mod memory;
 mod slab;
 mod socket;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod timers;
 pub mod tls;
 

@@ -325,6 +325,31 @@ def test_closing_a_connection_tells_code_and_reason(loop: str) -> None:
     assert "that is all" in str(error)
 
 
+def test_closing_with_the_congestion_window_full_is_heard_all_the_same() -> None:
+    async def hurry(ctx: Context, connection: Connection) -> None:
+        send, receive = await connection.accept_bi()
+        await receive.read_exactly(1)
+        writing = asyncio.ensure_future(send.write(bytes(4 << 20)))
+        # A few turns of the loop, so that all that may leave has left.
+        for _ in range(4):
+            await asyncio.sleep(0)
+        connection.close(9, "enough")
+        await asyncio.gather(writing, return_exceptions=True)
+
+    async def main() -> None:
+        async with serve(Handler(hurry), graceful_timeout=0) as server, raw_client() as client:
+            connection = await client.connect(server.address, "localhost")
+            send, _ = await connection.open_bi()
+            await send.write(b"x")
+            async with asyncio.timeout(3):
+                error = await connection.wait_closed()
+            assert isinstance(error, ConnectionLost)
+            assert error.close_code == 9
+            assert "enough" in str(error)
+
+    run(main)
+
+
 def test_who_is_at_the_other_end(loop: str) -> None:
     seen: list[Context] = []
 

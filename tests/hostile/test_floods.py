@@ -67,6 +67,7 @@ def test_corrupted_first_flights() -> None:
     run(main)
 
 
+@pytest.mark.slow
 def test_handshakes_that_are_never_finished_are_bounded() -> None:
     limits = Limits(msize=MSIZE, max_connections=50, retry_above=20, handshake_timeout=0.2)
 

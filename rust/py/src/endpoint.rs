@@ -140,11 +140,16 @@ impl Endpoint {
     /// Begins to take part in the loop.
     fn start(slf: &Bound<'_, Self>) -> PyResult<()> {
         let tick = slf.getattr("_turn")?;
-        slf.get().shared.start(slf.py(), tick)
+        let on_timer = slf.getattr("_on_timer")?;
+        slf.get().shared.start(slf.py(), tick, on_timer.unbind())
     }
 
     fn _turn(&self, py: Python<'_>) -> PyResult<()> {
         self.shared.turn(py)
+    }
+
+    fn _on_timer(&self, py: Python<'_>) -> PyResult<()> {
+        self.shared.on_timer(py)
     }
 
     /// Whom to tell: `connected(connection, incoming)`, `failed(address, error)` and

@@ -73,6 +73,8 @@ pub(crate) struct State {
     pub(crate) timer: Option<(Instant, Py<PyAny>)>,
     pub(crate) writer: bool,
     pub(crate) tick: Option<Py<PyAny>>,
+    /// As `tick`, when the timer's handle has fired.
+    pub(crate) on_timer: Option<Py<PyAny>>,
     /// Called with `(connection, incoming)` when a peer connected.
     pub(crate) on_connected: Option<Py<PyAny>>,
     /// Called with `(address, reason)` when a handshake failed.
@@ -133,9 +135,18 @@ impl Shared {
         }))
     }
 
-    /// Begins to watch the socket; `tick` is the endpoint's own bound method.
-    pub(crate) fn start(&self, py: Python<'_>, tick: Bound<'_, PyAny>) -> PyResult<()> {
-        lock(&self.state).tick = Some(tick.clone().unbind());
+    /// Begins to watch the socket; `tick` and `on_timer` are the endpoint's own bound methods.
+    pub(crate) fn start(
+        &self,
+        py: Python<'_>,
+        tick: Bound<'_, PyAny>,
+        on_timer: Py<PyAny>,
+    ) -> PyResult<()> {
+        {
+            let mut state = lock(&self.state);
+            state.tick = Some(tick.clone().unbind());
+            state.on_timer = Some(on_timer);
+        }
         if let Some(descriptor) = self.descriptor {
             self.event_loop.object.call_method1(py, "add_reader", (descriptor, tick))?;
         }

@@ -34,6 +34,13 @@ impl Shared {
         outcome
     }
 
+    /// The timer's handle has fired. It may have done so early: loops round to milliseconds. So it
+    /// counts as gone whatever the time, and the turn sets another one.
+    pub(crate) fn on_timer(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        lock(&self.state).timer = None;
+        self.turn(py)
+    }
+
     /// The socket does not work any more: everything on it fails with the reason.
     fn broken(self: &Arc<Self>, py: Python<'_>, error: &io::Error) -> PyResult<()> {
         let reason = Lost::Failed { code: 1, reason: format!("the UDP socket failed: {error}") };
@@ -109,22 +116,23 @@ impl Shared {
         let deadline = lock(&self.state).deadlines.next();
         let Some(at) = [timeout, deadline].into_iter().flatten().min() else { return Ok(()) };
         let now = Instant::now();
-        let (old, tick) = {
+        let (old, on_timer) = {
             let mut state = lock(&self.state);
             match &state.timer {
-                Some((armed, _)) if *armed <= at && *armed > now => return Ok(()),
+                Some((armed, _)) if *armed <= at => return Ok(()),
                 _ => {}
             }
-            (state.timer.take(), state.tick.as_ref().map(|tick| tick.clone_ref(py)))
+            (state.timer.take(), state.on_timer.as_ref().map(|on_timer| on_timer.clone_ref(py)))
         };
         if let Some((_, handle)) = old {
             handle.call_method0(py, intern!(py, "cancel"))?;
         }
-        let Some(tick) = tick else { return Ok(()) };
+        let Some(on_timer) = on_timer else { return Ok(()) };
         let delay = at.saturating_duration_since(now).as_secs_f64();
         let base: f64 = self.event_loop.time.bind(py).call0()?.extract()?;
         let kwargs = self.event_loop.in_context.bind(py);
-        let handle = self.event_loop.call_at.bind(py).call((base + delay, tick), Some(kwargs))?;
+        let handle =
+            self.event_loop.call_at.bind(py).call((base + delay, on_timer), Some(kwargs))?;
         lock(&self.state).timer = Some((at, handle.unbind()));
         Ok(())
     }

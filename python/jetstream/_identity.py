@@ -136,6 +136,7 @@ def peer_of(connection: _core.Connection) -> TlsPeer | None:
     """The peer of a connection, made once."""
     known = connection.peer
     if known is None:
-        known = (peer_of_chain(connection.peer_chain),)
+        # Nobody is not remembered: before the handshake ends, somebody is nobody.
+        known = peer_of_chain(connection.peer_chain)
         connection.peer = known
-    return known[0]
+    return known

@@ -52,8 +52,10 @@ async def pair(
     )
     serve_on(endpoint, router, limits, _refuse_handler)
     endpoint.start()
-    session = Session(endpoint.connection(0), limits=limits, timeout=call_timeout)
+    core = endpoint.connection(0)
+    session = Session(core, limits=limits, timeout=call_timeout)
     try:
+        await core.wait("connected")
         yield session
     finally:
         endpoint.shutdown(0, b"")

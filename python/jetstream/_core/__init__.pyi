@@ -327,12 +327,12 @@ class Connection:
     def peer_chain(self) -> tuple[bytes, ...]:
         """The peer's certificates in DER, its own first."""
 
-    # What `jetstream._identity` made of the chain, kept here; the tuple tells "nobody" from "not
-    # looked at yet".
     @property
-    def peer(self) -> tuple[TlsPeer | None] | None: ...
+    def peer(self) -> TlsPeer | None:
+        """What `jetstream._identity` made of the chain, kept here."""
+
     @peer.setter
-    def peer(self, value: tuple[TlsPeer | None]) -> None: ...
+    def peer(self, value: TlsPeer | None) -> None: ...
     @property
     def lost(self) -> JetStreamError | None:
         """Why the connection is gone; `None` while it is not."""

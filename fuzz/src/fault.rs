@@ -14,6 +14,9 @@ pub fn run(input: &[u8]) {
             return;
         }
     };
+    let longer = [input, &[0]].concat();
+    assert!(Fault::decode(&longer).is_err(), "bytes after the end");
+
     let texts =
         [Some(&fault.message), fault.code.as_ref(), fault.help.as_ref(), fault.url.as_ref()];
     let length: usize = texts.into_iter().flatten().map(String::len).sum();

@@ -13,11 +13,14 @@ const MOST: u16 = 9;
 
 #[derive(Debug, Arbitrary)]
 enum Step {
-    /// A call: it gets a tag at once, or waits.
+    /// A call: it gets a tag at once, or waits; an early one waits for the version in any case.
     Call {
         reply: Kind,
         patience: u8,
+        early: bool,
     },
+    /// Those who wait get the tags that are free.
+    Promote,
     /// A reply to a call that has a tag, of its own type.
     Answer {
         which: u8,
@@ -115,7 +118,10 @@ pub fn run(input: &[u8]) {
 impl Checked {
     fn step(&mut self, step: &Step) {
         match *step {
-            Step::Call { reply, patience } => self.call(reply.byte(), patience.into()),
+            Step::Call { reply, patience, early } => {
+                self.call(reply.byte(), patience.into(), early);
+            }
+            Step::Promote => self.promote(),
             Step::Answer { which, fault } => {
                 let Some((&tag, held)) = nth(&self.held, which) else { return };
                 let kind = if fault { RERROR } else { held.reply };
@@ -140,11 +146,11 @@ impl Checked {
         }
     }
 
-    fn call(&mut self, reply: u8, patience: u64) {
+    fn call(&mut self, reply: u8, patience: u64, early: bool) {
         let call = self.tickets.len();
         let room = self.held.len() < usize::from(self.most) && self.waiting.is_empty();
         assert_eq!(self.caller.has_room(), room);
-        let ticket = if room {
+        let ticket = if room && !early {
             let ticket = self.caller.start(reply, call);
             assert!(ticket.is_ok(), "no tag, though there was room");
             let Ok(ticket) = ticket else { return };
@@ -192,10 +198,9 @@ impl Checked {
         if !held.quarantined {
             self.live.remove(&held.call);
         }
-        self.promote();
     }
 
-    /// Those who wait get the tags that are free, first come, first served.
+    /// First come, first served.
     fn promote(&mut self) {
         loop {
             let waiting = &self.waiting;

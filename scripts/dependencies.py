@@ -1,7 +1,8 @@
 """Checks the tree of crates against deny.toml where cargo-deny is not installed.
 
 Licences, banned crates, versions that are too old, and sources; it reads `cargo metadata`, which
-needs no network once the crates are fetched. Security advisories need a database and are left to cargo-deny.
+needs no network once the crates are fetched. Security advisories need a database and are left to
+cargo-deny.
 
     python scripts/dependencies.py
 """

@@ -78,7 +78,7 @@ class ChannelType(Generic[S]):
         channel: Any = object.__new__(self._cls)
         channel.__dict__[_STATE] = _State(self, lane, timeout)
         for method in self._definition.methods:
-            channel.__dict__[method.name] = _core.ChannelMethod(
+            remote = _core.ChannelMethod(
                 lane,
                 method.what,
                 method.index,
@@ -86,8 +86,9 @@ class ChannelType(Generic[S]):
                 method.result_plan,
                 timeout,
                 method.bind,
-                method.doc,
             )
+            remote.__doc__ = method.doc
+            channel.__dict__[method.name] = remote
         return cast("S", channel)
 
     def __repr__(self) -> str:

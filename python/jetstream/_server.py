@@ -9,6 +9,7 @@ import inspect
 import logging
 import signal
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from jetstream import _core, _logging
@@ -134,7 +135,7 @@ class Server:
                 "0 for a free one"
             )
             raise OSError(error.errno, msg) from None
-        serve_on(endpoint, self._router, self._limits, self._on_handler)
+        serve_on(endpoint, self._router, self._limits, _weakly(self._on_handler))
         endpoint.start()
         self._endpoint = endpoint
         _logging.server.info("listening on UDP %s for %s", self.address, ", ".join(map(str, alpns)))
@@ -220,6 +221,20 @@ class Server:
     def __repr__(self) -> str:
         where = "not listening" if self._endpoint is None else f"on {self.address}"
         return f"<Server of {self._router!r}, {where}>"
+
+
+def _weakly(
+    method: Callable[[ProtocolHandler, _core.Connection], None],
+) -> Callable[[ProtocolHandler, _core.Connection], None]:
+    """The same method, which does not keep its object: the core keeps what it calls."""
+    weak = weakref.WeakMethod(method)
+
+    def call(handler: ProtocolHandler, core: _core.Connection) -> None:
+        target = weak()
+        if target is not None:
+            target(handler, core)
+
+    return call
 
 
 async def _resolve(host: str) -> str:

@@ -52,7 +52,7 @@ def test_values(tmp_path: Path) -> None:
         "True 10 2026-11-22 09:30:00+00:00",
         "a fragile parcel, 30 by 40",
         "a letter of 2 pages",
-        "nothing was sent: Depot.describe(content).size.height: 70000 does not fit u16, "
+        "nothing was sent: Depot.describe.content.size.height: 70000 does not fit u16, "
         "which holds 0 to 65535",
     ]
 

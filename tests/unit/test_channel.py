@@ -129,7 +129,7 @@ def test_arguments_that_do_not_fit():
             echo.put()
         with pytest.raises(EncodeError) as caught:
             await echo.put("ab", "two")
-        assert caught.value.path == "Echo.put(count)"
+        assert caught.value.path == "Echo.put.count"
         assert await echo.put("still works") == "still works"
 
     with_channel(test)

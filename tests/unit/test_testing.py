@@ -76,7 +76,7 @@ def test_limits_hold_in_memory_too():
             echo = session.channel(Echo)
             with pytest.raises(LimitExceeded) as caught:
                 await echo.put("x" * 5000)
-            assert (caught.value.allowed, caught.value.side) == (4096, "peer")
+            assert (caught.value.allowed, caught.value.side) == (4096, "here")
             assert await echo.put("x" * 4000) == "x" * 4000
 
     run(main)

@@ -445,7 +445,6 @@ class ChannelMethod:
         result: How its result is laid out.
         timeout: Seconds for a call that does not say; `None` for ever.
         bind: Puts keywords and defaults where they belong.
-        doc: Its docstring.
     """
 
     def __new__(
@@ -457,7 +456,6 @@ class ChannelMethod:
         result: Plan,
         timeout: float | None,
         bind: Callable[[tuple[Any, ...], Mapping[str, Any]], tuple[Any, ...]],
-        doc: str | None = None,
     ) -> ChannelMethod: ...
     @property
     def __name__(self) -> str: ...

@@ -18,6 +18,7 @@ impl Endpoint {
     /// Closes a connection: one datagram says so, and everything on it ends now.
     pub fn close(&mut self, now: Instant, connection: ConnectionKey, error: u64, reason: &[u8]) {
         let Some(found) = self.touch(connection) else { return };
+        found.lift.open();
         found.quic.close(now, code(error), Bytes::copy_from_slice(reason));
         self.end(connection.0, Lost::Here);
     }
@@ -99,6 +100,18 @@ impl Endpoint {
         self.touch(connection).is_some_and(|found| found.quic.send_stream(stream).finish().is_ok())
     }
 
+    /// Whether all that was written to a finished stream has arrived, or nobody cares any more.
+    pub fn is_acknowledged(&mut self, connection: ConnectionKey, stream: StreamId) -> bool {
+        self.touch(connection).is_none_or(|found| found.quic.send_stream(stream).stopped().is_err())
+    }
+
+    /// Streams of all connections on which something was sent that has not been acknowledged, or
+    /// that have not been finished.
+    pub fn unacknowledged(&mut self) -> usize {
+        let open = self.connections.iter_mut().flatten().filter(|connection| !connection.is_over());
+        open.map(|connection| connection.quic.streams().send_streams()).sum()
+    }
+
     /// Gives up what is sent on a stream. False if it has ended before.
     pub fn reset(&mut self, connection: ConnectionKey, stream: StreamId, error: u64) -> bool {
         self.touch(connection)
@@ -122,7 +135,7 @@ impl Endpoint {
     ) -> Option<LaneKey> {
         self.activate(connection.0);
         let found = self.connections.get_mut(connection.0 as usize)?.as_deref_mut()?;
-        (!found.is_over()).then(|| found.add_lane(stream, msize, &mut self.lanes))
+        (!found.is_over()).then(|| found.add_lane(stream, msize, true, &mut self.lanes))
     }
 
     /// Changes the largest frame that a lane takes.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use quinn_proto::congestion::CubicConfig;
 use quinn_proto::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
+use crate::congestion::{Lift, Liftable};
 use crate::tls::{ClientTls, ServerTls};
 
 /// The usual path's largest datagram: Ethernet's 1,500 bytes less IPv6's and UDP's headers.
@@ -42,21 +43,23 @@ pub struct Transport {
 }
 
 impl Transport {
-    /// QUIC's settings for a peer at `remote`.
-    pub(crate) fn quic(&self, remote: IpAddr) -> Arc<TransportConfig> {
+    /// QUIC's settings for a peer at `remote`, whose congestion window `lift` opens.
+    pub(crate) fn quic(&self, remote: IpAddr, lift: &Lift) -> Arc<TransportConfig> {
         let mut discovery = MtuDiscoveryConfig::default();
         let mut quic = TransportConfig::default();
+        let mut congestion = CubicConfig::default();
         if remote.to_canonical().is_loopback() {
             discovery.upper_bound(LOOPBACK_MTU).minimum_change(LOOPBACK_STEP);
             // No path that could be congested; with the usual window, pacing would hold a young
             // connection up for every probe.
-            let mut congestion = CubicConfig::default();
             congestion.initial_window(LOOPBACK_WINDOW);
-            quic.congestion_controller_factory(Arc::new(congestion));
         } else {
             discovery.upper_bound(PATH_MTU);
         }
-        quic.max_idle_timeout(IdleTimeout::try_from(self.idle_timeout).ok())
+        let cubic = Arc::new(congestion);
+        let congestion = Liftable { cubic, lift: lift.clone() };
+        quic.congestion_controller_factory(Arc::new(congestion))
+            .max_idle_timeout(IdleTimeout::try_from(self.idle_timeout).ok())
             .keep_alive_interval(self.keep_alive)
             .max_concurrent_bidi_streams(self.max_streams_bidi.into())
             .max_concurrent_uni_streams(self.max_streams_uni.into())

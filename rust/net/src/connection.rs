@@ -8,6 +8,7 @@ use quinn_proto::{Connection as Quic, ConnectionHandle, Dir, Event as QuicEvent,
 use quinn_proto::{EndpointEvent, StreamId};
 
 use crate::config::Incoming;
+use crate::congestion::Lift;
 use crate::event::{Event, LaneEnd, Lost};
 use crate::lane::{Lane, LaneKey};
 use crate::slab::Slab;
@@ -64,6 +65,7 @@ pub(crate) struct Connection {
     pub(crate) drained: Option<EndpointEvent>,
     /// What our TLS notes of a handshake as a client; a server's session carries its own.
     pub(crate) diagnosis: Option<Diagnosis>,
+    pub(crate) lift: Lift,
 }
 
 /// What a connection needs of its endpoint while it is driven.
@@ -98,6 +100,7 @@ impl Connection {
             handshake_deadline: None,
             drained: None,
             diagnosis: None,
+            lift: Lift::default(),
         }
     }
 
@@ -154,6 +157,10 @@ impl Connection {
             QuicEvent::HandshakeDataReady => {}
             QuicEvent::Connected => self.on_connected(around),
             QuicEvent::ConnectionLost { reason } => {
+                // What came before the end is still the owner's.
+                while !self.readable.is_empty() {
+                    self.read_lanes(around);
+                }
                 let reason = Lost::new(reason, self.tls_failure());
                 self.on_lost(reason, around);
             }
@@ -239,7 +246,7 @@ impl Connection {
                     around.events.push(Event::StreamOpened { connection: self.key, stream });
                 }
                 Some(Incoming::Lanes { msize }) if dir == Dir::Bi => {
-                    let lane = self.add_lane(stream, msize, around.lanes);
+                    let lane = self.add_lane(stream, msize, false, around.lanes);
                     around.events.push(Event::LaneOpened { connection: self.key, lane });
                 }
                 _ => {
@@ -258,9 +265,10 @@ impl Connection {
         &mut self,
         stream: StreamId,
         msize: u32,
+        ours: bool,
         lanes: &mut Slab<Lane>,
     ) -> LaneKey {
-        let lane = LaneKey(lanes.insert(Lane::new(self.key, stream, msize)));
+        let lane = LaneKey(lanes.insert(Lane::new(self.key, stream, msize, ours)));
         self.lanes.insert(stream, lane);
         self.readable.push(lane);
         lane

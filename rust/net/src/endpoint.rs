@@ -11,6 +11,7 @@ use quinn_proto::{
 };
 
 use crate::config::{ConnectOptions, Incoming, ServerOptions};
+use crate::congestion::Lift;
 use crate::connection::{Connection, ConnectionKey, Surroundings};
 use crate::event::{Event, Lost};
 use crate::lane::Lane;
@@ -138,7 +139,8 @@ impl Endpoint {
     ) -> Result<ConnectionKey, ConnectError> {
         let (tls, diagnosis) = options.tls.config();
         let mut config = quinn_proto::ClientConfig::new(tls);
-        config.transport_config(options.transport.quic(remote.ip()));
+        let lift = Lift::default();
+        config.transport_config(options.transport.quic(remote.ip(), &lift));
         let (handle, quic) =
             self.quic.connect(now, config, remote, server_name).map_err(|error| match error {
                 quinn_proto::ConnectError::InvalidServerName(name) => {
@@ -146,7 +148,7 @@ impl Endpoint {
                 }
                 error => ConnectError::Other(error.to_string()),
             })?;
-        let key = self.add(handle, quic, remote, Some(options.incoming), None);
+        let key = self.add(handle, quic, remote, Some(options.incoming), lift, None);
         if let Some(connection) = self.touch(key) {
             connection.diagnosis = Some(diagnosis);
         }
@@ -159,6 +161,7 @@ impl Endpoint {
         quic: quinn_proto::Connection,
         remote: SocketAddr,
         incoming: Option<Incoming>,
+        lift: Lift,
         deadline: Option<Instant>,
     ) -> ConnectionKey {
         // quinn's handles are dense, so they serve as keys.
@@ -166,6 +169,7 @@ impl Endpoint {
         let key = ConnectionKey(index as u32);
         let mut connection = Connection::new(quic, handle, key, remote, incoming);
         connection.handshake_deadline = deadline;
+        connection.lift = lift;
         if let Some(deadline) = deadline {
             self.timers.arm(&mut connection.armed, deadline, key.0);
         }
@@ -291,13 +295,14 @@ impl Endpoint {
         }
         let remote = incoming.remote_address();
         let deadline = now.checked_add(server.handshake_timeout);
+        let lift = Lift::default();
         let config = self.server_quic.clone().map(|mut config| {
-            config.transport_config(server.transport.quic(remote.ip()));
+            config.transport_config(server.transport.quic(remote.ip(), &lift));
             Arc::new(config)
         });
         match self.quic.accept(incoming, now, &mut self.buffer, config) {
             Ok((handle, quic)) => {
-                self.add(handle, quic, remote, None, deadline);
+                self.add(handle, quic, remote, None, lift, deadline);
             }
             Err(error) => {
                 if let Some(transmit) = error.response {
@@ -319,6 +324,7 @@ impl Endpoint {
             connection.quic.handle_timeout(now);
         }
         if connection.handshake_deadline.is_some_and(|due| due <= now) {
+            connection.lift.open();
             connection.quic.close(
                 now,
                 code(jetstream_proto::codes::LIMIT.into()),

@@ -93,6 +93,14 @@ impl Hub {
         }
     }
 
+    /// Streams on which something has not been acknowledged, or that have not been finished.
+    pub fn unacknowledged(&mut self) -> usize {
+        match self {
+            Self::Quic(endpoint) => endpoint.unacknowledged(),
+            Self::Memory(_) => 0,
+        }
+    }
+
     /// Closes a connection.
     pub fn close(&mut self, now: Instant, connection: ConnectionKey, code: u64, reason: &[u8]) {
         either!(self, hub => hub.close(now, connection, code, reason));

@@ -25,6 +25,8 @@ pub(crate) struct Lane {
     pub(crate) connection: ConnectionKey,
     pub(crate) stream: StreamId,
     pub(crate) splitter: Splitter,
+    /// We opened it: what comes are answers, and reading them is never held up by what we ask.
+    ours: bool,
     unsent: VecDeque<Bytes>,
     unsent_bytes: usize,
     finishing: bool,
@@ -44,10 +46,11 @@ pub(crate) struct Incoming {
 }
 
 impl Lane {
-    pub(crate) fn new(connection: ConnectionKey, stream: StreamId, limit: u32) -> Self {
+    pub(crate) fn new(connection: ConnectionKey, stream: StreamId, limit: u32, ours: bool) -> Self {
         Self {
             connection,
             stream,
+            ours,
             splitter: Splitter::new(limit),
             unsent: VecDeque::new(),
             unsent_bytes: 0,
@@ -60,7 +63,7 @@ impl Lane {
 
     /// Whether the lane's owner, or the peer's not reading, holds up reading.
     pub(crate) fn holds_reading(&self) -> bool {
-        self.paused || self.unsent_bytes > UNSENT_HIGH
+        self.paused || (!self.ours && self.unsent_bytes > UNSENT_HIGH)
     }
 
     pub(crate) fn read(&mut self, connection: &mut Connection) -> Incoming {

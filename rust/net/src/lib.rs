@@ -6,6 +6,7 @@
 
 mod access;
 mod config;
+mod congestion;
 mod connection;
 mod endpoint;
 mod event;

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use jetstream_proto::fault::Fault;
 use jetstream_proto::frame::{self, Frame, FrameError, kind};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
@@ -176,10 +177,13 @@ impl ServiceLane {
     ) -> PyResult<()> {
         let start = frame::begin(answers, kind::reply(method.index), tag);
         let encoded = method.result.get().encode_into(py, value, answers, &method.what);
-        let limit = lock(&self.inner).limit;
+        let (limit, side) = {
+            let inner = lock(&self.inner);
+            (inner.limit, if inner.limit_is_ours { "here" } else { "peer" })
+        };
         let finished = match encoded {
             Ok(()) => frame::finish(answers, start, limit)
-                .map_err(|error| errors::too_large(py, &method.what, error, "peer")),
+                .map_err(|error| errors::too_large(py, &method.what, error, side)),
             Err(error) => {
                 answers.truncate(start);
                 Err(error)
@@ -222,7 +226,11 @@ impl ServiceLane {
     fn explain(&self, py: Python<'_>, method: &ServiceMethod, error: &PyErr) -> PyResult<Fault> {
         let Some(services) = self.services.get() else { return Ok(internal(&method.what)) };
         type Told = (String, Option<String>, Option<String>, Option<String>);
-        let told = services.explain.bind(py).call1((method.what.as_str(), error.value(py)))?;
+        let value = error.value(py);
+        if let Some(traceback) = error.traceback(py) {
+            value.setattr(intern!(py, "__traceback__"), traceback)?;
+        }
+        let told = services.explain.bind(py).call1((method.what.as_str(), value))?;
         let (message, code, help, url) = told.extract::<Told>()?;
         Ok(Fault { message, code, help, url, backtrace: Vec::new() })
     }

@@ -30,7 +30,7 @@ enum State {
 }
 
 /// One call of a remote method.
-#[pyclass(frozen, freelist = 1024, module = "jetstream._core.call")]
+#[pyclass(frozen, freelist = 1024, module = "jetstream._core")]
 pub(crate) struct Call {
     method: Py<ChannelMethod>,
     state: Mutex<State>,
@@ -77,6 +77,17 @@ impl Call {
         }
     }
 
+    /// As the interpreter does for a coroutine of its own.
+    fn warn_unawaited(&self) {
+        Python::attach(|py| {
+            let message = format!("call of '{}' was never awaited\0", self.method.get().what);
+            let Ok(message) = CStr::from_bytes_until_nul(message.as_bytes()) else { return };
+            if let Err(error) = PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), message, 1) {
+                error.write_unraisable(py, None);
+            }
+        });
+    }
+
     fn give_up(&self) {
         let state = std::mem::replace(&mut *lock(&self.state), State::Over);
         if let State::Waiting { ticket, .. } = state {
@@ -88,6 +99,9 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         LIVE_CALLS.fetch_sub(1, Ordering::Relaxed);
+        if matches!(&*lock(&self.state), State::Fresh { .. }) {
+            self.warn_unawaited();
+        }
         self.give_up();
     }
 }
@@ -142,16 +156,6 @@ impl Call {
             State::Over => "over",
         };
         format!("<call of {}, {state}>", self.method.get().what)
-    }
-
-    fn __del__(&self, py: Python<'_>) -> PyResult<()> {
-        if matches!(&*lock(&self.state), State::Fresh { .. }) {
-            let message = format!("call of '{}' was never awaited\0", self.method.get().what);
-            if let Ok(message) = CStr::from_bytes_until_nul(message.as_bytes()) {
-                PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), message, 1)?;
-            }
-        }
-        Ok(())
     }
 
     #[getter]

@@ -174,19 +174,19 @@ impl CallerLane {
     ) -> PyResult<(Bound<'py, Reply>, Ticket)> {
         self.shared.check()?;
         let called = method.get();
-        let (mut out, limit) = {
+        let (mut out, limit, side) = {
             let mut inner = lock(&self.inner);
             if let Phase::Failed(failure) = &inner.phase {
                 return Err(self.error(py, failure));
             }
             // Arguments are encoded straight into the lane's buffer. It is taken out meanwhile,
             // because encoding may run Python code that calls on this lane.
-            (std::mem::take(&mut inner.out), inner.limit)
+            (std::mem::take(&mut inner.out), inner.limit, self.side(&inner))
         };
         let start = frame::begin(&mut out, kind::request(called.index), limits::NO_TAG);
         let encoded = called.encode(py, arguments, &mut out).and_then(|()| {
             let finished = frame::finish(&mut out, start, limit);
-            finished.map_err(|error| errors::too_large(py, &called.what, error, "peer"))
+            finished.map_err(|error| errors::too_large(py, &called.what, error, side))
         });
         let reply = encoded.and_then(|()| Bound::new(py, Reply::new(self.shared.clone())));
         let reply = match reply {
@@ -226,6 +226,11 @@ impl CallerLane {
         }
         self.mark_dirty(py)?;
         Ok((reply, ticket))
+    }
+
+    /// Whose limit of a frame's size holds.
+    fn side(&self, inner: &Inner) -> &'static str {
+        if inner.limit == self.msize { "here" } else { "peer" }
     }
 
     /// Gives the call whose frame begins at `start` of `out` a tag, and puts `out` back.
@@ -277,7 +282,8 @@ impl CallerLane {
         }
         for (pending, error) in refused {
             self.shared.calls.fetch_sub(1, Ordering::Relaxed);
-            let error = errors::too_large(py, &pending.method.get().what, error, "peer");
+            let side = self.side(&lock(&self.inner));
+            let error = errors::too_large(py, &pending.method.get().what, error, side);
             Reply::fail_soon(pending.reply.bind(py), error)?;
         }
         Ok(())
@@ -396,6 +402,7 @@ impl CallerLane {
                 let why = "the server serves it in a version that does not fit";
                 self.refused(why.to_owned(), Some(version::UNKNOWN.to_owned()))
             }
+            LaneEnd::Broken(_) | LaneEnd::Truncated { .. } => Failure::Ended(end.clone()),
             _ if negotiating => self.refused(
                 "the server closed the lane without an answer, as some do for a name that they \
                  do not serve"
@@ -416,6 +423,18 @@ impl CallerLane {
     pub(crate) fn close(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         self.fail(py, Failure::Closed);
         self.shared.schedule(py)
+    }
+
+    /// The loop is gone: nobody is left to be told.
+    pub(crate) fn forget(&self) {
+        let calls = {
+            let mut inner = lock(&self.inner);
+            inner.phase = Phase::Failed(Failure::Closed);
+            inner.caller.drain()
+        };
+        for pending in calls {
+            pending.reply.get().forget();
+        }
     }
 
     fn fail(&self, py: Python<'_>, failure: Failure) {

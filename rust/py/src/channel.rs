@@ -15,7 +15,7 @@ use crate::codec::{ArgumentsPlan, Plan};
 use crate::connection::Connection;
 
 /// A lane that we call on.
-#[pyclass(frozen, module = "jetstream._core.channel")]
+#[pyclass(frozen, module = "jetstream._core")]
 pub(crate) struct Lane {
     pub(crate) caller: Arc<CallerLane>,
 }
@@ -69,8 +69,8 @@ impl Lane {
     }
 }
 
-/// A method of a channel.
-#[pyclass(frozen, module = "jetstream._core.channel")]
+/// A method of a channel. It has a dictionary for the docstring of its own.
+#[pyclass(frozen, dict, module = "jetstream._core")]
 pub(crate) struct ChannelMethod {
     lane: Arc<CallerLane>,
     /// `Echo.put`: for paths and errors.
@@ -84,8 +84,6 @@ pub(crate) struct ChannelMethod {
     bind: Py<PyAny>,
     #[pyo3(get, name = "__name__")]
     name: String,
-    #[pyo3(get, name = "__doc__")]
-    doc: Option<String>,
 }
 
 impl ChannelMethod {
@@ -124,7 +122,7 @@ pub(crate) fn seconds(timeout: &Bound<'_, PyAny>) -> PyResult<f64> {
 #[pymethods]
 impl ChannelMethod {
     #[new]
-    #[pyo3(signature = (lane, what, index, arguments, result, timeout, bind, doc=None))]
+    #[pyo3(signature = (lane, what, index, arguments, result, timeout, bind))]
     #[allow(clippy::too_many_arguments)] // one place in Python makes these
     fn new(
         lane: &Bound<'_, Lane>,
@@ -134,7 +132,6 @@ impl ChannelMethod {
         result: Py<Plan>,
         timeout: &Bound<'_, PyAny>,
         bind: Py<PyAny>,
-        doc: Option<String>,
     ) -> PyResult<Self> {
         if usize::from(index) >= jetstream_proto::limits::MAX_METHODS {
             return Err(PyValueError::new_err("too many methods for one service"));
@@ -151,7 +148,6 @@ impl ChannelMethod {
             timeout: seconds(timeout)?,
             bind,
             name,
-            doc,
         })
     }
 

@@ -84,7 +84,7 @@ struct Facts {
 }
 
 /// One connection of an endpoint.
-#[pyclass(frozen, module = "jetstream._core.connection")]
+#[pyclass(frozen, module = "jetstream._core")]
 pub(crate) struct Connection {
     pub(crate) shared: Arc<Shared>,
     key: ConnectionKey,
@@ -306,10 +306,17 @@ impl Connection {
             return Err(errors::misuse("nothing of that name can be waited for"));
         };
         let future = self.shared.create_future(py)?;
+        let acknowledged = wait == Wait::Finished
+            && self
+                .shared
+                .hub()?
+                .quic()
+                .is_none_or(|quic| quic.is_acknowledged(self.key, stream_id(stream)));
         let mut state = lock(&self.state);
         let done = match wait {
             Wait::Connected => state.connected,
             Wait::Confirmed => state.confirmed,
+            Wait::Finished => acknowledged,
             _ => false,
         };
         if let Some(lost) = state.lost.clone() {

@@ -36,6 +36,8 @@ pub(crate) struct Inner {
     pub(crate) dirty: bool,
     /// The largest frame that the peer takes.
     pub(crate) limit: u32,
+    /// Whether that is our own limit, the smaller of the two.
+    pub(crate) limit_is_ours: bool,
     /// Runs of frames, and how far they have been handled, that wait.
     pub(crate) parked: VecDeque<(Vec<u8>, usize)>,
     pub(crate) is_parked: bool,
@@ -82,6 +84,7 @@ impl ServiceLane {
                 out: Vec::new(),
                 dirty: false,
                 limit: MIN_MSIZE,
+                limit_is_ours: false,
                 parked: VecDeque::new(),
                 is_parked: false,
                 finishing: false,
@@ -233,6 +236,11 @@ impl ServiceLane {
             self.break_off(py, &format!("a frame of type {} is no request", frame.kind))?;
             return Ok(Next::Stop);
         };
+        let begun = lock(&self.inner).callee.begin(frame.tag);
+        if let Err(error) = begun {
+            self.break_off(py, &error.to_string())?;
+            return Ok(Next::Stop);
+        }
         let Some(method) = table.get().methods.get(usize::from(index)) else {
             let service = &table.get().version.name;
             let fault = Fault {
@@ -243,11 +251,6 @@ impl ServiceLane {
             self.answer_fault(frame.tag, &fault, answers);
             return Ok(Next::Go);
         };
-        let begun = lock(&self.inner).callee.begin(frame.tag);
-        if let Err(error) = begun {
-            self.break_off(py, &error.to_string())?;
-            return Ok(Next::Stop);
-        }
         self.call(py, method.bind(py), frame, answers)?;
         Ok(Next::Go)
     }
@@ -287,6 +290,7 @@ impl ServiceLane {
                 Offer { msize: limit, version }.encode(kind::RVERSION, frame.tag, answers);
                 let mut inner = lock(&self.inner);
                 inner.limit = limit;
+                inner.limit_is_ours = services.msize <= asked.msize;
                 inner.phase = Phase::Open(table.clone_ref(py));
                 drop(inner);
                 self.shared.hub()?.set_lane_limit(self.key, limit);
@@ -372,6 +376,16 @@ impl ServiceLane {
 
     pub(crate) fn on_lost(self: &Arc<Self>, py: Python<'_>) {
         self.end(py);
+    }
+
+    /// The loop is gone, and with it the handlers.
+    pub(crate) fn forget(&self) {
+        let tasks = {
+            let mut inner = lock(&self.inner);
+            inner.phase = Phase::Over;
+            std::mem::take(&mut inner.tasks)
+        };
+        drop(tasks);
     }
 
     /// Nobody is left to answer: handlers that run are cancelled.

@@ -81,10 +81,16 @@ fn address(host: &str, port: u16) -> PyResult<SocketAddr> {
 }
 
 /// A UDP socket with QUIC connections (or a pair of ends in memory), in an event loop.
-#[pyclass(frozen, module = "jetstream._core.endpoint")]
+#[pyclass(frozen, module = "jetstream._core")]
 pub(crate) struct Endpoint {
     shared: Arc<Shared>,
     local: Option<SocketAddr>,
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        self.shared.abandon();
+    }
 }
 
 #[pymethods]
@@ -139,17 +145,11 @@ impl Endpoint {
 
     /// Begins to take part in the loop.
     fn start(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let tick = slf.getattr("_turn")?;
-        let on_timer = slf.getattr("_on_timer")?;
-        slf.get().shared.start(slf.py(), tick, on_timer.unbind())
+        slf.get().shared.start(slf.as_any())
     }
 
     fn _turn(&self, py: Python<'_>) -> PyResult<()> {
         self.shared.turn(py)
-    }
-
-    fn _on_timer(&self, py: Python<'_>) -> PyResult<()> {
-        self.shared.on_timer(py)
     }
 
     /// Whom to tell: `connected(connection, incoming)`, `failed(address, error)` and

@@ -114,6 +114,10 @@ pub(crate) fn lost(py: Python<'_>, reason: &Lost) -> PyErr {
             let why = if reason.is_empty() { format!("code {code}") } else { reason.clone() };
             (format!("the peer closed the connection: {why}"), Some(*code), true)
         }
+        Lost::Aborted { code: CONNECTION_REFUSED, .. } => {
+            let why = "the server refused the connection: it takes no more of them";
+            return ConnectError::new_err(why);
+        }
         Lost::Aborted { code, reason } => {
             let why = if reason.is_empty() { format!("code {code:#x}") } else { reason.clone() };
             (format!("the peer aborted the connection: {why}"), Some(*code), true)
@@ -166,6 +170,9 @@ fn tls_failure(py: Python<'_>, failure: &TlsFailure) -> PyErr {
     };
     build().unwrap_or_else(|error| error)
 }
+
+/// A server that takes no connection (RFC 9000, section 20.1).
+const CONNECTION_REFUSED: u64 = 2;
 
 /// The TLS alert that says that there is no protocol in common (RFC 7301, section 3.2).
 const NO_APPLICATION_PROTOCOL: u8 = 120;

@@ -55,7 +55,7 @@ enum Running {
 }
 
 /// What a task runs: nothing yet, or a handler.
-#[pyclass(frozen, module = "jetstream._core.handling")]
+#[pyclass(frozen, module = "jetstream._core")]
 pub(crate) struct Handling {
     shared: Arc<Shared>,
     state: Mutex<State>,

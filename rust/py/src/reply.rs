@@ -29,7 +29,7 @@ struct State {
 }
 
 /// The pending answer of one call.
-#[pyclass(frozen, freelist = 1024, module = "jetstream._core.reply")]
+#[pyclass(frozen, freelist = 1024, module = "jetstream._core")]
 pub(crate) struct Reply {
     shared: Arc<Shared>,
     state: Mutex<State>,
@@ -101,6 +101,12 @@ impl Reply {
         }
     }
 
+    /// Nobody will complete this; the waiting task is let go.
+    pub(crate) fn forget(&self) {
+        let callback = lock(&self.state).callback.take();
+        drop(callback);
+    }
+
     /// Something waits for this again.
     pub(crate) fn block(&self) {
         lock(&self.state).blocking = true;
@@ -149,10 +155,13 @@ impl Reply {
     }
 
     fn remove_done_callback(&self, callback: &Bound<'_, PyAny>) -> PyResult<usize> {
-        let mut state = lock(&self.state);
-        let same = state.callback.as_ref().is_some_and(|(known, _)| known.is(callback));
-        let removed = if same { state.callback.take() } else { None };
-        drop(state);
+        let py = callback.py();
+        let known = lock(&self.state).callback.as_ref().map(|(known, _)| known.clone_ref(py));
+        let same = match known {
+            Some(known) => known.bind(py).eq(callback)?,
+            None => false,
+        };
+        let removed = if same { lock(&self.state).callback.take() } else { None };
         Ok(usize::from(removed.is_some()))
     }
 

@@ -18,7 +18,7 @@ pub(crate) enum Style {
 }
 
 /// One method of a served implementation.
-#[pyclass(frozen, module = "jetstream._core.service")]
+#[pyclass(frozen, module = "jetstream._core")]
 pub(crate) struct ServiceMethod {
     /// `Echo.put`: for paths and logs.
     pub(crate) what: String,
@@ -55,7 +55,7 @@ impl ServiceMethod {
 }
 
 /// A served implementation: a name, a version and its methods in order of declaration.
-#[pyclass(frozen, module = "jetstream._core.service")]
+#[pyclass(frozen, module = "jetstream._core")]
 pub(crate) struct ServiceTable {
     pub(crate) version: Version,
     pub(crate) methods: Vec<Py<ServiceMethod>>,

@@ -21,6 +21,7 @@ use crate::dispatch::ServiceLane;
 use crate::errors;
 use crate::handling::ReadyTask;
 use crate::service::Services;
+use crate::turn::Tick;
 
 /// Counts the forks this process came out of; an endpoint lives in the process that made it.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
@@ -72,9 +73,8 @@ pub(crate) struct State {
     pub(crate) deadlines: Deadlines<Instant, (u64, Ticket)>,
     pub(crate) timer: Option<(Instant, Py<PyAny>)>,
     pub(crate) writer: bool,
-    pub(crate) tick: Option<Py<PyAny>>,
-    /// As `tick`, when the timer's handle has fired.
-    pub(crate) on_timer: Option<Py<PyAny>>,
+    pub(crate) tick: Option<Py<Tick>>,
+    pub(crate) on_timer: Option<Py<Tick>>,
     /// Called with `(connection, incoming)` when a peer connected.
     pub(crate) on_connected: Option<Py<PyAny>>,
     /// Called with `(address, reason)` when a handshake failed.
@@ -84,6 +84,8 @@ pub(crate) struct State {
     pub(crate) services: Option<Arc<Services>>,
     pub(crate) ready_task: Option<ReadyTask>,
     pub(crate) quiet_waiters: Vec<Py<PyAny>>,
+    /// The lanes have been finished, for those who wait for quiet.
+    pub(crate) finished: bool,
 }
 
 /// An endpoint as Python sees it: the hub, and who waits for what.
@@ -135,18 +137,18 @@ impl Shared {
         }))
     }
 
-    /// Begins to watch the socket; `tick` and `on_timer` are the endpoint's own bound methods.
-    pub(crate) fn start(
-        &self,
-        py: Python<'_>,
-        tick: Bound<'_, PyAny>,
-        on_timer: Py<PyAny>,
-    ) -> PyResult<()> {
+    /// Begins to watch the socket for `endpoint`, the object around this.
+    pub(crate) fn start(self: &Arc<Self>, endpoint: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = endpoint.py();
+        let tick = |timer| Py::new(py, Tick { shared: Arc::downgrade(self), timer });
+        let (soon, on_timer) = (tick(false)?, tick(true)?);
         {
             let mut state = lock(&self.state);
-            state.tick = Some(tick.clone().unbind());
+            state.tick = Some(soon);
             state.on_timer = Some(on_timer);
         }
+        // The loop keeps the endpoint while it watches its socket; nothing else of ours does.
+        let tick = endpoint.getattr(intern!(py, "_turn"))?;
         if let Some(descriptor) = self.descriptor {
             self.event_loop.object.call_method1(py, "add_reader", (descriptor, tick))?;
         }
@@ -217,13 +219,17 @@ impl Shared {
         self.event_loop.object.bind(py)
     }
 
+    /// What the loop is to call for a turn.
+    pub(crate) fn tick(&self, py: Python<'_>) -> Option<Py<Tick>> {
+        lock(&self.state).tick.as_ref().map(|tick| tick.clone_ref(py))
+    }
+
     /// Makes sure that a turn comes; inside one it comes anyway.
     pub(crate) fn schedule(&self, py: Python<'_>) -> PyResult<()> {
         if self.in_turn.load(Ordering::Relaxed) || self.scheduled.swap(true, Ordering::Relaxed) {
             return Ok(());
         }
-        let tick = lock(&self.state).tick.as_ref().map(|tick| tick.clone_ref(py));
-        let Some(tick) = tick else {
+        let Some(tick) = self.tick(py) else {
             self.scheduled.store(false, Ordering::Relaxed);
             return Ok(());
         };
@@ -348,12 +354,17 @@ impl Shared {
     /// A future that is done when no handler runs and every answer has been sent.
     pub(crate) fn quiet<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let future = self.create_future(py)?;
+        if self.is_closed() {
+            resolve(py, &future, py.None())?;
+            return Ok(future);
+        }
         lock(&self.state).quiet_waiters.push(future.clone().unbind());
         self.schedule(py)?;
         Ok(future)
     }
 
-    pub(crate) fn wake_quiet(&self, py: Python<'_>) -> PyResult<()> {
+    /// Resolves what waits for quiet, if it is. True if that takes another turn.
+    pub(crate) fn wake_quiet(&self, py: Python<'_>) -> PyResult<bool> {
         let quiet = {
             let state = lock(&self.state);
             !state.quiet_waiters.is_empty()
@@ -362,10 +373,31 @@ impl Shared {
                 && self.handlers.load(Ordering::Relaxed) == 0
         };
         if !quiet || lock(&self.hub).unsent() > 0 {
-            return Ok(());
+            return Ok(false);
+        }
+        // Nothing more will be answered: the lanes end, and when the peers have acknowledged that,
+        // they have all that was answered.
+        if !std::mem::replace(&mut lock(&self.state).finished, true) {
+            let lanes: Vec<LaneKey> = {
+                let state = lock(&self.state);
+                let served = |(key, role): (&LaneKey, &Role)| {
+                    matches!(role, Role::Service(_)).then_some(*key)
+                };
+                state.roles.iter().filter_map(served).collect()
+            };
+            for lane in lanes {
+                lock(&self.hub).finish_lane(lane);
+            }
+            return Ok(true);
+        }
+        if lock(&self.hub).unacknowledged() > 0 {
+            return Ok(false);
         }
         let waiters = std::mem::take(&mut lock(&self.state).quiet_waiters);
-        waiters.into_iter().try_for_each(|future| resolve(py, future.bind(py), py.None()))
+        for future in waiters {
+            resolve(py, future.bind(py), py.None())?;
+        }
+        Ok(false)
     }
 
     /// Closes every connection with a word, sends that, and closes the endpoint.
@@ -394,6 +426,22 @@ impl Shared {
             let _ = (sent, closed);
         }
         self.close(py)
+    }
+
+    /// The endpoint's object is gone without having been closed, and so is its loop: what is left
+    /// of calls and handlers is let go, or they would hold each other for ever.
+    pub(crate) fn abandon(&self) {
+        if self.closed.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let state = std::mem::take(&mut *lock(&self.state));
+        *lock(&self.hub) = Hub::Memory(Memory::closed());
+        for role in state.roles.values() {
+            match role {
+                Role::Caller(lane) => lane.forget(),
+                Role::Service(lane) => lane.forget(),
+            }
+        }
     }
 
     /// Closes the endpoint: what waits fails, the socket is no longer watched.

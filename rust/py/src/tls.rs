@@ -14,13 +14,13 @@ use crate::errors::TlsConfigError;
 use crate::shared::chain_tuple;
 
 /// A server's TLS.
-#[pyclass(frozen, module = "jetstream._core.tls")]
+#[pyclass(frozen, module = "jetstream._core")]
 pub(crate) struct ServerTls {
     pub(crate) inner: Arc<tls::ServerTls>,
 }
 
 /// A client's TLS.
-#[pyclass(frozen, module = "jetstream._core.tls")]
+#[pyclass(frozen, module = "jetstream._core")]
 pub(crate) struct ClientTls {
     pub(crate) inner: tls::ClientTls,
 }

@@ -14,6 +14,26 @@ use crate::dispatch::ServiceLane;
 use crate::errors;
 use crate::shared::{Role, Shared, lock};
 
+/// What the loop calls for a turn. It does not keep the endpoint: a loop that is gone must not, and
+/// the handle of its timer is kept by the endpoint.
+#[pyclass(frozen, module = "jetstream._core")]
+pub(crate) struct Tick {
+    pub(crate) shared: Weak<Shared>,
+    /// Called by the timer's handle.
+    pub(crate) timer: bool,
+}
+
+#[pymethods]
+impl Tick {
+    fn __call__(&self, py: Python<'_>) -> PyResult<()> {
+        match self.shared.upgrade() {
+            Some(shared) if self.timer => shared.on_timer(py),
+            Some(shared) => shared.turn(py),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Shared {
     /// One turn; see the architecture's page.
     pub(crate) fn turn(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
@@ -76,9 +96,13 @@ impl Shared {
         })?;
         round.note(self.watch_writable(py, progress.blocked));
         round.note(self.arm(py, progress.timeout));
-        round.note(self.wake_quiet(py));
+        let mut again = more || progress.more;
+        match self.wake_quiet(py) {
+            Ok(finishing) => again |= finishing,
+            Err(error) => round.note(Err(error)),
+        }
         let answers = !lock(&self.state).dirty.is_empty();
-        Ok(more || progress.more || answers)
+        Ok(again || answers)
     }
 
     pub(crate) fn take_frames(&self) -> Vec<(LaneKey, Vec<u8>)> {
@@ -97,11 +121,8 @@ impl Shared {
         else {
             return Ok(());
         };
-        let tick = {
-            let mut state = lock(&self.state);
-            state.writer = blocked;
-            state.tick.as_ref().map(|tick| tick.clone_ref(py))
-        };
+        lock(&self.state).writer = blocked;
+        let tick = self.tick(py);
         let event_loop = self.event_loop.object.bind(py);
         match (blocked, tick) {
             (true, Some(tick)) => event_loop.call_method1("add_writer", (descriptor, tick))?,
@@ -116,17 +137,18 @@ impl Shared {
         let deadline = lock(&self.state).deadlines.next();
         let Some(at) = [timeout, deadline].into_iter().flatten().min() else { return Ok(()) };
         let now = Instant::now();
-        let (old, on_timer) = {
+        let old = {
             let mut state = lock(&self.state);
             match &state.timer {
                 Some((armed, _)) if *armed <= at => return Ok(()),
                 _ => {}
             }
-            (state.timer.take(), state.on_timer.as_ref().map(|on_timer| on_timer.clone_ref(py)))
+            state.timer.take()
         };
         if let Some((_, handle)) = old {
             handle.call_method0(py, intern!(py, "cancel"))?;
         }
+        let on_timer = lock(&self.state).on_timer.as_ref().map(|on_timer| on_timer.clone_ref(py));
         let Some(on_timer) = on_timer else { return Ok(()) };
         let delay = at.saturating_duration_since(now).as_secs_f64();
         let base: f64 = self.event_loop.time.bind(py).call0()?.extract()?;

@@ -1,10 +1,13 @@
 //! The calling end of a lane: tags, the order of waiting, and what a reply may be.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use super::MuxError;
 use crate::frame::kind::RERROR;
 use crate::limits::NO_TAG;
+
+/// Entries of calls that are gone, below which forgetting them is not worth a pass.
+const SMALL: usize = 64;
 
 /// Names one call for its whole life, also after its tag went to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,6 +51,8 @@ pub struct Caller<T> {
     free: Vec<u16>,
     waiting: VecDeque<(u64, Option<T>)>,
     waiting_live: usize,
+    /// The tags of calls that waited for one, by serial: their tickets do not tell.
+    promoted: HashMap<u64, u16>,
     pending: usize,
     max_concurrent: u16,
     serial: u64,
@@ -61,6 +66,7 @@ impl<T> Caller<T> {
             free: Vec::new(),
             waiting: VecDeque::new(),
             waiting_live: 0,
+            promoted: HashMap::new(),
             pending: 0,
             max_concurrent: max_concurrent.max(1),
             serial: 0,
@@ -123,6 +129,7 @@ impl<T> Caller<T> {
         let reply = reply_of(&mut value);
         // A tag is available, so this cannot fail.
         let ticket = self.start_as(serial, reply, value).ok()?;
+        self.promoted.insert(serial, ticket.tag);
         match self.slots.get_mut(usize::from(ticket.tag)) {
             Some(Slot::Pending { value, .. }) => Some((ticket, value)),
             _ => None,
@@ -143,6 +150,9 @@ impl<T> Caller<T> {
             return Err(MuxError::WrongReply { kind, tag, expected });
         }
         let taken = slot.map(|slot| std::mem::replace(slot, Slot::Free));
+        if let Some(Slot::Pending { serial, .. }) = &taken {
+            self.promoted.remove(serial);
+        }
         self.free.push(tag);
         self.pending -= 1;
         Ok(match taken {
@@ -158,9 +168,11 @@ impl<T> Caller<T> {
         if let Ok(at) = self.waiting.binary_search_by_key(&ticket.serial, |(serial, _)| *serial) {
             let value = self.waiting[at].1.take();
             self.waiting_live -= usize::from(value.is_some());
+            self.forget_the_gone();
             return value;
         }
         let tag = self.tag_of(ticket)?;
+        self.promoted.remove(&ticket.serial);
         let slot = self.slots.get_mut(usize::from(tag))?;
         match slot {
             Slot::Pending { reply, .. } => {
@@ -171,6 +183,14 @@ impl<T> Caller<T> {
                 }
             }
             _ => None,
+        }
+    }
+
+    /// Entries of calls that stopped waiting are kept only while they are few: a pass over all of
+    /// them is paid for by as many calls.
+    fn forget_the_gone(&mut self) {
+        if self.waiting.len() > 2 * self.waiting_live + SMALL {
+            self.waiting.retain(|(_, value)| value.is_some());
         }
     }
 
@@ -191,13 +211,13 @@ impl<T> Caller<T> {
         if ticket.tag != NO_TAG {
             return holds(ticket.tag).then_some(ticket.tag);
         }
-        // Only calls that once waited look here, and only to be cancelled.
-        (0..self.slots.len() as u16).find(|&tag| holds(tag))
+        self.promoted.get(&ticket.serial).copied().filter(|&tag| holds(tag))
     }
 
     /// Ends every call, in no order; the lane is gone.
     pub fn drain(&mut self) -> Vec<T> {
         self.free.clear();
+        self.promoted.clear();
         self.pending = 0;
         self.waiting_live = 0;
         let pending = std::mem::take(&mut self.slots).into_iter().filter_map(|slot| match slot {
@@ -282,6 +302,33 @@ mod tests {
         assert_eq!((ticket.serial, *value), (next.serial, 2));
         // The waiting ticket still names the call now that it has a tag.
         assert_eq!(caller.abandon(next), Some(2));
+    }
+
+    #[test]
+    fn calls_that_stop_waiting_leave_nothing_behind() {
+        let mut caller = Caller::new(1);
+        caller.start(103, 0).unwrap();
+        let kept = caller.wait(1);
+        for n in 0..10_000 {
+            let gone = caller.wait(n);
+            caller.abandon(gone);
+            assert!(caller.waiting.len() <= SMALL + 3);
+        }
+        assert!(caller.is_live(kept));
+        assert_eq!(caller.waiting(), 1);
+    }
+
+    #[test]
+    fn a_promoted_call_is_found_by_its_old_ticket_until_it_ends() {
+        let mut caller = Caller::new(1);
+        let holder = caller.start(103, 0).unwrap();
+        let waiter = caller.wait(1);
+        caller.reply(103, holder.tag).unwrap();
+        let (ticket, _) = caller.promote(|_| 103).unwrap();
+        assert!(caller.is_live(waiter));
+        caller.reply(103, ticket.tag).unwrap();
+        assert!(!caller.is_live(waiter));
+        assert!(caller.promoted.is_empty());
     }
 
     #[test]

@@ -358,5 +358,5 @@ fn arguments_come_one_after_the_other() {
         .unwrap();
     assert_eq!(seen, [(0, unsigned(7)), (1, Value::Bool(true))]);
     let failure = decode_fields(&plan, &[7, 2], &mut ValueBuild, |_, _| {}).unwrap_err();
-    assert_eq!((failure.path(), failure.offset()), ("(b)".to_owned(), Some(1)));
+    assert_eq!((failure.path(), failure.offset()), (".b".to_owned(), Some(1)));
 }

@@ -20,7 +20,7 @@ impl fmt::Display for Segment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Field(name) => write!(f, ".{name}"),
-            Self::Argument(name) => write!(f, "({name})"),
+            Self::Argument(name) => write!(f, ".{name}"),
             Self::Index(index) => write!(f, "[{index}]"),
             Self::Key(key) => write!(f, "[{key}]"),
             Self::KeyAt(index) => write!(f, "{{key {index}}}"),

@@ -53,11 +53,11 @@ check: build ## formats, lints, types, stubs: what CI checks; edits nothing
 	$(CARGO) clippy --workspace --all-targets --locked --quiet -- -D warnings
 	$(BIN)/ruff check --quiet
 	$(BIN)/ruff format --check --quiet
-	$(BIN)/mypy python examples
-	$(BIN)/pyright --pythonpath $(BIN)/python python examples
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m mypy.stubtest jetstream._core
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --offline check bans licenses sources; \
-	else echo "cargo deny is not installed: licences and sources of dependencies were not checked"; fi
+	else $(BIN)/python scripts/dependencies.py; fi
 
 fmt: | $(SETUP) ## formats everything
 	$(CARGO) fmt --all

@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from jetstream import U32, U64, ClientTls, Router, Server, ServerTls, connect, service
+import jetstream
+from jetstream import U32, U64, ClientTls, Router, Server, ServerTls, service
 
 from benchmarks.peers import order as plain_data
 from benchmarks.peers.load import Client, Harness, Session, drive
@@ -110,16 +111,17 @@ async def serve(handlers: str, certificates: Path) -> None:
 
 
 def client(address: str, certificates: Path) -> Client:
-    """Every connection has an endpoint of its own."""
+    """One client makes all connections, as in the Rust peer."""
     tls = ClientTls(
         ca=str(certificates / "ca.pem"),
         certificate=str(certificates / "client.pem"),
         key=str(certificates / "client.key"),
     )
+    caller = jetstream.Client(tls)
 
     @asynccontextmanager
     async def session() -> AsyncGenerator[Session]:
-        async with connect(address, tls=tls, server_name="localhost") as connected:
+        async with await caller.session(address, "localhost") as connected:
             echo = connected.channel(Echo)
             yield Session(ping=echo.ping, echo=echo.echo, order=echo.order)
 

@@ -9,9 +9,9 @@ import weakref
 from typing import Protocol
 
 import pytest
-
 from jetstream import CallError, method, service
 from jetstream.testing import pair
+
 from tests.helpers import run
 
 VAR: contextvars.ContextVar[str] = contextvars.ContextVar("VAR", default="clean")

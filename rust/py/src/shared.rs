@@ -285,7 +285,9 @@ impl Shared {
     }
 
     pub(crate) fn unbind_lane(&self, key: LaneKey) {
-        lock(&self.state).roles.remove(&key);
+        // Dropped only when the lock is free again: the end of a lane takes it too.
+        let removed = lock(&self.state).roles.remove(&key);
+        drop(removed);
     }
 
     /// A lane of which nothing more is expected; what it has queued is still sent.

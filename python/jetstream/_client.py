@@ -22,7 +22,7 @@ from jetstream._session import Session
 from jetstream._tls import ClientTls
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Sequence
     from types import TracebackType
 
     from jetstream._material import Source
@@ -113,8 +113,19 @@ class Client:
         call_timeout: float | None = DEFAULT_TIMEOUT,
     ) -> Session:
         """Connects for calls; see `connect`."""
+        return await self._session(addr, server_name, timeout, call_timeout)
+
+    async def _session(
+        self,
+        addr: AddressLike,
+        server_name: str | None,
+        timeout: float,
+        call_timeout: float | None,
+        *,
+        on_close: Callable[[], Awaitable[None]] | None = None,
+    ) -> Session:
         core = await self._connect(addr, server_name, timeout, lanes=True)
-        return Session(core, limits=self._limits, timeout=call_timeout)
+        return Session(core, limits=self._limits, timeout=call_timeout, on_close=on_close)
 
     async def _connect(
         self,
@@ -287,18 +298,16 @@ class _Connecting:
     async def _open(self) -> Session:
         client = self._client
         try:
-            core = await client._connect(  # pyright: ignore[reportPrivateUsage]  its own module
-                self._addr, self._server_name, self._timeout, lanes=True
+            return await client._session(  # pyright: ignore[reportPrivateUsage]  its own module
+                self._addr,
+                self._server_name,
+                self._timeout,
+                self._call_timeout,
+                on_close=client.close,
             )
         except BaseException:
             await client.close()
             raise
-        return Session(
-            core,
-            limits=client._limits,  # pyright: ignore[reportPrivateUsage]  its own module
-            timeout=self._call_timeout,
-            on_close=client.close,
-        )
 
     def __await__(self) -> Generator[Any, Any, Session]:
         return self._open().__await__()

@@ -187,11 +187,6 @@ impl Endpoint {
         }
     }
 
-    /// The connection that a lane is on.
-    pub fn connection_of(&self, lane: LaneKey) -> Option<ConnectionKey> {
-        self.lanes.get(lane.0).map(|lane| lane.connection)
-    }
-
     /// Gives a lane up at once, in both directions, with a code that explains.
     pub fn abort_lane(&mut self, lane: LaneKey, error: u32) {
         let Some(found) = self.lanes.remove(lane.0) else { return };

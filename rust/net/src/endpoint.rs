@@ -445,11 +445,6 @@ impl Endpoint {
         Ok((false, true))
     }
 
-    /// When the next turn is due in any case.
-    pub fn timeout(&self) -> Option<Instant> {
-        self.timers.next()
-    }
-
     /// Connections that exist, those that are ending included.
     pub fn open_connections(&self) -> usize {
         self.open

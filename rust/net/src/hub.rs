@@ -67,14 +67,6 @@ impl Hub {
         either!(self, hub => hub.take_events())
     }
 
-    /// When the next turn is due in any case.
-    pub fn timeout(&self) -> Option<Instant> {
-        match self {
-            Self::Quic(endpoint) => endpoint.timeout(),
-            Self::Memory(_) => None,
-        }
-    }
-
     /// Connections that exist, those that are ending included.
     pub fn open_connections(&self) -> usize {
         either!(self, hub => hub.open_connections())
@@ -128,11 +120,6 @@ impl Hub {
             }
             Self::Memory(memory) => memory.open_lane(connection, msize),
         }
-    }
-
-    /// The connection that a lane is on.
-    pub fn connection_of(&self, lane: LaneKey) -> Option<ConnectionKey> {
-        either!(self, hub => hub.connection_of(lane))
     }
 
     /// Changes the largest frame that a lane takes.

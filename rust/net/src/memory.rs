@@ -12,7 +12,6 @@ use crate::lane::LaneKey;
 use crate::slab::Slab;
 
 struct End {
-    connection: ConnectionKey,
     peer: Option<u32>,
     splitter: Splitter,
     paused: bool,
@@ -100,15 +99,10 @@ impl Memory {
             return None;
         }
         let other = ConnectionKey(1 - connection.0);
-        let end = |connection, peer, limit| End {
-            connection,
-            peer,
-            splitter: Splitter::new(limit),
-            paused: false,
-            ended: None,
-        };
-        let here = self.lanes.insert(end(connection, None, msize));
-        let there = self.lanes.insert(end(other, Some(here), self.msize));
+        let end =
+            |peer, limit| End { peer, splitter: Splitter::new(limit), paused: false, ended: None };
+        let here = self.lanes.insert(end(None, msize));
+        let there = self.lanes.insert(end(Some(here), self.msize));
         if let Some(end) = self.lanes.get_mut(here) {
             end.peer = Some(there);
         }
@@ -189,9 +183,5 @@ impl Memory {
                 end.peer = None;
             }
         }
-    }
-
-    pub(crate) fn connection_of(&self, lane: LaneKey) -> Option<ConnectionKey> {
-        self.lanes.get(lane.0).map(|end| end.connection)
     }
 }

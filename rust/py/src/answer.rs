@@ -136,16 +136,12 @@ impl ServiceLane {
         self.send(py, answers)
     }
 
-    fn send(self: &Arc<Self>, py: Python<'_>, mut answers: Vec<u8>) -> PyResult<()> {
+    fn send(self: &Arc<Self>, py: Python<'_>, answers: Vec<u8>) -> PyResult<()> {
         let mut inner = lock(&self.inner);
         if matches!(inner.phase, Phase::Over) {
             return Ok(());
         }
-        if inner.out.is_empty() {
-            inner.out = answers;
-        } else {
-            inner.out.append(&mut answers);
-        }
+        inner.add(answers);
         drop(inner);
         self.mark_dirty(py)
     }

@@ -102,8 +102,8 @@ impl CallerLane {
         })
     }
 
-    pub(crate) fn connection(&self) -> Option<ConnectionKey> {
-        Some(self.connection)
+    pub(crate) fn connection(&self) -> ConnectionKey {
+        self.connection
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

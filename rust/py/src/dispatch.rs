@@ -48,6 +48,17 @@ pub(crate) struct Inner {
     pub(crate) free: Vec<usize>,
 }
 
+impl Inner {
+    /// Adds frames to those that leave at the end of this turn.
+    pub(crate) fn add(&mut self, mut frames: Vec<u8>) {
+        if self.out.is_empty() {
+            self.out = frames;
+        } else {
+            self.out.append(&mut frames);
+        }
+    }
+}
+
 /// A lane that the peer opened, and what is being answered on it.
 pub(crate) struct ServiceLane {
     pub(crate) shared: Arc<Shared>,
@@ -151,13 +162,7 @@ impl ServiceLane {
             }
         }
         if !answers.is_empty() {
-            let mut inner = lock(&self.inner);
-            if inner.out.is_empty() {
-                inner.out = answers;
-            } else {
-                inner.out.append(&mut answers);
-            }
-            drop(inner);
+            lock(&self.inner).add(answers);
             self.mark_dirty(py)?;
         }
         if let Some(at) = waits.filter(|at| *at < run.len()) {

@@ -11,7 +11,6 @@ use pyo3::types::{PyDict, PyTuple};
 pyo3::import_exception!(jetstream._errors, CallError);
 pyo3::import_exception!(jetstream._errors, ClosedError);
 pyo3::import_exception!(jetstream._errors, ConnectError);
-pyo3::import_exception!(jetstream._errors, ConnectTimeout);
 pyo3::import_exception!(jetstream._errors, ConnectionLost);
 pyo3::import_exception!(jetstream._errors, DeadlineExceeded);
 pyo3::import_exception!(jetstream._errors, JetStreamError);

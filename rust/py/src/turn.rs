@@ -258,7 +258,7 @@ impl Shared {
         let lanes: Vec<Role> = {
             let mut state = lock(&self.state);
             let here = |role: &Role| match role {
-                Role::Caller(lane) => lane.connection() == Some(key),
+                Role::Caller(lane) => lane.connection() == key,
                 Role::Service(lane) => lane.connection().get().key() == key,
             };
             let keys: Vec<LaneKey> =

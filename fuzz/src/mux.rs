@@ -178,7 +178,7 @@ impl Checked {
     }
 
     fn reply(&mut self, kind: u8, tag: u16) {
-        let outcome = self.caller.reply(kind, tag);
+        let outcome = self.caller.reply(kind, tag, &[]);
         let Some(held) = self.held.get(&tag).copied() else {
             assert_eq!(outcome, Err(MuxError::UnknownTag { kind, tag }));
             return;

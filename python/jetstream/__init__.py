@@ -71,6 +71,10 @@ from jetstream._session import FOREVER as FOREVER
 from jetstream._session import QuicTransport as QuicTransport
 from jetstream._session import Session as Session
 
+# Streams.
+from jetstream._subscription import Done as Done
+from jetstream._subscription import Subscription as Subscription
+
 # TLS.
 from jetstream._tls import ClientTls as ClientTls
 from jetstream._tls import ClientVerifier as ClientVerifier

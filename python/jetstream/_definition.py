@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Union
 from jetstream._context import Context
 from jetstream._schema import SchemaError, arguments_plan, canonical, plan_of
 from jetstream._schema_errors import spell
+from jetstream._subscription import Subscription, stream_item, stream_types
 
 if TYPE_CHECKING:
     from jetstream._core.codec import ArgumentsPlan, Plan
@@ -35,6 +36,25 @@ _VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 _DIGEST = re.compile(r"[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*")
 
 
+OPTIONS = "__jetstream_method__"
+"""The attribute of a function that holds what `method` said of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class MethodOptions:
+    """What `method` says of a method."""
+
+    thread: bool = False
+    idempotent: bool = False
+    lossy: bool = False
+
+
+def options_of(function: object) -> MethodOptions:
+    """What `method` said of a function; the defaults if it said nothing."""
+    options = getattr(function, OPTIONS, None)
+    return options if isinstance(options, MethodOptions) else MethodOptions()
+
+
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """One argument of a method."""
@@ -46,8 +66,20 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
+class Stream:
+    """Items of one type, after the arguments or before the result."""
+
+    items: Any
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
 class Method:
-    """One method of a service, as it is on the wire."""
+    """One method of a service, as it is on the wire.
+
+    `parameters` are all, in order; `arguments_plan` is of those that are values. `returns` and
+    `result_plan` of a subscription are of its result.
+    """
 
     index: int
     name: str
@@ -58,6 +90,13 @@ class Method:
     result_plan: Plan
     signature: inspect.Signature
     doc: str | None
+    options: MethodOptions = MethodOptions()
+    outbound: Stream | None = None
+    """The items that a subscription gives."""
+    inbound: Stream | None = None
+    """The items of the parameter that is a stream from the caller."""
+    inbound_at: int | None = None
+    """Which parameter that is."""
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
         """The arguments in order, with keywords and defaults put where they belong.
@@ -249,13 +288,6 @@ def _refuse_names(cls: type, functions: Mapping[str, object]) -> None:
 
 def _method(title: str, index: int, name: str, function: types.FunctionType) -> Method:
     what = f"{title}.{name}"
-    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-        raise SchemaError(
-            what,
-            "a generator",
-            "has many results, and a method has one",
-            f"write 'async def {name}(self, ...) -> list[...]' and return a list",
-        )
     signature = inspect.signature(function)
     hints = resolved_hints(function, what)
     own = list(signature.parameters.values())
@@ -281,19 +313,94 @@ def _method(title: str, index: int, name: str, function: types.FunctionType) -> 
             "has no annotation",
             "write its type, such as '-> str', or '-> None'",
         )
+    streams = [
+        (at, item)
+        for at, parameter in enumerate(parameters)
+        if (item := stream_item(parameter.annotation)) is not None
+    ]
+    if len(streams) > 1:
+        raise SchemaError(
+            f"{what}({parameters[streams[1][0]].name})",
+            "a second stream from the caller",
+            "has no place on the wire",
+            "send one stream, of a union of both types",
+        )
+    outbound, returns = _outbound(what, function, hints["return"])
+    options = options_of(function)
+    _check_options(what, options, outbound)
+    inbound_at, inbound = None, None
+    for at, (item,) in streams:
+        where = f"{what}({parameters[at].name})"
+        inbound_at, inbound = at, Stream(item, plan_of(item, where))
+    values = [parameter for at, parameter in enumerate(parameters) if at != inbound_at]
     return Method(
         index=index,
         name=name,
         what=what,
         parameters=tuple(parameters),
-        returns=hints["return"],
+        returns=returns,
         arguments_plan=arguments_plan(
-            [(parameter.name, parameter.annotation) for parameter in parameters], what
+            [(parameter.name, parameter.annotation) for parameter in values], what
         ),
-        result_plan=plan_of(hints["return"], f"{what} -> return"),
+        result_plan=plan_of(returns, f"{what} -> return"),
         signature=_call_signature(signature, hints, parameters),
         doc=inspect.getdoc(function),
+        options=options,
+        outbound=outbound,
+        inbound=inbound,
+        inbound_at=inbound_at,
     )
+
+
+def _outbound(
+    what: str, function: types.FunctionType, annotation: Any
+) -> tuple[Stream | None, Any]:
+    """What a method streams, and what it returns in the end."""
+    where = f"{what} -> return"
+    generates = inspect.isasyncgenfunction(function)
+    if inspect.isgeneratorfunction(function):
+        raise SchemaError(
+            what,
+            "a generator",
+            "would hold up everything else while it runs",
+            f"write 'async def {function.__name__}(self, ...)' with its 'yield'",
+        )
+    found = stream_types(annotation)
+    if annotation is Subscription or (typing.get_origin(annotation) is Subscription and not found):
+        raise SchemaError(
+            where,
+            spell(annotation),
+            "does not say what it gives",
+            "write the types of the items and of the result: Subscription[Tick, None]",
+        )
+    if found is None or (typing.get_origin(annotation) is not Subscription and not generates):
+        if generates or found is not None:
+            raise SchemaError(
+                where,
+                f"many results, annotated {spell(annotation)},",
+                "are no result of one call",
+                f"write 'def {function.__name__}(self, ...) -> Subscription[Item, None]: ...'",
+            )
+        return None, annotation
+    if inspect.iscoroutinefunction(function):
+        raise SchemaError(
+            what,
+            "'async def' with a Subscription",
+            "would have to be awaited before its first item",
+            f"write 'def {function.__name__}(...) -> {spell(annotation)}', without 'async'",
+        )
+    item, returns = found
+    return Stream(item, plan_of(item, f"{where}, items")), returns
+
+
+def _check_options(what: str, options: MethodOptions, outbound: Stream | None) -> None:
+    if options.lossy and outbound is None:
+        raise SchemaError(
+            what,
+            "@method(lossy=True)",
+            "is for subscriptions",
+            "return a Subscription[Item, None], or leave lossy=True out",
+        )
 
 
 def _parameter(what: str, parameter: inspect.Parameter, hints: Mapping[str, Any]) -> Parameter:
@@ -366,5 +473,13 @@ def _digest(name: str, methods: tuple[Method, ...]) -> str:
 
 
 def _canonical_method(method: Method) -> str:
-    arguments = ",".join(canonical(parameter.annotation) for parameter in method.parameters)
-    return f"{method.name}({arguments})->{canonical(method.returns)}"
+    arguments = ",".join(
+        canonical(parameter.annotation)
+        if at != method.inbound_at or method.inbound is None
+        else f"stream<{canonical(method.inbound.items)}>"
+        for at, parameter in enumerate(method.parameters)
+    )
+    result = canonical(method.returns)
+    if method.outbound is not None:
+        result = f"stream<{canonical(method.outbound.items)},{result}>"
+    return f"{method.name}({arguments})->{result}"

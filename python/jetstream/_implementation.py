@@ -13,10 +13,9 @@ import types
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jetstream import _core
-from jetstream._definition import is_context, resolved_hints
+from jetstream._definition import is_context, options_of, resolved_hints
 from jetstream._schema import SchemaError, canonical
 from jetstream._schema_errors import spell
-from jetstream._service import MethodOptions, options_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -56,6 +55,7 @@ def service_table(
                 declared.result_plan,
                 task=task,
                 context_at=context_at,
+                idempotent=declared.options.idempotent,
             )
         )
     return _core.ServiceTable(definition.version_string, methods)
@@ -80,7 +80,7 @@ def _implement(
         return function, None, True  # a channel: calls are passed on
     context_at, names = _fit(what, declared, function, plain)
     task = inspect.iscoroutinefunction(plain) or inspect.iscoroutinefunction(function)
-    if (options_of(plain) or MethodOptions()).thread:
+    if options_of(plain).thread:
         if task:
             raise TypeError(
                 f"{what} is 'async def' and @method(thread=True): a thread runs plain functions; "

@@ -1,10 +1,10 @@
 """The decorators that make a class a service, and what type checkers make of them."""
 
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Protocol, TypeVar, overload
 
-from jetstream._definition import TABLE, define
+from jetstream._definition import OPTIONS, TABLE, MethodOptions, define
+from jetstream._subscription import Done, Subscription
 
 if TYPE_CHECKING:
     from types import CoroutineType
@@ -14,10 +14,9 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+R = TypeVar("R")
 S = TypeVar("S")
 K = TypeVar("K", bound=type)
-
-_OPTIONS = "__jetstream_method__"
 
 
 @overload
@@ -74,18 +73,22 @@ def service(
     return decorate if cls is None else decorate(cls)
 
 
-@dataclass(frozen=True, slots=True)
-class MethodOptions:
-    """What `method` says of a method."""
-
-    thread: bool = False
-
-
 class _MethodDecorator:
     """`@method(...)` with options: for type checkers, a plain `def` becomes awaitable."""
 
     def __init__(self, options: MethodOptions) -> None:
         self._options = options
+
+    # A Subscription is a plain result, too, were it not told apart first.
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+        self, function: Callable[P, Subscription[T, R]], /
+    ) -> Callable[P, Subscription[T, R]]: ...
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, function: Callable[P, AsyncIterator[T | Done[R]]], /
+    ) -> Callable[P, Subscription[T, R]]: ...
 
     @overload
     def __call__(
@@ -98,8 +101,20 @@ class _MethodDecorator:
     ) -> "Callable[P, CoroutineType[Any, Any, T]]": ...
 
     def __call__(self, function: Callable[..., Any], /) -> Callable[..., Any]:
-        setattr(function, _OPTIONS, self._options)
+        setattr(function, OPTIONS, self._options)
         return function
+
+
+@overload
+def method(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+    function: Callable[P, Subscription[T, R]], /
+) -> Callable[P, Subscription[T, R]]: ...
+
+
+@overload
+def method(  # type: ignore[overload-overlap]
+    function: Callable[P, AsyncIterator[T | Done[R]]], /
+) -> Callable[P, Subscription[T, R]]: ...
 
 
 # What pyright takes an `async def` to return is a CoroutineType, so nothing less can stand for one.
@@ -114,30 +129,38 @@ def method(function: Callable[P, T], /) -> "Callable[P, CoroutineType[Any, Any, 
 
 
 @overload
-def method(*, thread: bool = False) -> _MethodDecorator: ...
+def method(
+    *, thread: bool = False, idempotent: bool = False, lossy: bool = False
+) -> _MethodDecorator: ...
 
 
 def method(
-    function: Callable[..., Any] | None = None, /, *, thread: bool = False
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    thread: bool = False,
+    idempotent: bool = False,
+    lossy: bool = False,
 ) -> Callable[..., Any] | _MethodDecorator:
     """Says more about a method than its signature does.
 
     A plain `def` needs no decorator to be served. With one, type checkers see what callers see: a
-    coroutine. So a plain `def` decorated with ``@method`` may implement an ``async def``.
+    coroutine. So a plain `def` decorated with ``@method`` may implement an ``async def``. Likewise
+    an async generator decorated with it may implement a method that returns a `Subscription`.
 
     Args:
         function: The method.
         thread: Run a plain `def` in the loop's thread pool. Without it, a plain `def` is called in
             the loop itself: fast, but it must not block.
+        idempotent: In a service class: calling it twice comes to the same as calling it once. Such
+            calls may be sent again after a connection is lost, and may run as early data (0-RTT),
+            which somebody could have recorded and sent again.
+        lossy: In a service class, for subscriptions: only the latest item counts. Items travel as
+            datagrams where there are any; none is queued, none is sent again, none overtakes a
+            later one.
     """
-    decorator = _MethodDecorator(MethodOptions(thread=thread))
+    decorator = _MethodDecorator(MethodOptions(thread, idempotent, lossy))
     return decorator if function is None else decorator(function)
-
-
-def options_of(function: object) -> MethodOptions | None:
-    """What `method` said of a function, if it did."""
-    options = getattr(function, _OPTIONS, None)
-    return options if isinstance(options, MethodOptions) else None
 
 
 class _ChannelAttribute:

@@ -16,11 +16,18 @@ from jetstream import (
     Interface,
     SchemaError,
     ServiceType,
+    Subscription,
     method,
     service,
 )
-from jetstream._definition import DEFAULT_VERSION, MAX_METHODS, definition_of, is_context
-from jetstream._service import options_of
+from jetstream._definition import (
+    DEFAULT_VERSION,
+    MAX_METHODS,
+    MethodOptions,
+    definition_of,
+    is_context,
+    options_of,
+)
 
 from tests.unit.snapshot import check_snapshot, snapshots
 
@@ -192,7 +199,7 @@ def test_method_options():
 
     assert not options_of(plain).thread
     assert options_of(threaded).thread
-    assert options_of(len) is None
+    assert options_of(len) == MethodOptions()
 
 
 # ---- arguments of a call ----
@@ -358,10 +365,38 @@ def generator():
     return service(Echo)
 
 
-def async_generator():
+def stream_from_a_plain_method():
     class Echo:
-        async def count(self) -> AsyncIterator[int]:
-            yield 1
+        def count(self) -> AsyncIterator[int]: ...
+
+    return service(Echo)
+
+
+def awaited_subscription():
+    class Echo:
+        async def count(self) -> Subscription[int, None]: ...
+
+    return service(Echo)
+
+
+def bare_subscription():
+    class Echo:
+        def count(self) -> Subscription: ...
+
+    return service(Echo)
+
+
+def two_streams_from_the_caller():
+    class Echo:
+        async def put(self, a: AsyncIterator[int], b: AsyncIterator[int]) -> None: ...
+
+    return service(Echo)
+
+
+def lossy_call():
+    class Echo:
+        @method(lossy=True)
+        async def put(self, a: int) -> None: ...
 
     return service(Echo)
 
@@ -465,16 +500,20 @@ def name_by_position():
 
 
 MISTAKES = [
-    async_generator,
+    awaited_subscription,
     bad_derived_name,
     bad_digest,
     bad_name,
     bad_version,
+    bare_subscription,
     class_method,
     double_star_arguments,
     empty_class,
     forward_reference_to_a_local_class,
     generator,
+    lossy_call,
+    stream_from_a_plain_method,
+    two_streams_from_the_caller,
     keyword_only_self,
     malformed_forward_reference,
     missing_self,

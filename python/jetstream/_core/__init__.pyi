@@ -142,6 +142,7 @@ class ServiceMethod:
         result: How its result is laid out.
         task: Whether what `function` returns is awaited, in a task of its own.
         context_at: Where the context goes among the arguments; `None` without one.
+        idempotent: Whether running it twice comes to the same as running it once.
     """
 
     def __new__(
@@ -154,6 +155,7 @@ class ServiceMethod:
         *,
         task: bool,
         context_at: int | None = None,
+        idempotent: bool = False,
     ) -> ServiceMethod: ...
     @property
     def what(self) -> str: ...

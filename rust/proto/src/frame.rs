@@ -9,6 +9,12 @@ use crate::limits::FRAME_HEADER;
 pub mod kind {
     /// The answer to a request that failed: a fault.
     pub const RERROR: u8 = 5;
+    /// The end of a stream of items: the request's type and the result, or 0 for none.
+    pub const RDONE: u8 = 8;
+    /// Asks that an earlier request be given up: `oldtag u16, binding u64`.
+    pub const TCANCEL: u8 = 9;
+    /// The answer to it, when nothing more comes under the old tag: `oldtag u16`.
+    pub const RCANCEL: u8 = 10;
     /// The caller's version, the first frame on a lane.
     pub const TVERSION: u8 = 100;
     /// The answer to it.
@@ -24,6 +30,11 @@ pub mod kind {
     /// The reply type of the method at `index`.
     pub const fn reply(index: u8) -> u8 {
         FIRST_METHOD + 1 + 2 * index
+    }
+
+    /// The request type that a reply type answers.
+    pub const fn request_of_reply(reply: u8) -> u8 {
+        reply.wrapping_sub(1)
     }
 
     /// The method that a request type asks for, if it is a request of a method at all.

@@ -22,3 +22,6 @@ pub const NO_TAG: u16 = u16::MAX;
 
 /// Frames of a backtrace that are kept from a peer's fault: enough to read, bounded to hold.
 pub const MAX_BACKTRACE_FRAMES: usize = 1024;
+
+/// Streams that one end of a lane has open at once, beside its calls: 1/64 of the tags.
+pub const MAX_STREAMS: usize = 1024;

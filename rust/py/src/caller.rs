@@ -271,7 +271,7 @@ impl CallerLane {
                     // Only now is the peer's limit known. The tag was never used.
                     let size = frame.len() as u64;
                     let reply = kind::reply(pending.method.get().index);
-                    if let Ok(mux::Reply::Result(pending)) = inner.caller.reply(reply, ticket.tag) {
+                    if let Ok(mux::Reply::Result(pending)) = inner.caller.reply(reply, ticket.tag, &[]) {
                         refused.push((pending, FrameError::TooLarge { size, limit: inner.limit }));
                     }
                     continue;
@@ -330,11 +330,14 @@ impl CallerLane {
     }
 
     fn on_reply(&self, py: Python<'_>, frame: Frame<'_>) -> PyResult<Result<(), Failure>> {
-        let reply = lock(&self.inner).caller.reply(frame.kind, frame.tag);
+        let reply = lock(&self.inner).caller.reply(frame.kind, frame.tag, frame.payload);
         let (pending, failed) = match reply {
             Ok(mux::Reply::Result(pending)) => (pending, false),
             Ok(mux::Reply::Fault(pending)) => (pending, true),
-            Ok(mux::Reply::Abandoned) => return Ok(Ok(())),
+            Ok(mux::Reply::Abandoned | mux::Reply::Item) => return Ok(Ok(())),
+            Ok(mux::Reply::Done(_) | mux::Reply::Cancelled(_)) => {
+                return Ok(Err(Failure::Protocol("the end of a stream for a call".to_owned())));
+            }
             Err(error) => return Ok(Err(Failure::Protocol(error.to_string()))),
         };
         self.shared.calls.fetch_sub(1, Ordering::Relaxed);

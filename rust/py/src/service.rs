@@ -29,12 +29,17 @@ pub(crate) struct ServiceMethod {
     pub(crate) style: Style,
     /// Where the context goes among the arguments, if the method wants it.
     pub(crate) context_at: Option<usize>,
+    /// Whether running it twice comes to the same as running it once.
+    #[allow(dead_code)] // read by what gates early data
+    pub(crate) idempotent: bool,
 }
 
 #[pymethods]
 impl ServiceMethod {
     #[new]
-    #[pyo3(signature = (what, index, function, arguments, result, *, task, context_at=None))]
+    #[pyo3(signature = (what, index, function, arguments, result, *, task, context_at=None,
+        idempotent=false))]
+    #[allow(clippy::too_many_arguments)] // one place in Python makes these
     fn new(
         what: String,
         index: u8,
@@ -43,9 +48,10 @@ impl ServiceMethod {
         result: Py<Plan>,
         task: bool,
         context_at: Option<usize>,
+        idempotent: bool,
     ) -> Self {
         let style = if task { Style::Task } else { Style::Direct };
-        Self { what, index, function, arguments, result, style, context_at }
+        Self { what, index, function, arguments, result, style, context_at, idempotent }
     }
 
     #[getter]

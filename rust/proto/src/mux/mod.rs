@@ -2,11 +2,15 @@
 
 mod callee;
 mod caller;
+mod cancel;
 mod deadlines;
+mod window;
 
 pub use callee::Callee;
-pub use caller::{Caller, Reply, Ticket};
+pub use caller::{Caller, Reply, Shape, Ticket};
+pub use cancel::{Cancel, cancel, cancelled, ended};
 pub use deadlines::Deadlines;
+pub use window::{Receiving, Sending};
 
 /// A peer broke the rules of calls; the lane is beyond repair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -26,6 +26,7 @@ __all__ = [
     "Endpoint",
     "Handling",
     "Lane",
+    "NextItem",
     "Reply",
     "ServerTls",
     "ServiceMethod",
@@ -502,6 +503,24 @@ class Reply:
     def cancelled(self) -> bool: ...
     def result(self) -> Any: ...
     def exception(self) -> BaseException | None: ...
+
+# ---- inbox.rs ----
+
+@final
+class NextItem:
+    """What `__anext__` of a stream gives: await it, once."""
+
+    def __await__(self) -> Generator[Any, Any, Any]: ...
+    def __iter__(self) -> NextItem: ...
+    def __next__(self) -> Any: ...
+    def send(self, value: object) -> Any: ...
+    def throw(
+        self,
+        exception: type[BaseException] | BaseException,
+        value: object = None,
+        traceback: object = None,
+    ) -> Any: ...
+    def close(self) -> None: ...
 
 # ---- handling.rs ----
 

@@ -9,9 +9,10 @@ use jetstream_proto::mux::Ticket;
 use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyStopIteration};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyTuple, PyType};
+use pyo3::types::PyTuple;
 
 use crate::channel::ChannelMethod;
+use crate::inbox::thrown;
 use crate::reply::Reply;
 use crate::shared::{LIVE_CALLS, lock};
 
@@ -137,12 +138,7 @@ impl Call {
     ) -> PyResult<Bound<'py, PyAny>> {
         let _ = traceback;
         self.give_up();
-        let raised = match (value, exception.is_instance_of::<PyType>()) {
-            (Some(value), true) if !value.is_none() => value.clone(),
-            (_, true) => exception.call0()?,
-            _ => exception.clone(),
-        };
-        Err(PyErr::from_value(raised))
+        Err(thrown(exception, value)?)
     }
 
     fn close(&self) {

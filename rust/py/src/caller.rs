@@ -271,7 +271,9 @@ impl CallerLane {
                     // Only now is the peer's limit known. The tag was never used.
                     let size = frame.len() as u64;
                     let reply = kind::reply(pending.method.get().index);
-                    if let Ok(mux::Reply::Result(pending)) = inner.caller.reply(reply, ticket.tag, &[]) {
+                    if let Ok(mux::Reply::Result(pending)) =
+                        inner.caller.reply(reply, ticket.tag, &[])
+                    {
                         refused.push((pending, FrameError::TooLarge { size, limit: inner.limit }));
                     }
                     continue;

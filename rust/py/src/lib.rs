@@ -13,6 +13,7 @@ mod endpoint;
 mod errors;
 mod handling;
 mod identity;
+mod inbox;
 mod reply;
 mod service;
 mod shared;
@@ -41,6 +42,8 @@ mod _core {
     use crate::handling::Handling;
     #[pymodule_export]
     use crate::identity::parse_certificate;
+    #[pymodule_export]
+    use crate::inbox::NextItem;
     #[pymodule_export]
     use crate::reply::Reply;
     #[pymodule_export]
@@ -71,6 +74,7 @@ mod _core {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
         crate::call::install_slots(py);
+        crate::inbox::install_slots(py);
         // What asyncio takes for a coroutine is what is registered as one.
         let coroutine = py.import("collections.abc")?.getattr("Coroutine")?;
         coroutine.call_method1("register", (py.get_type::<Call>(),))?;

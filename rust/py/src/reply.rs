@@ -57,10 +57,18 @@ impl Reply {
         }
     }
 
+    /// Completes the reply and lets the loop wake the waiting task: from anywhere.
+    pub(crate) fn complete_soon(
+        slf: &Bound<'_, Self>,
+        outcome: PyResult<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let woken = slf.get().set(outcome);
+        slf.get().call_soon(slf, woken)
+    }
+
     /// Fails the reply and lets the loop wake the waiting task: from anywhere.
     pub(crate) fn fail_soon(slf: &Bound<'_, Self>, error: PyErr) -> PyResult<()> {
-        let woken = slf.get().set(Err(error));
-        slf.get().call_soon(slf, woken)
+        Self::complete_soon(slf, Err(error))
     }
 
     fn set(&self, outcome: PyResult<Bound<'_, PyAny>>) -> Option<(Py<PyAny>, Option<Py<PyAny>>)> {

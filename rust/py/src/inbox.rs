@@ -1,0 +1,334 @@
+//! The receiving end of a stream: items that have arrived, and the one task that takes them.
+//!
+//! Items stay as the bytes they came in until they are taken: what is held is counted in bytes, and
+//! nothing is decoded that nobody takes.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+
+use jetstream_proto::frame;
+use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration, PyStopIteration};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+
+use crate::reply::Reply;
+use crate::shared::{Shared, lock};
+
+/// A run of whole frames, all items, and how far they have been taken.
+struct Run {
+    bytes: Vec<u8>,
+    position: usize,
+}
+
+#[derive(Default)]
+struct State {
+    runs: VecDeque<Run>,
+    held: usize,
+    waiter: Option<Py<Reply>>,
+    /// Why no more comes, told when all before it has been taken: `None` inside for the end.
+    end: Option<Option<PyErr>>,
+}
+
+/// Items that have arrived and have not been taken.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    state: Mutex<State>,
+}
+
+/// What taking came to.
+enum Taken<'py> {
+    Item(Bound<'py, PyAny>),
+    End(Option<PyErr>),
+    Empty,
+}
+
+impl Inbox {
+    /// Adds a run of frames that are all items.
+    pub(crate) fn push(&self, bytes: Vec<u8>) {
+        let mut state = lock(&self.state);
+        if state.end.is_none() {
+            state.held += bytes.len();
+            state.runs.push_back(Run { bytes, position: 0 });
+        }
+    }
+
+    /// Says that no more comes; the first word stands.
+    pub(crate) fn end(&self, error: Option<PyErr>) {
+        let mut state = lock(&self.state);
+        if state.end.is_none() {
+            state.end = Some(error);
+        }
+    }
+
+    /// Forgets what has not been taken, and ends: nobody takes any more.
+    pub(crate) fn close(&self) {
+        let (runs, waiter) = {
+            let mut state = lock(&self.state);
+            state.end = Some(None);
+            state.held = 0;
+            (std::mem::take(&mut state.runs), state.waiter.take())
+        };
+        drop((runs, waiter));
+    }
+
+    /// Bytes that have not been taken.
+    pub(crate) fn held(&self) -> usize {
+        lock(&self.state).held
+    }
+
+    /// Steps the waiting task, if there is something for it. Only from the top of a turn.
+    pub(crate) fn wake_now(&self, py: Python<'_>) -> PyResult<()> {
+        match self.ready_waiter() {
+            Some(waiter) => Reply::complete_now(waiter.bind(py), Ok(py.None().into_bound(py))),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets the loop wake the waiting task, if there is something for it: from anywhere.
+    pub(crate) fn wake_soon(&self, py: Python<'_>) -> PyResult<()> {
+        match self.ready_waiter() {
+            Some(waiter) => Reply::complete_soon(waiter.bind(py), Ok(py.None().into_bound(py))),
+            None => Ok(()),
+        }
+    }
+
+    fn ready_waiter(&self) -> Option<Py<Reply>> {
+        let mut state = lock(&self.state);
+        if state.runs.is_empty() && state.end.is_none() {
+            return None;
+        }
+        state.waiter.take()
+    }
+
+    fn forget_waiter(&self) {
+        let waiter = lock(&self.state).waiter.take();
+        drop(waiter);
+    }
+
+    /// Takes the next item; `decode` makes it of a payload, and no lock is held meanwhile. The
+    /// second value is the item's size on the wire, header included.
+    fn take<'py>(
+        &self,
+        decode: impl FnOnce(&[u8]) -> PyResult<Bound<'py, PyAny>>,
+    ) -> PyResult<(Taken<'py>, usize)> {
+        // The one who takes holds the run meanwhile; there is only one.
+        let mut run = {
+            let mut state = lock(&self.state);
+            match state.runs.pop_front() {
+                Some(run) => run,
+                None => {
+                    return Ok(match &mut state.end {
+                        // An error is told once; after it there is just nothing more.
+                        Some(end) => (Taken::End(end.take()), 0),
+                        None => (Taken::Empty, 0),
+                    });
+                }
+            }
+        };
+        let mut frames = frame::frames(&run.bytes[run.position..]);
+        let Some(frame) = frames.next() else {
+            return Err(PyRuntimeError::new_err("a run of items without one; this is a bug"));
+        };
+        let made = decode(frame.payload);
+        let size = frames.position();
+        run.position += size;
+        let mut state = lock(&self.state);
+        state.held = state.held.saturating_sub(size);
+        if run.position < run.bytes.len() {
+            state.runs.push_front(run);
+        }
+        drop(state);
+        Ok((Taken::Item(made?), size))
+    }
+}
+
+/// What takes from an inbox: a subscription at the calling end, a stream from the caller at the
+/// other.
+pub(crate) trait Taker {
+    fn inbox(&self) -> &Inbox;
+    fn shared(&self) -> &Arc<Shared>;
+    /// Makes sure that items come at all.
+    fn begin(&self, py: Python<'_>) -> PyResult<()>;
+    fn decode<'py>(&self, py: Python<'py>, payload: &[u8]) -> PyResult<Bound<'py, PyAny>>;
+    /// An item of that size has been taken.
+    fn took(&self, py: Python<'_>, size: usize) -> PyResult<()>;
+    /// Whoever waited for an item has been cancelled.
+    fn give_up(&self, py: Python<'_>);
+}
+
+/// What a step towards the next item came to.
+enum Step<'py> {
+    Waits(Bound<'py, PyAny>),
+    Item(Bound<'py, PyAny>),
+}
+
+fn step<'py>(py: Python<'py>, taker: &dyn Taker, waited: bool) -> PyResult<Step<'py>> {
+    if !waited {
+        taker.begin(py)?;
+    }
+    let inbox = taker.inbox();
+    match inbox.take(|payload| taker.decode(py, payload)) {
+        Ok((Taken::Item(item), size)) => {
+            taker.took(py, size)?;
+            Ok(Step::Item(item))
+        }
+        Ok((Taken::End(None), _)) => Err(PyStopAsyncIteration::new_err(())),
+        Ok((Taken::End(Some(error)), _)) => Err(error),
+        Ok((Taken::Empty, _)) => {
+            let waiter = Bound::new(py, Reply::new(taker.shared().clone()))?;
+            let mut state = lock(&inbox.state);
+            if state.waiter.is_some() {
+                return Err(PyRuntimeError::new_err(
+                    "another task is waiting for the next item already: a stream has one taker",
+                ));
+            }
+            state.waiter = Some(waiter.clone().unbind());
+            drop(state);
+            Ok(Step::Waits(waiter.into_any()))
+        }
+        Err(error) => {
+            // An item that cannot be read ends the stream: what follows it could be no better.
+            taker.give_up(py);
+            Err(error)
+        }
+    }
+}
+
+/// The awaitable of one `__anext__`.
+#[pyclass(frozen, freelist = 256, module = "jetstream._core")]
+pub(crate) struct NextItem {
+    taker: Py<PyAny>,
+    as_taker: AsTaker,
+    waited: std::sync::atomic::AtomicBool,
+}
+
+/// How the object behind a [`NextItem`] is a [`Taker`].
+type AsTaker = for<'a> fn(&'a Bound<'_, PyAny>) -> Option<&'a dyn Taker>;
+
+impl NextItem {
+    pub(crate) fn make<'py>(
+        taker: &Bound<'py, PyAny>,
+        as_taker: AsTaker,
+    ) -> PyResult<Bound<'py, Self>> {
+        let waited = std::sync::atomic::AtomicBool::new(false);
+        Bound::new(taker.py(), Self { taker: taker.clone().unbind(), as_taker, waited })
+    }
+
+    fn step<'py>(&self, py: Python<'py>) -> PyResult<Step<'py>> {
+        let object = self.taker.bind(py);
+        let Some(taker) = (self.as_taker)(object) else {
+            return Err(PyRuntimeError::new_err("no stream; this is a bug"));
+        };
+        let waited = self.waited.swap(true, std::sync::atomic::Ordering::Relaxed);
+        if waited {
+            // Something else than an item may have woken the task.
+            taker.inbox().forget_waiter();
+        }
+        step(py, taker, waited)
+    }
+}
+
+#[pymethods]
+impl NextItem {
+    fn __await__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        match self.step(py)? {
+            Step::Waits(waiter) => Ok(waiter),
+            Step::Item(item) => Err(PyStopIteration::new_err((item.unbind(),))),
+        }
+    }
+
+    fn send<'py>(&self, py: Python<'py>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let _ = value;
+        self.__next__(py)
+    }
+
+    #[pyo3(signature = (exception, value=None, traceback=None))]
+    fn throw<'py>(
+        &self,
+        py: Python<'py>,
+        exception: &Bound<'py, PyAny>,
+        value: Option<&Bound<'py, PyAny>>,
+        traceback: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let _ = traceback;
+        if let Some(taker) = (self.as_taker)(self.taker.bind(py)) {
+            taker.inbox().forget_waiter();
+            taker.give_up(py);
+        }
+        Err(thrown(exception, value)?)
+    }
+
+    fn close(&self, py: Python<'_>) {
+        if let Some(taker) = (self.as_taker)(self.taker.bind(py)) {
+            taker.inbox().forget_waiter();
+        }
+    }
+}
+
+/// The exception that `throw` was given, in any of the forms that it takes.
+pub(crate) fn thrown(
+    exception: &Bound<'_, PyAny>,
+    value: Option<&Bound<'_, PyAny>>,
+) -> PyResult<PyErr> {
+    let raised = match (value, exception.is_instance_of::<PyType>()) {
+        (Some(value), true) if !value.is_none() => value.clone(),
+        (_, true) => exception.call0()?,
+        _ => exception.clone(),
+    };
+    Ok(PyErr::from_value(raised))
+}
+
+/// Gives the class the slot by which the interpreter steps a coroutine of its own: an item is
+/// handed over as it is, where PyO3's `__next__` would make a `StopIteration` around it.
+pub(crate) fn install_slots(py: Python<'_>) {
+    let class = py.get_type::<NextItem>().as_type_ptr();
+    // SAFETY: a class of this module, before anybody has an instance; a heap type has its own
+    // `tp_as_async`, and the interpreter reads the slot at each use.
+    unsafe {
+        if let Some(slots) = (*class).tp_as_async.as_mut() {
+            slots.am_send = Some(next_send);
+        }
+        ffi::PyType_Modified(class);
+    }
+}
+
+unsafe extern "C" fn next_send(
+    object: *mut ffi::PyObject,
+    _value: *mut ffi::PyObject,
+    result: *mut *mut ffi::PyObject,
+) -> ffi::PySendResult {
+    let step = AssertUnwindSafe(|| {
+        Python::attach(|py| {
+            // SAFETY: the slot is only that of `NextItem`, so the object is one, and alive.
+            let next =
+                unsafe { Bound::from_borrowed_ptr(py, object).cast_into_unchecked::<NextItem>() };
+            match next.get().step(py) {
+                Ok(Step::Waits(waiter)) => (waiter.into_ptr(), ffi::PySendResult::PYGEN_NEXT),
+                Ok(Step::Item(item)) => (item.into_ptr(), ffi::PySendResult::PYGEN_RETURN),
+                Err(error) => {
+                    error.restore(py);
+                    (std::ptr::null_mut(), ffi::PySendResult::PYGEN_ERROR)
+                }
+            }
+        })
+    });
+    let (value, outcome) = catch_unwind(step).unwrap_or_else(|_| {
+        Python::attach(|py| {
+            PyRuntimeError::new_err("jetstream panicked; this is a bug").restore(py);
+        });
+        (std::ptr::null_mut(), ffi::PySendResult::PYGEN_ERROR)
+    });
+    // SAFETY: the interpreter gives a place for the result.
+    unsafe { *result = value };
+    outcome
+}

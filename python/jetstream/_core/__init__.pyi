@@ -33,6 +33,7 @@ __all__ = [
     "ServiceTable",
     "_after_fork",
     "codec",
+    "current_deadline",
     "live_objects",
     "parse_certificate",
 ]
@@ -43,6 +44,11 @@ def live_objects() -> dict[str, int]:
     """Objects of this module that are alive: `connections`, `lanes` and `calls`."""
 
 def _after_fork() -> None: ...
+
+# ---- deadline.rs ----
+
+def current_deadline() -> float | None:
+    """The deadline of the call that is being answered here, in seconds of `time.monotonic()`."""
 
 # ---- identity.rs ----
 

@@ -68,8 +68,21 @@ pub(crate) struct Context(Py<PyAny>);
 impl Context {
     pub(crate) fn copy(py: Python<'_>) -> PyResult<Self> {
         // SAFETY: a new reference, or null with an error set.
-        let context = unsafe { Bound::from_owned_ptr_or_err(py, PyContext_CopyCurrent()) }?;
+        let context = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent()) }?;
         Ok(Self(context.unbind()))
+    }
+
+    /// A copy of this one.
+    #[allow(dead_code)] // by requests that have a deadline
+    pub(crate) fn again(&self, py: Python<'_>) -> PyResult<Self> {
+        // SAFETY: a live context; a new reference, or null with an error set.
+        let copy =
+            unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_Copy(self.0.as_ptr())) }?;
+        Ok(Self(copy.unbind()))
+    }
+
+    pub(crate) fn bind<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
+        self.0.bind(py)
     }
 
     pub(crate) fn run<T>(&self, py: Python<'_>, act: impl FnOnce() -> T) -> PyResult<T> {
@@ -80,23 +93,16 @@ impl Context {
 /// Does something in a context (PEP 567).
 pub(crate) fn enter_context<T>(context: &Bound<'_, PyAny>, act: impl FnOnce() -> T) -> PyResult<T> {
     // SAFETY: a live object; 0, or -1 with an error set if it is no context or entered already.
-    if unsafe { PyContext_Enter(context.as_ptr()) } != 0 {
+    if unsafe { ffi::PyContext_Enter(context.as_ptr()) } != 0 {
         return Err(PyErr::fetch(context.py()));
     }
     let result = act();
     // SAFETY: the context that was entered just above, and it is the current one again: what ran
     // in between leaves what it enters.
-    if unsafe { PyContext_Exit(context.as_ptr()) } != 0 {
+    if unsafe { ffi::PyContext_Exit(context.as_ptr()) } != 0 {
         return Err(PyErr::fetch(context.py()));
     }
     Ok(result)
-}
-
-// Public functions of CPython's C API that pyo3-ffi does not declare.
-unsafe extern "C" {
-    fn PyContext_CopyCurrent() -> *mut ffi::PyObject;
-    fn PyContext_Enter(context: *mut ffi::PyObject) -> std::ffi::c_int;
-    fn PyContext_Exit(context: *mut ffi::PyObject) -> std::ffi::c_int;
 }
 
 /// What a step of a coroutine came to.

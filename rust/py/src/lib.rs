@@ -8,6 +8,7 @@ mod caller;
 mod channel;
 pub mod codec;
 mod connection;
+mod deadline;
 mod dispatch;
 mod endpoint;
 mod errors;
@@ -36,6 +37,8 @@ mod _core {
     use crate::codec::module as codec;
     #[pymodule_export]
     use crate::connection::Connection;
+    #[pymodule_export]
+    use crate::deadline::current_deadline;
     #[pymodule_export]
     use crate::endpoint::Endpoint;
     #[pymodule_export]

@@ -17,9 +17,10 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::caller::CallerLane;
 use crate::connection::Connection;
+use crate::deadline;
 use crate::dispatch::ServiceLane;
 use crate::errors;
-use crate::handling::ReadyTask;
+use crate::handling::{ReadyTask, enter_context};
 use crate::service::Services;
 use crate::turn::Tick;
 
@@ -111,9 +112,11 @@ impl Shared {
         hub: Hub,
         descriptor: Option<i32>,
     ) -> PyResult<Arc<Self>> {
-        let context = py.import("contextvars")?.call_method0("copy_context")?;
+        // Whatever call is being answered where an endpoint is made, its deadline is not that of
+        // what arrives on the endpoint.
+        let context = deadline::context(py, None)?;
         let in_context = PyDict::new(py);
-        in_context.set_item("context", context)?;
+        in_context.set_item("context", context.bind(py))?;
         let method = |name: &str| event_loop.getattr(name).map(Bound::unbind);
         Ok(Arc::new(Self {
             hub: Mutex::new(hub),
@@ -150,7 +153,11 @@ impl Shared {
         // The loop keeps the endpoint while it watches its socket; nothing else of ours does.
         let tick = endpoint.getattr(intern!(py, "_turn"))?;
         if let Some(descriptor) = self.descriptor {
-            self.event_loop.object.call_method1(py, "add_reader", (descriptor, tick))?;
+            // It is watched in the context of the one who asks.
+            let context = self.event_loop.in_context.bind(py).as_any().get_item("context")?;
+            enter_context(&context, || {
+                self.event_loop.object.call_method1(py, "add_reader", (descriptor, tick))
+            })??;
         }
         self.schedule(py)
     }

@@ -19,6 +19,7 @@ from jetstream._channel import ChannelType as ChannelType
 from jetstream._channel import Transport as Transport
 from jetstream._channel import channel_type as channel_type
 from jetstream._channel import close_channel as close_channel
+from jetstream._channel import reply_metadata as reply_metadata
 from jetstream._channel import with_options as with_options
 
 # Clients.
@@ -48,6 +49,7 @@ from jetstream._errors import RemoteProtocolError as RemoteProtocolError
 from jetstream._errors import StreamClosed as StreamClosed
 from jetstream._errors import TlsConfigError as TlsConfigError
 from jetstream._errors import TlsError as TlsError
+from jetstream._errors import Unavailable as Unavailable
 from jetstream._errors import VersionMismatch as VersionMismatch
 
 # Identity.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import operator
 import types
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from jetstream import _core
@@ -12,7 +14,7 @@ from jetstream._definition import definition_of
 from jetstream._limits import DEFAULT_TIMEOUT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from jetstream._definition import ServiceDefinition
 
@@ -32,12 +34,21 @@ class Transport(Protocol):
 class _State:
     """What a channel knows beside its methods."""
 
-    __slots__ = ("kind", "lane", "timeout")
+    __slots__ = ("kind", "lane", "options")
 
-    def __init__(self, kind: ChannelType[Any], lane: _core.Lane, timeout: float | None) -> None:
+    def __init__(self, kind: ChannelType[Any], lane: _core.Lane, options: CallOptions) -> None:
         self.kind = kind
         self.lane = lane
-        self.timeout = timeout
+        self.options = options
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """What holds for each call of a channel that does not say otherwise."""
+
+    timeout: float | None
+    metadata: Mapping[str, bytes] = field(default_factory=dict)
+    metadata_required: bool = True
 
 
 class ChannelType(Generic[S]):
@@ -71,21 +82,31 @@ class ChannelType(Generic[S]):
             msg = f"max_concurrent={max_concurrent}: it must be from 1 to 65535"
             raise ValueError(msg)
         lane = transport.open_lane(self._definition.version_string, max_concurrent)
-        return self.on_lane(lane, timeout)
+        return self.on_lane(lane, CallOptions(timeout))
 
-    def on_lane(self, lane: _core.Lane, timeout: float | None) -> S:
+    def on_lane(self, lane: _core.Lane, options: CallOptions) -> S:
         """Makes a channel on a lane that exists."""
         channel: Any = object.__new__(self._cls)
-        channel.__dict__[_STATE] = _State(self, lane, timeout)
+        channel.__dict__[_STATE] = _State(self, lane, options)
+        metadata = [(key, bytes(value)) for key, value in options.metadata.items()]
         for method in self._definition.methods:
+            inbound = None
+            if method.inbound is not None and method.inbound_at is not None:
+                inbound = (method.inbound_at, method.inbound.plan)
             remote = _core.ChannelMethod(
                 lane,
                 method.what,
                 method.index,
                 method.arguments_plan,
                 method.result_plan,
-                timeout,
+                # A subscription lasts as long as it lasts, unless its caller says otherwise.
+                options.timeout if method.outbound is None else None,
                 method.bind,
+                items=None if method.outbound is None else method.outbound.plan,
+                inbound=inbound,
+                idempotent=method.options.idempotent,
+                metadata=metadata,
+                metadata_required=options.metadata_required,
             )
             remote.__doc__ = method.doc
             channel.__dict__[method.name] = remote
@@ -136,19 +157,55 @@ def channel_type(service: Callable[..., S]) -> ChannelType[S]:
 _KEEP: Any = object()
 
 
-def with_options(channel: S, *, timeout: float | None = _KEEP) -> S:
+def with_options(
+    channel: S,
+    *,
+    timeout: float | None = _KEEP,
+    metadata: Mapping[str, bytes] = _KEEP,
+    metadata_required: bool = _KEEP,
+) -> S:
     """The same channel, on the same lane, with other options.
 
     Args:
         channel: A channel.
-        timeout: Seconds for each call that does not say, or `None` for ever.
+        timeout: Seconds for each call that does not say, or `None` for ever. Subscriptions have no
+            limit unless the call itself says one.
+        metadata: What every call says beside its arguments: keys of up to 255 bytes, values of
+            bytes, together at most `Limits.max_metadata`.
+        metadata_required: Whether a call fails where the peer does not understand metadata, as the
+            Rust crates do not; else it goes without.
 
     Raises:
         TypeError: It is no channel.
+        ValueError: The metadata is too large, or a key cannot be one.
     """
     state = _state(channel)
     kind: ChannelType[S] = state.kind
-    return kind.on_lane(state.lane, state.timeout if timeout is _KEEP else timeout)
+    changes: dict[str, Any] = {
+        name: value
+        for name, value in (
+            ("timeout", timeout),
+            ("metadata", metadata),
+            ("metadata_required", metadata_required),
+        )
+        if value is not _KEEP
+    }
+    return kind.on_lane(state.lane, dataclasses.replace(state.options, **changes))
+
+
+def reply_metadata(call: object) -> Mapping[str, bytes]:
+    """What a method said beside its answer.
+
+    Args:
+        call: What calling a channel's method gave, after it was awaited or iterated over.
+
+    Raises:
+        TypeError: It is no such call.
+    """
+    if isinstance(call, _core.Call | _core.Subscription):
+        return call.metadata
+    msg = f"{call!r} is no call: keep what the method gave, await it, then ask"
+    raise TypeError(msg)
 
 
 def close_channel(channel: object) -> None:

@@ -6,6 +6,7 @@ JetStreamError                  the root; also what a handler raises to tell its
 │   ├── TlsError                a certificate was refused, by us or by the peer
 │   └── NoSharedProtocol        the two ends have no protocol (ALPN) in common
 ├── ConnectionLost              it had come about, and is gone
+│   └── Unavailable             the server went away before it began the call
 ├── StreamClosed                the peer gave up one stream of a raw connection
 ├── ClosedError                 used after its owner closed it
 ├── TlsConfigError              unusable certificates or keys (also a ValueError)
@@ -145,6 +146,12 @@ class ConnectionLost(JetStreamError):
         super().__init__(message)
         self.close_code = close_code
         self.by_peer = by_peer
+
+
+class Unavailable(ConnectionLost):
+    """The server is going away, and had not begun the call: it can be sent elsewhere."""
+
+    default_code = "jetstream::unavailable"
 
 
 class StreamClosed(JetStreamError):

@@ -15,6 +15,7 @@ GRACEFUL_TIMEOUT = 10.0
 """Seconds that a server that stops gives to the calls in flight."""
 
 _MIN_MSIZE = 4096
+_MIN_WINDOW = 64 << 10
 _MOST = 0xFFFF_FFFF
 
 
@@ -32,6 +33,13 @@ class Limits:
 
     max_concurrent: int = 65_535
     """Calls of one channel that are in flight at once; more wait, in order. The most there are."""
+
+    stream_window: int = 256 << 10
+    """Bytes of one stream (a subscription's items, or a stream from the caller) ahead of whoever
+    takes them; at least 65536. The sender waits, and nothing else does."""
+
+    max_metadata: int = 8 << 10
+    """Bytes of metadata of one call, and of one answer. gRPC's soft limit is the same 8 KiB."""
 
     max_handlers: int = 16_384
     """Handlers that run at once for one connection (`async def` and threads; a plain `def` is over
@@ -78,6 +86,9 @@ class Limits:
             _check(field.name, getattr(self, field.name), whole=field.type is int)
         if self.msize < _MIN_MSIZE:
             msg = f"Limits(msize={self.msize}): it must be at least {_MIN_MSIZE} bytes"
+            raise ValueError(msg)
+        if self.stream_window < _MIN_WINDOW:
+            msg = f"Limits(stream_window={self.stream_window}): it must be at least {_MIN_WINDOW}"
             raise ValueError(msg)
         if self.max_concurrent > 65_535:
             msg = f"Limits(max_concurrent={self.max_concurrent}): there are 65535 tags"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from jetstream import _core
 from jetstream._addresses import address_of
-from jetstream._channel import channel_type
+from jetstream._channel import CallOptions, channel_type
 from jetstream._definition import definition_of
 from jetstream._identity import peer_of
 from jetstream._limits import DEFAULT_TIMEOUT, Limits
@@ -53,7 +53,7 @@ class QuicTransport:
         return _core.Lane(
             self._connection,
             version,
-            msize=self._limits.msize,
+            limits=self._limits,
             max_concurrent=max_concurrent,
             stream=self._stream,
         )
@@ -136,7 +136,8 @@ class Session:
             seconds = None
         version = definition_of(service).version_string
         count = self._limits.max_concurrent if max_concurrent is None else max_concurrent
-        return channel_type(service).on_lane(self.open_lane(version, count), seconds)
+        lane = self.open_lane(version, count)
+        return channel_type(service).on_lane(lane, CallOptions(seconds))
 
     def open_lane(self, version: str, max_concurrent: int) -> _core.Lane:
         """The lane for a service of this version string, opened where there is none that works."""
@@ -146,8 +147,9 @@ class Session:
             lane = _core.Lane(
                 self._core,
                 version,
-                msize=self._limits.msize,
+                limits=self._limits,
                 max_concurrent=max_concurrent,
+                default_time=self._timeout,
             )
             self._lanes[key] = lane
         return lane

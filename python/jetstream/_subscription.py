@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, Union
 
+from jetstream import _core
+
 T_co = TypeVar("T_co", covariant=True)
 R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
@@ -72,6 +74,9 @@ class Subscription(ABC, Generic[T_co, R_co]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None: ...
+
+
+Subscription.register(_core.Subscription)
 
 
 def stream_types(annotation: object) -> tuple[Any, Any] | None:

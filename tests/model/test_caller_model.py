@@ -123,7 +123,7 @@ class OurCaller(RuleBasedStateMachine):
         offer = await self.lane.read()
         assert offer is not None
         assert (offer.kind, offer.tag) == (frame.TVERSION, frame.NO_TAG)
-        assert version.read(offer.payload) == (4 << 20, ASKED)
+        assert version.read(offer.payload) == (4 << 20, f"{ASKED}.x1")
         answer = version.Offer(MSIZE, ASKED).payload()
         await self.lane.write(Frame(frame.RVERSION, offer.tag, answer))
         self.model.open = True

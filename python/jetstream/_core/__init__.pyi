@@ -24,13 +24,16 @@ __all__ = [
     "ClientTls",
     "Connection",
     "Endpoint",
+    "FeedOutlet",
     "Handling",
     "Lane",
     "NextItem",
+    "Ready",
     "Reply",
     "ServerTls",
     "ServiceMethod",
     "ServiceTable",
+    "Subscription",
     "_after_fork",
     "codec",
     "current_deadline",
@@ -315,6 +318,7 @@ _Event = Literal[
     "open_bi",
     "open_uni",
     "datagram",
+    "going_away",
 ]
 
 @final
@@ -413,9 +417,15 @@ class Lane:
     Args:
         connection: Where.
         version: The version string of the service to agree on.
-        msize: The largest frame, in bytes, that we take and offer.
+        limits: What we take: `msize`, `stream_window` and `max_metadata`.
         max_concurrent: Calls in flight at once, at least 1.
         stream: A stream that is open already; by default a new one.
+        extension: Whether to offer the extension x1.
+        default_time: Seconds of a call that does not say; `None` for ever.
+        stays_up: Whether it outlives its connection: calls that had not left, and those of
+            idempotent methods, wait for `attach`.
+        assumed: The largest frame and whether the extension is spoken, as the server said the last
+            time: calls leave before it has answered.
 
     Raises:
         ValueError: The version string is none.
@@ -427,9 +437,13 @@ class Lane:
         connection: Connection,
         version: str,
         *,
-        msize: int,
+        limits: Limits,
         max_concurrent: int,
         stream: int | None = None,
+        extension: bool = True,
+        default_time: float | None = None,
+        stays_up: bool = False,
+        assumed: tuple[int, bool] | None = None,
     ) -> Lane: ...
     def close(self) -> None:
         """Ends the lane: calls in flight fail."""
@@ -442,9 +456,24 @@ class Lane:
     def failed(self) -> bool:
         """Whether calls on it can only fail."""
 
+    @property
+    def detached(self) -> bool:
+        """Whether its connection is gone and it waits for another."""
+
+    @property
+    def agreed(self) -> tuple[int, bool] | None:
+        """The largest frame and whether the extension is spoken, once the server has answered."""
+
+    def attach(self, connection: Connection) -> None:
+        """Goes on over another connection, if it waits for one.
+
+        Raises:
+            ConnectionLost: That is gone, too.
+        """
+
 @final
 class ChannelMethod:
-    """A method of a channel: calling it makes a `Call`.
+    """A method of a channel: calling it makes a `Call`, or a `Subscription`.
 
     Args:
         lane: Where.
@@ -454,6 +483,14 @@ class ChannelMethod:
         result: How its result is laid out.
         timeout: Seconds for a call that does not say; `None` for ever.
         bind: Puts keywords and defaults where they belong.
+        items: How a subscription's items are laid out; `None` for a call.
+        inbound: Which argument is a stream from the caller, and how its items are laid out.
+        idempotent: Whether a call may be sent twice.
+        metadata: What each call says beside its arguments.
+        metadata_required: Whether it fails where that cannot be said.
+
+    Raises:
+        ValueError: Metadata that cannot be sent, or a timeout that cannot be.
     """
 
     def __new__(
@@ -465,10 +502,16 @@ class ChannelMethod:
         result: Plan,
         timeout: float | None,
         bind: Callable[[tuple[Any, ...], Mapping[str, Any]], tuple[Any, ...]],
+        *,
+        items: Plan | None = None,
+        inbound: tuple[int, Plan] | None = None,
+        idempotent: bool = False,
+        metadata: Sequence[tuple[str, bytes]] = ...,
+        metadata_required: bool = True,
     ) -> ChannelMethod: ...
     @property
     def __name__(self) -> str: ...
-    def __call__(self, *args: Any, **kwargs: Any) -> Call: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
 # ---- call.rs ----
 
@@ -488,9 +531,60 @@ class Call:
     ) -> Any: ...
     def close(self) -> None: ...
     @property
+    def metadata(self) -> Mapping[str, bytes]:
+        """What the method said beside its result; empty before it has answered."""
+
+    @property
     def __name__(self) -> str: ...
     @property
     def __qualname__(self) -> str: ...
+
+# ---- subscription.rs ----
+
+@final
+class Subscription:
+    """Items of a remote method; see `jetstream.Subscription`."""
+
+    def __aiter__(self) -> Subscription: ...
+    def __anext__(self) -> NextItem: ...
+    @property
+    def result(self) -> Any: ...
+    @property
+    def metadata(self) -> Mapping[str, bytes]: ...
+    def cancel(self) -> None: ...
+    def __aenter__(self) -> Ready: ...
+    def __aexit__(self, *_exception: object) -> Ready: ...
+
+@final
+class Ready:
+    """An awaitable that does not wait."""
+
+    def __await__(self) -> Generator[Any, Any, Any]: ...
+    def __iter__(self) -> Ready: ...
+    def __next__(self) -> Any: ...
+
+# ---- feed.rs ----
+
+@final
+class FeedOutlet:
+    """Where the items of a stream from the caller go."""
+
+    def ready(self) -> Future[None] | None:
+        """Returns what to wait for before an item is sent; `None` for nothing."""
+
+    def send(self, item: object) -> bool:
+        """Sends an item; false if the call is over.
+
+        Raises:
+            EncodeError: It is none of the stream's type.
+            LimitExceeded: It is too large.
+        """
+
+    def end(self) -> None:
+        """Says that there are no more items."""
+
+    def fail(self, error: BaseException) -> None:
+        """Ends the call with an exception of the caller's own."""
 
 # ---- reply.rs ----
 

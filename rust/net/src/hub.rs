@@ -111,6 +111,11 @@ impl Hub {
         either!(self, hub => hub.peer_chain(connection))
     }
 
+    /// Whether connections carry many lanes, so that a stream can have one of its own.
+    pub fn many_lanes(&self, _connection: ConnectionKey) -> bool {
+        true
+    }
+
     /// Opens a lane that takes frames of at most `msize` bytes; `None` while the peer allows none.
     pub fn open_lane(&mut self, connection: ConnectionKey, msize: u32) -> Option<LaneKey> {
         match self {

@@ -41,6 +41,9 @@ pub const GOAWAY: u8 = 16;
 /// The time that requests have that do not say.
 pub const TIME: u8 = 17;
 
+/// Bytes of a stream (frames, headers included) that may be sent before any are granted.
+pub const INITIAL_WINDOW: u32 = 64 << 10;
+
 /// No limit of time.
 pub const FOREVER: u64 = u64::MAX;
 

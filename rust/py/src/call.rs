@@ -2,32 +2,45 @@
 
 use std::ffi::CStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, OnceLock};
 
+use jetstream_proto::ext::Metadata;
 use jetstream_proto::mux::Ticket;
 use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyStopIteration};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyMappingProxy, PyTuple};
 
+use crate::caller::{CallerLane, Waiter};
 use crate::channel::ChannelMethod;
+use crate::feed::{self, Feed};
 use crate::inbox::thrown;
 use crate::reply::Reply;
 use crate::shared::{LIVE_CALLS, lock};
+use crate::subscription::metadata_mapping;
 
 enum State {
     /// Not awaited yet.
     Fresh {
         arguments: Py<PyTuple>,
         timeout: f64,
+        stream: Option<Py<PyAny>>,
     },
     /// Its frame is on its way.
     Waiting {
-        reply: Py<Reply>,
+        reply: Arc<Py<Reply>>,
         ticket: Ticket,
+        streaming: Option<Box<Streaming>>,
     },
     Over,
+}
+
+/// What a call with a stream from the caller has beside.
+struct Streaming {
+    /// Its own lane, or that of the channel.
+    lane: Arc<CallerLane>,
+    feed: Feed,
 }
 
 /// One call of a remote method.
@@ -35,6 +48,7 @@ enum State {
 pub(crate) struct Call {
     method: Py<ChannelMethod>,
     state: Mutex<State>,
+    metadata: OnceLock<Metadata>,
 }
 
 /// What a step of the call came to.
@@ -44,33 +58,77 @@ enum Step {
 }
 
 impl Call {
-    pub(crate) fn new(method: Py<ChannelMethod>, arguments: Py<PyTuple>, timeout: f64) -> Self {
+    pub(crate) fn new(
+        method: Py<ChannelMethod>,
+        arguments: Py<PyTuple>,
+        timeout: f64,
+        stream: Option<Py<PyAny>>,
+    ) -> Self {
         LIVE_CALLS.fetch_add(1, Ordering::Relaxed);
-        Self { method, state: Mutex::new(State::Fresh { arguments, timeout }) }
+        let state = Mutex::new(State::Fresh { arguments, timeout, stream });
+        Self { method, state, metadata: OnceLock::new() }
+    }
+
+    fn start(
+        &self,
+        py: Python<'_>,
+        arguments: &Py<PyTuple>,
+        timeout: f64,
+        stream: Option<Py<PyAny>>,
+    ) -> PyResult<State> {
+        let method = self.method.bind(py);
+        let shared = method.get().lane();
+        let made = Bound::new(py, Reply::new(shared.shared().clone()))?;
+        let reply = Arc::new(made.unbind());
+        let waiter = Waiter::Reply(reply.clone());
+        let Some(stream) = stream else {
+            let ticket = shared.start(py, method, arguments.bind(py), timeout, waiter, None)?;
+            return Ok(State::Waiting { reply, ticket, streaming: None });
+        };
+        let lane = shared.for_stream(py)?.unwrap_or_else(|| shared.clone());
+        let flow = Arc::new(feed::Flow::default());
+        let feed = Some(flow.clone());
+        let ticket = lane.start(py, method, arguments.bind(py), timeout, waiter, feed)?;
+        let feed = Feed::start(py, &lane, ticket, method, flow, stream)?;
+        let streaming = Some(Box::new(Streaming { lane, feed }));
+        Ok(State::Waiting { reply, ticket, streaming })
     }
 
     fn step(&self, py: Python<'_>) -> PyResult<Step> {
         let state = std::mem::replace(&mut *lock(&self.state), State::Over);
         match state {
-            State::Fresh { arguments, timeout } => {
-                let method = self.method.bind(py);
-                let started = method.get().lane().start(py, method, arguments.bind(py), timeout)?;
-                let (reply, ticket) = started;
-                let waits = reply.clone().into_any().unbind();
-                *lock(&self.state) = State::Waiting { reply: reply.unbind(), ticket };
+            State::Fresh { arguments, timeout, stream } => {
+                let waiting = self.start(py, &arguments, timeout, stream)?;
+                let State::Waiting { reply, .. } = &waiting else {
+                    return Err(PyRuntimeError::new_err("a call that waits for nothing"));
+                };
+                let waits = reply.clone_ref(py).into_any();
+                *lock(&self.state) = waiting;
                 Ok(Step::Waits(waits))
             }
-            State::Waiting { reply, ticket } => match reply.get().take(py) {
-                Some(Ok(value)) => Ok(Step::Done(value)),
-                Some(Err(error)) => {
-                    self.method.get().lane().abandon(ticket);
-                    Err(error)
+            State::Waiting { reply, ticket, streaming } => match reply.get().take(py) {
+                Some(outcome) => {
+                    if let Some(metadata) = reply.get().take_metadata() {
+                        let _ = self.metadata.set(metadata);
+                    }
+                    let lane = match &streaming {
+                        Some(streaming) => &streaming.lane,
+                        None => self.method.get().lane(),
+                    };
+                    if outcome.is_err() {
+                        // It may be our task that was cancelled, and not the call that failed.
+                        lane.abandon(py, ticket);
+                    }
+                    if let Some(streaming) = streaming {
+                        streaming.feed.stop(py);
+                    }
+                    outcome.map(Step::Done)
                 }
                 None => {
                     // Something other than the reply woke the task; wait again.
                     reply.get().block();
                     let waits = reply.clone_ref(py).into_any();
-                    *lock(&self.state) = State::Waiting { reply, ticket };
+                    *lock(&self.state) = State::Waiting { reply, ticket, streaming };
                     Ok(Step::Waits(waits))
                 }
             },
@@ -89,10 +147,15 @@ impl Call {
         });
     }
 
-    fn give_up(&self) {
+    fn give_up(&self, py: Python<'_>) {
         let state = std::mem::replace(&mut *lock(&self.state), State::Over);
-        if let State::Waiting { ticket, .. } = state {
-            self.method.get().lane().abandon(ticket);
+        let State::Waiting { ticket, streaming, .. } = state else { return };
+        match streaming {
+            None => self.method.get().lane().abandon(py, ticket),
+            Some(streaming) => {
+                streaming.lane.abandon(py, ticket);
+                streaming.feed.stop(py);
+            }
         }
     }
 }
@@ -100,10 +163,12 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         LIVE_CALLS.fetch_sub(1, Ordering::Relaxed);
-        if matches!(&*lock(&self.state), State::Fresh { .. }) {
-            self.warn_unawaited();
+        match &*lock(&self.state) {
+            State::Over => return,
+            State::Fresh { .. } => self.warn_unawaited(),
+            State::Waiting { .. } => {}
         }
-        self.give_up();
+        Python::attach(|py| self.give_up(py));
     }
 }
 
@@ -132,17 +197,27 @@ impl Call {
     #[pyo3(signature = (exception, value=None, traceback=None))]
     fn throw<'py>(
         &self,
+        py: Python<'py>,
         exception: &Bound<'py, PyAny>,
         value: Option<&Bound<'py, PyAny>>,
         traceback: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let _ = traceback;
-        self.give_up();
+        self.give_up(py);
         Err(thrown(exception, value)?)
     }
 
-    fn close(&self) {
-        self.give_up();
+    fn close(&self, py: Python<'_>) {
+        self.give_up(py);
+    }
+
+    /// What the method said beside its result; empty before it has answered.
+    #[getter]
+    fn metadata<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMappingProxy>> {
+        match self.metadata.get() {
+            Some(metadata) => metadata_mapping(py, metadata),
+            None => metadata_mapping(py, &Metadata::default()),
+        }
     }
 
     fn __repr__(&self) -> String {

@@ -38,6 +38,8 @@ pub(crate) enum Wait {
     OpenUni,
     /// A datagram arrived.
     Datagram,
+    /// The peer begins nothing more, and will close.
+    GoingAway,
     /// The connection is gone; resolves with the reason and never fails.
     Closed,
 }
@@ -55,6 +57,7 @@ impl Wait {
             "open_bi" => Self::OpenBi,
             "open_uni" => Self::OpenUni,
             "datagram" => Self::Datagram,
+            "going_away" => Self::GoingAway,
             "closed" => Self::Closed,
             _ => return None,
         })
@@ -65,6 +68,7 @@ impl Wait {
 struct State {
     connected: bool,
     confirmed: bool,
+    going_away: bool,
     lost: Option<Lost>,
     waiters: HashMap<(Wait, u64), Vec<Py<PyAny>>>,
     opened_bi: VecDeque<StreamId>,
@@ -133,6 +137,11 @@ impl Connection {
     pub(crate) fn on_confirmed(&self, py: Python<'_>) -> PyResult<()> {
         lock(&self.state).confirmed = true;
         self.wake(py, Wait::Confirmed, 0)
+    }
+
+    pub(crate) fn on_going_away(&self, py: Python<'_>) -> PyResult<()> {
+        lock(&self.state).going_away = true;
+        self.wake(py, Wait::GoingAway, 0)
     }
 
     pub(crate) fn on_stream_opened(&self, py: Python<'_>, stream: StreamId) -> PyResult<()> {
@@ -317,6 +326,7 @@ impl Connection {
             Wait::Connected => state.connected,
             Wait::Confirmed => state.confirmed,
             Wait::Finished => acknowledged,
+            Wait::GoingAway => state.going_away,
             _ => false,
         };
         if let Some(lost) = state.lost.clone() {

@@ -15,11 +15,13 @@ pyo3::import_exception!(jetstream._errors, ConnectionLost);
 pyo3::import_exception!(jetstream._errors, DeadlineExceeded);
 pyo3::import_exception!(jetstream._errors, JetStreamError);
 pyo3::import_exception!(jetstream._errors, LimitExceeded);
+pyo3::import_exception!(jetstream._errors, LocalProtocolError);
 pyo3::import_exception!(jetstream._errors, NoSharedProtocol);
 pyo3::import_exception!(jetstream._errors, RemoteProtocolError);
 pyo3::import_exception!(jetstream._errors, StreamClosed);
 pyo3::import_exception!(jetstream._errors, TlsConfigError);
 pyo3::import_exception!(jetstream._errors, TlsError);
+pyo3::import_exception!(jetstream._errors, Unavailable);
 pyo3::import_exception!(jetstream._errors, VersionMismatch);
 
 fn make<'py>(
@@ -79,6 +81,50 @@ pub(crate) fn too_large(py: Python<'_>, what: &str, error: FrameError, side: &st
 /// The peer broke the rules.
 pub(crate) fn remote_protocol(message: impl Into<String>) -> PyErr {
     RemoteProtocolError::new_err(message.into())
+}
+
+/// The peer does not understand what only our own ends say.
+pub(crate) fn no_extension(what: &str, part: &str) -> PyErr {
+    LocalProtocolError::new_err(format!(
+        "{what}: {part} needs a peer that speaks the extension x1, and this one does not"
+    ))
+}
+
+/// The called end gave a call up.
+pub(crate) fn cancelled_by_peer(py: Python<'_>, what: &str) -> PyErr {
+    let build = || -> PyResult<PyErr> {
+        let code = "jetstream::cancelled".into_pyobject(py)?.into_any();
+        let message = format!("{what} was cancelled at the other end");
+        Ok(make(py.get_type::<CallError>(), (message,), &[("code", code)]))
+    };
+    build().unwrap_or_else(|error| error)
+}
+
+/// A peer that nothing holds up sends faster than its items are taken.
+pub(crate) fn stream_overflow(py: Python<'_>, held: usize, window: u32) -> PyErr {
+    make(
+        py.get_type::<LimitExceeded>(),
+        (
+            "bytes of a subscription ahead of its taker",
+            held,
+            window,
+            "here",
+            "Limits(stream_window=...)",
+        ),
+        &[],
+    )
+}
+
+/// The server is going away and had not begun the call.
+pub(crate) fn unavailable() -> PyErr {
+    Unavailable::new_err(
+        "the server is shutting down and had not begun the call; send it elsewhere",
+    )
+}
+
+/// The connection under a call is gone, for a reason of ours.
+pub(crate) fn connection_lost(message: String) -> PyErr {
+    ConnectionLost::new_err(message)
 }
 
 /// Something of ours was used after it was closed.

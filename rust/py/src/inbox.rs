@@ -29,6 +29,8 @@ struct State {
     waiter: Option<Py<Reply>>,
     /// Why no more comes, told when all before it has been taken: `None` inside for the end.
     end: Option<Option<PyErr>>,
+    /// The error that ended it, also after it has been told.
+    failure: Option<PyErr>,
 }
 
 /// Items that have arrived and have not been taken.
@@ -55,11 +57,18 @@ impl Inbox {
     }
 
     /// Says that no more comes; the first word stands.
-    pub(crate) fn end(&self, error: Option<PyErr>) {
+    pub(crate) fn end(&self, py: Python<'_>, error: Option<PyErr>) {
+        let failure = error.as_ref().map(|error| error.clone_ref(py));
         let mut state = lock(&self.state);
         if state.end.is_none() {
             state.end = Some(error);
+            state.failure = failure;
         }
+    }
+
+    /// The error that ended it, if one did.
+    pub(crate) fn failure(&self, py: Python<'_>) -> Option<PyErr> {
+        lock(&self.state).failure.as_ref().map(|error| error.clone_ref(py))
     }
 
     /// Forgets what has not been taken, and ends: nobody takes any more.

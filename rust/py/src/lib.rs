@@ -12,12 +12,14 @@ mod deadline;
 mod dispatch;
 mod endpoint;
 mod errors;
+mod feed;
 mod handling;
 mod identity;
 mod inbox;
 mod reply;
 mod service;
 mod shared;
+mod subscription;
 mod tls;
 mod turn;
 
@@ -42,6 +44,8 @@ mod _core {
     #[pymodule_export]
     use crate::endpoint::Endpoint;
     #[pymodule_export]
+    use crate::feed::FeedOutlet;
+    #[pymodule_export]
     use crate::handling::Handling;
     #[pymodule_export]
     use crate::identity::parse_certificate;
@@ -51,6 +55,8 @@ mod _core {
     use crate::reply::Reply;
     #[pymodule_export]
     use crate::service::{ServiceMethod, ServiceTable};
+    #[pymodule_export]
+    use crate::subscription::{Ready, Subscription};
     #[pymodule_export]
     use crate::tls::{ClientTls, ServerTls};
 

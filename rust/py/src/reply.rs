@@ -7,6 +7,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use jetstream_proto::ext::Metadata;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -26,6 +27,7 @@ struct State {
     outcome: Option<Outcome>,
     /// The task's wake-up and its context.
     callback: Option<(Py<PyAny>, Option<Py<PyAny>>)>,
+    metadata: Option<Metadata>,
 }
 
 /// The pending answer of one call.
@@ -107,6 +109,15 @@ impl Reply {
             Outcome::Error(error) => Some(Err(error.clone_ref(py))),
             Outcome::Cancelled => Some(Err(cancelled(py))),
         }
+    }
+
+    /// What the peer says beside its answer.
+    pub(crate) fn set_metadata(&self, metadata: Metadata) {
+        lock(&self.state).metadata = Some(metadata);
+    }
+
+    pub(crate) fn take_metadata(&self) -> Option<Metadata> {
+        lock(&self.state).metadata.take()
     }
 
     /// Nobody will complete this; the waiting task is let go.

@@ -176,7 +176,7 @@ impl Shared {
         match event {
             Event::Frames { lane, run } => match self.role(lane) {
                 Some(Role::Service(service)) => service.on_frames(py, run),
-                Some(Role::Caller(caller)) => caller.on_frames(py, &run),
+                Some(Role::Caller(caller)) => caller.on_frames(py, run),
                 None => Ok(()),
             },
             Event::LaneOpened { connection, lane } => {
@@ -258,7 +258,7 @@ impl Shared {
         let lanes: Vec<Role> = {
             let mut state = lock(&self.state);
             let here = |role: &Role| match role {
-                Role::Caller(lane) => lane.connection() == key,
+                Role::Caller(lane) => lane.connection() == Some(key),
                 Role::Service(lane) => lane.connection().get().key() == key,
             };
             let keys: Vec<LaneKey> =

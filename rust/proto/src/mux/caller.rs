@@ -459,11 +459,17 @@ impl<T> Caller<T> {
         over
     }
 
+    /// Ends the calls that wait for a tag.
+    pub fn drain_waiting(&mut self) -> Vec<T> {
+        let mut all = self.waiting.drain();
+        all.append(&mut self.waiting_streams.drain());
+        all
+    }
+
     /// Ends every call, in no order; the lane is gone.
     pub fn drain(&mut self) -> Vec<T> {
         let mut all = self.restart(|_| false);
-        all.append(&mut self.waiting.drain());
-        all.append(&mut self.waiting_streams.drain());
+        all.append(&mut self.drain_waiting());
         all
     }
 

@@ -1,0 +1,357 @@
+//! What comes back on a lane: the version, replies, items of streams.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use jetstream_proto::ext::{self, Metadata};
+use jetstream_proto::fault::Fault;
+use jetstream_proto::frame::{self, Frame, kind};
+use jetstream_proto::limits::{self, MIN_MSIZE};
+use jetstream_proto::mux;
+use jetstream_proto::version::{self, Offer, Version};
+use pyo3::prelude::*;
+
+use super::calls::{Pending, Waiter};
+use super::end::Failure;
+use super::{Agreed, CallerLane, Inner, Phase};
+use crate::errors;
+use crate::feed;
+use crate::reply::Reply;
+use crate::shared::lock;
+use crate::subscription::Flow;
+
+/// What a frame was.
+enum Came {
+    /// Something that is done with.
+    Handled,
+    /// The answer to a call; true for a fault.
+    Answer(Pending, bool),
+    /// An item of a stream.
+    Item(Arc<Flow>),
+    /// A stream's end, with its result behind one byte.
+    Done(Pending),
+    /// A call was given up by the called end.
+    Cancelled(Pending),
+    /// More may be sent of a stream from the caller.
+    Granted(Arc<feed::Flow>),
+    /// The called end begins nothing more.
+    GoingAway,
+    Wrong(Failure),
+}
+
+/// Items of one stream that came one behind the other.
+struct Items {
+    flow: Arc<Flow>,
+    range: Range<usize>,
+}
+
+impl CallerLane {
+    pub(crate) fn on_frames(self: &Arc<Self>, py: Python<'_>, run: Vec<u8>) -> PyResult<()> {
+        let mut items: Option<Items> = None;
+        let mut frames = frame::frames(&run);
+        let mut outcome = Ok(());
+        loop {
+            let start = frames.position();
+            let Some(frame) = frames.next() else { break };
+            let came = self.on_frame(&frame);
+            if let Came::Item(flow) = came {
+                match &mut items {
+                    Some(items) if Arc::ptr_eq(&items.flow, &flow) && items.range.end == start => {
+                        items.range.end = frames.position();
+                    }
+                    _ => {
+                        self.hand_over(py, items.take(), &run)?;
+                        items = Some(Items { flow, range: start..frames.position() });
+                    }
+                }
+                continue;
+            }
+            // A stream's items come before its end.
+            self.hand_over(py, items.take(), &run)?;
+            let handled = match came {
+                Came::Handled | Came::Item(_) => Ok(()),
+                Came::Answer(pending, failed) => self.answer(py, pending, frame, failed),
+                Came::Done(pending) => self.done(py, pending, frame),
+                Came::Cancelled(pending) => {
+                    let error = errors::cancelled_by_peer(py, pending.what(py));
+                    self.over_now(py, pending, error)
+                }
+                Came::Granted(feed) => feed.wake(py),
+                Came::GoingAway => self.on_going_away(py),
+                Came::Wrong(failure) => {
+                    self.fail(py, failure);
+                    return outcome;
+                }
+            };
+            if outcome.is_ok() {
+                outcome = handled;
+            }
+        }
+        match items {
+            Some(Items { flow, range }) if range == (0..run.len()) => {
+                flow.inbox.push(run);
+                self.after_items(py, &flow)?;
+            }
+            items => self.hand_over(py, items, &run)?,
+        }
+        self.promote(py)?;
+        let waits = {
+            let inner = &mut *lock(&self.inner);
+            if self.own && inner.caller.pending() + inner.caller.waiting() == 0 {
+                // Its stream is over, and so is the lane.
+                None
+            } else {
+                while let Some((tag, target)) = inner.caller.next_cancel() {
+                    mux::cancel(tag, target, &mut inner.out);
+                }
+                Some(!inner.out.is_empty())
+            }
+        };
+        match waits {
+            None => self.close(py)?,
+            Some(true) => self.mark_dirty(py)?,
+            Some(false) => {}
+        }
+        outcome
+    }
+
+    fn on_frame(&self, frame: &Frame<'_>) -> Came {
+        let inner = &mut *lock(&self.inner);
+        let wrong = |message: String| Came::Wrong(Failure::Protocol(message));
+        match inner.phase {
+            Phase::Open | Phase::Draining if !inner.assumed => {}
+            Phase::Open | Phase::Draining | Phase::Negotiating => {
+                return match self.on_version(inner, frame) {
+                    Ok(()) => Came::Handled,
+                    Err(failure) => Came::Wrong(failure),
+                };
+            }
+            Phase::Detached | Phase::Opening | Phase::Failed(_) => return Came::Handled,
+        }
+        if inner.agreed.extension {
+            match frame.kind {
+                ext::GOAWAY => return Came::GoingAway,
+                ext::RMETA => {
+                    return match Metadata::decode(frame.payload, self.settings.max_metadata) {
+                        Ok(metadata) => {
+                            inner.metadata = Some((frame.tag, metadata));
+                            Came::Handled
+                        }
+                        Err(error) => wrong(error.to_string()),
+                    };
+                }
+                ext::CREDIT => {
+                    return match ext::decode_credit(frame.payload) {
+                        Ok(bytes) => match inner.caller.value(frame.tag) {
+                            Some(Pending { feed: Some(feed), .. }) => {
+                                feed.granted(bytes);
+                                Came::Granted(feed.clone())
+                            }
+                            // It crossed the end of the call.
+                            _ => Came::Handled,
+                        },
+                        Err(error) => wrong(error.to_string()),
+                    };
+                }
+                _ => {}
+            }
+        }
+        let size = limits::FRAME_HEADER + frame.payload.len();
+        let reply = inner.caller.reply(frame.kind, frame.tag, frame.payload);
+        let (pending, came): (Pending, fn(Pending) -> Came) = match reply {
+            Ok(mux::Reply::Result(pending)) => (pending, |pending| Came::Answer(pending, false)),
+            Ok(mux::Reply::Fault(pending)) => (pending, |pending| Came::Answer(pending, true)),
+            Ok(mux::Reply::Done(pending)) => (pending, Came::Done),
+            Ok(mux::Reply::Cancelled(pending)) => (pending, Came::Cancelled),
+            Ok(mux::Reply::Abandoned) => return Came::Handled,
+            Ok(mux::Reply::Item) => {
+                let Some(pending) = inner.caller.value(frame.tag) else { return Came::Handled };
+                let Waiter::Stream(flow) = &pending.waiter else { return Came::Handled };
+                if inner.agreed.extension && !lock(&flow.window).arrived(size) {
+                    return wrong(format!(
+                        "an item of a stream under tag {}, which was not granted",
+                        frame.tag
+                    ));
+                }
+                return Came::Item(flow.clone());
+            }
+            Err(error) => return wrong(error.to_string()),
+        };
+        if inner.metadata.as_ref().is_some_and(|(tag, _)| *tag == frame.tag) {
+            if let Some((_, metadata)) = inner.metadata.take() {
+                match &pending.waiter {
+                    Waiter::Reply(reply) => reply.get().set_metadata(metadata),
+                    Waiter::Stream(flow) => *lock(&flow.metadata) = metadata,
+                }
+            }
+        }
+        came(pending)
+    }
+
+    // ---- streams ----
+
+    /// Gives items to their stream.
+    fn hand_over(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        items: Option<Items>,
+        run: &[u8],
+    ) -> PyResult<()> {
+        let Some(Items { flow, range }) = items else { return Ok(()) };
+        flow.inbox.push(run.get(range).unwrap_or_default().to_vec());
+        self.after_items(py, &flow)
+    }
+
+    fn after_items(self: &Arc<Self>, py: Python<'_>, flow: &Arc<Flow>) -> PyResult<()> {
+        flow.inbox.wake_now(py)?;
+        let window = self.settings.stream_window as usize;
+        if flow.inbox.held() <= window {
+            return Ok(());
+        }
+        // A peer that speaks the extension has stopped by itself. Another is held up by its lane,
+        // if that is the stream's own, and else can only be told to stop.
+        let wire = {
+            let inner = lock(&self.inner);
+            if inner.agreed.extension {
+                return Ok(());
+            }
+            inner.wire.clone()
+        };
+        if !self.own {
+            return self.overflow(py, flow);
+        }
+        flow.paused.store(true, Ordering::Relaxed);
+        if let Some((wire, key)) = wire.and_then(|wire| wire.key.map(|key| (wire, key))) {
+            wire.shared.hub()?.pause_lane(key, true);
+        }
+        Ok(())
+    }
+
+    /// A stream on a shared lane is ahead of its taker by more than is held for it.
+    fn overflow(self: &Arc<Self>, py: Python<'_>, flow: &Arc<Flow>) -> PyResult<()> {
+        let Some(ticket) = flow.ticket() else { return Ok(()) };
+        let (held, window) = (flow.inbox.held(), self.settings.stream_window);
+        flow.inbox.end(py, Some(errors::stream_overflow(py, held, window)));
+        self.abandon(py, ticket);
+        Ok(())
+    }
+
+    fn done(&self, py: Python<'_>, pending: Pending, frame: Frame<'_>) -> PyResult<()> {
+        self.shared.calls.fetch_sub(1, Ordering::Relaxed);
+        let Waiter::Stream(flow) = &pending.waiter else { return Ok(()) };
+        let payload = frame.payload.get(1..).unwrap_or_default();
+        match pending.method.get().decode(py, payload) {
+            Ok(result) => {
+                *lock(&flow.result) = Some(result.unbind());
+                flow.inbox.end(py, None);
+            }
+            Err(error) => flow.inbox.end(py, Some(error)),
+        }
+        flow.inbox.wake_now(py)
+    }
+
+    // ---- calls ----
+
+    fn answer(
+        &self,
+        py: Python<'_>,
+        pending: Pending,
+        frame: Frame<'_>,
+        failed: bool,
+    ) -> PyResult<()> {
+        self.shared.calls.fetch_sub(1, Ordering::Relaxed);
+        let outcome = if failed {
+            Err(match Fault::decode(frame.payload) {
+                Ok(fault) => errors::call_error(py, &fault),
+                Err(error) => errors::remote_protocol(format!("a malformed fault: {error}")),
+            })
+        } else {
+            pending.method.get().decode(py, frame.payload)
+        };
+        match (&pending.waiter, outcome) {
+            (Waiter::Reply(reply), outcome) => Reply::complete_now(reply.bind(py), outcome),
+            (Waiter::Stream(flow), outcome) => {
+                flow.inbox.end(py, outcome.err());
+                flow.inbox.wake_now(py)
+            }
+        }
+    }
+
+    /// Ends a call with an error, from the top of a turn.
+    fn over_now(&self, py: Python<'_>, pending: Pending, error: PyErr) -> PyResult<()> {
+        self.shared.calls.fetch_sub(1, Ordering::Relaxed);
+        match &pending.waiter {
+            Waiter::Reply(reply) => Reply::complete_now(reply.bind(py), Err(error)),
+            Waiter::Stream(flow) => {
+                flow.inbox.end(py, Some(error));
+                flow.inbox.wake_now(py)
+            }
+        }
+    }
+
+    /// Ends a call with an error, from anywhere.
+    pub(super) fn over(&self, py: Python<'_>, pending: Pending, error: PyErr) -> PyResult<()> {
+        self.shared.calls.fetch_sub(1, Ordering::Relaxed);
+        match &pending.waiter {
+            Waiter::Reply(reply) => Reply::fail_soon(reply.bind(py), error),
+            Waiter::Stream(flow) => {
+                flow.inbox.end(py, Some(error));
+                flow.inbox.wake_soon(py)
+            }
+        }
+    }
+
+    // ---- the version ----
+
+    fn on_version(&self, inner: &mut Inner, frame: &Frame<'_>) -> Result<(), Failure> {
+        let ours = &self.settings.version;
+        if frame.kind == kind::RERROR {
+            let fault = Fault::decode(frame.payload).unwrap_or_default();
+            return Err(self.refused(format!("the server answered: {}", fault.message), None));
+        }
+        if frame.kind != kind::RVERSION {
+            return Err(Failure::Protocol(format!(
+                "a frame of type {} where the server's version was due",
+                frame.kind
+            )));
+        }
+        let offer =
+            Offer::decode(frame.payload).map_err(|error| Failure::Protocol(error.to_string()))?;
+        if offer.version == version::UNKNOWN {
+            let why = "the server does not serve this name, or no version that fits";
+            return Err(self.refused(why.to_owned(), Some(offer.version)));
+        }
+        let theirs = match Version::parse(&offer.version) {
+            Ok(theirs) if theirs.serves(ours) => theirs,
+            _ => {
+                let why = format!("the server answered {:?}, which does not fit", offer.version);
+                return Err(self.refused(why, Some(offer.version)));
+            }
+        };
+        if offer.msize < MIN_MSIZE {
+            return Err(Failure::Protocol(format!(
+                "the server takes frames of at most {} bytes; less than {MIN_MSIZE} cannot work",
+                offer.msize
+            )));
+        }
+        let agreed = Agreed {
+            limit: offer.msize.min(self.settings.msize),
+            extension: self.settings.extension && ext::is_marked(&theirs, ext::ACCEPT),
+        };
+        if std::mem::take(&mut inner.assumed) {
+            if agreed.limit < inner.agreed.limit || agreed.extension != inner.agreed.extension {
+                return Err(Failure::Changed);
+            }
+        } else {
+            self.set_agreed(inner, agreed);
+        }
+        inner.keeps = self.settings.stays_up || (inner.keeps && self.settings.assumed.is_some());
+        Ok(())
+    }
+
+    pub(super) fn refused(&self, why: String, answered: Option<String>) -> Failure {
+        let message = format!("{} was refused: {why}", self.settings.version);
+        Failure::Version { message, answered }
+    }
+}

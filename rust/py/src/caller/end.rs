@@ -1,0 +1,272 @@
+//! How a lane ends: with its connection, by a broken rule, by us; and how it goes on elsewhere.
+
+use std::sync::Arc;
+
+use jetstream_net::{LaneEnd, Lost};
+use jetstream_proto::codes;
+use jetstream_proto::version;
+use pyo3::prelude::*;
+
+use super::calls::{Pending, Waiter};
+use super::{CallerLane, Inner, Phase, Wire};
+use crate::connection::Connection;
+use crate::errors;
+use crate::shared::lock;
+
+/// Why a lane cannot be called on any more. Each call gets an exception of its own.
+#[derive(Clone)]
+pub(super) enum Failure {
+    Lost(Lost),
+    Ended(LaneEnd),
+    Protocol(String),
+    Version {
+        message: String,
+        answered: Option<String>,
+    },
+    /// The server is going away and had not begun the call.
+    Unavailable,
+    /// The server answered otherwise than the last time, which we had counted on.
+    Changed,
+    Closed,
+}
+
+impl CallerLane {
+    pub(crate) fn on_end(self: &Arc<Self>, py: Python<'_>, end: &LaneEnd) -> PyResult<()> {
+        let (negotiating, draining) = {
+            let inner = lock(&self.inner);
+            let negotiating = matches!(inner.phase, Phase::Negotiating) || inner.assumed;
+            (negotiating, matches!(inner.phase, Phase::Draining))
+        };
+        if draining && *end == LaneEnd::Finished {
+            // All that had been begun has been answered; the rest can be sent elsewhere.
+            return self.detach(py, Failure::Unavailable, Pending::may_be_sent);
+        }
+        let failure = match end {
+            LaneEnd::Stopped { code } if *code == u64::from(codes::UNKNOWN_SERVICE) => {
+                let why = format!("the server does not serve {:?}", self.settings.version.name);
+                self.refused(why, Some(version::UNKNOWN.to_owned()))
+            }
+            LaneEnd::Stopped { code } if *code == u64::from(codes::VERSION_REFUSED) => {
+                let why = "the server serves it in a version that does not fit";
+                self.refused(why.to_owned(), Some(version::UNKNOWN.to_owned()))
+            }
+            LaneEnd::Stopped { code } | LaneEnd::Reset { code }
+                if *code == u64::from(codes::SHUTDOWN) =>
+            {
+                return self.detach(py, Failure::Unavailable, Pending::may_be_sent);
+            }
+            LaneEnd::Broken(_) | LaneEnd::Truncated { .. } => Failure::Ended(end.clone()),
+            _ if negotiating => self.refused(
+                "the server closed the lane without an answer, as some do for a name that they \
+                 do not serve"
+                    .to_owned(),
+                None,
+            ),
+            end => Failure::Ended(end.clone()),
+        };
+        self.fail(py, failure);
+        Ok(())
+    }
+
+    pub(crate) fn on_lost(self: &Arc<Self>, py: Python<'_>, reason: &Lost) {
+        let failure = Failure::Lost(reason.clone());
+        let told = self.detach(py, failure, Pending::may_be_repeated);
+        if let Err(error) = told {
+            error.write_unraisable(py, None);
+        }
+    }
+
+    /// The called end begins nothing that it has not begun.
+    pub(super) fn on_going_away(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        let wire = {
+            let mut inner = lock(&self.inner);
+            inner.phase = Phase::Draining;
+            inner.wire.clone()
+        };
+        if !self.settings.stays_up {
+            // Those that wait for a tag would never get one here.
+            let waiting = lock(&self.inner).caller.drain_waiting();
+            for pending in waiting {
+                let error = self.error(py, &Failure::Unavailable);
+                self.over(py, pending, error)?;
+            }
+        }
+        match wire.and_then(|wire| wire.shared.known(py, wire.connection)) {
+            Some(connection) => connection.get().on_going_away(py),
+            None => Ok(()),
+        }
+    }
+
+    /// The wire is gone. A lane that stays up keeps the calls that `keep` lets be sent again, and
+    /// waits for another; any other lane fails.
+    fn detach(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        failure: Failure,
+        keep: impl Fn(&Pending) -> bool,
+    ) -> PyResult<()> {
+        if !self.settings.stays_up || matches!(failure, Failure::Lost(Lost::Here)) {
+            self.fail(py, failure);
+            return Ok(());
+        }
+        let (wire, over) = {
+            let inner = &mut *lock(&self.inner);
+            if matches!(inner.phase, Phase::Failed(_) | Phase::Detached) {
+                return Ok(());
+            }
+            inner.phase = Phase::Detached;
+            (self.cut(inner), inner.caller.restart(|pending| keep(pending)))
+        };
+        self.release(py, wire, codes::DONE);
+        for pending in over {
+            let error = self.error(py, &failure);
+            self.over(py, pending, error)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets what belongs to the wire that is gone.
+    fn cut(&self, inner: &mut Inner) -> Option<Wire> {
+        inner.out = Vec::new();
+        inner.dirty = false;
+        inner.assumed = false;
+        inner.metadata = None;
+        inner.wire.take()
+    }
+
+    fn release(&self, py: Python<'_>, wire: Option<Wire>, code: u32) {
+        let Some(Wire { shared, key: Some(key), .. }) = wire else { return };
+        shared.unbind_lane(key);
+        if let Ok(mut hub) = shared.hub() {
+            hub.abort_lane(key, code);
+        }
+        if let Err(error) = shared.schedule(py) {
+            error.write_unraisable(py, None);
+        }
+    }
+
+    /// Goes on over another connection: what waits is sent there.
+    pub(crate) fn attach(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        connection: &Connection,
+    ) -> PyResult<()> {
+        connection.fail_if_lost(py)?;
+        {
+            let mut inner = lock(&self.inner);
+            if !matches!(inner.phase, Phase::Detached) {
+                return Ok(());
+            }
+            inner.phase = Phase::Opening;
+            let (shared, key) = (connection.shared.clone(), None);
+            inner.wire = Some(Wire { shared, connection: connection.key(), key });
+        }
+        self.open(py, connection)
+    }
+
+    /// Begins anew on the same connection: the server has thrown early data away, so nothing of it
+    /// was begun (RFC 8446, section 4.2.10).
+    pub(crate) fn restart(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        connection: &Connection,
+    ) -> PyResult<()> {
+        let (wire, over) = {
+            let inner = &mut *lock(&self.inner);
+            if matches!(inner.phase, Phase::Failed(_) | Phase::Detached) {
+                return Ok(());
+            }
+            let wire = self.cut(inner);
+            inner.phase = Phase::Opening;
+            inner.wire = wire.clone().map(|wire| Wire { key: None, ..wire });
+            (wire, inner.caller.restart(|pending| !pending.frame.is_empty()))
+        };
+        if let Some(Wire { shared, key: Some(key), .. }) = wire {
+            shared.unbind_lane(key);
+        }
+        for pending in over {
+            let error = self.error(py, &Failure::Unavailable);
+            self.over(py, pending, error)?;
+        }
+        self.open(py, connection)
+    }
+
+    /// The handshake is over and early data was taken, so nothing needs to be sent again.
+    pub(crate) fn settle(&self) {
+        lock(&self.inner).keeps = self.settings.stays_up;
+    }
+
+    /// Ends the lane on our side: calls in flight fail, the peer is told.
+    pub(crate) fn close(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        self.fail(py, Failure::Closed);
+        self.shared.schedule(py)
+    }
+
+    /// The loop is gone: nobody is left to be told.
+    pub(crate) fn forget(&self) {
+        let calls = {
+            let mut inner = lock(&self.inner);
+            inner.phase = Phase::Failed(Failure::Closed);
+            inner.wire = None;
+            inner.caller.drain()
+        };
+        for pending in calls {
+            match &pending.waiter {
+                Waiter::Reply(reply) => reply.get().forget(),
+                Waiter::Stream(flow) => flow.inbox.close(),
+            }
+        }
+    }
+
+    pub(super) fn fail(&self, py: Python<'_>, failure: Failure) {
+        let (wire, calls) = {
+            let inner = &mut *lock(&self.inner);
+            if matches!(inner.phase, Phase::Failed(_)) {
+                return;
+            }
+            inner.phase = Phase::Failed(failure.clone());
+            (self.cut(inner), inner.caller.drain())
+        };
+        let code = match failure {
+            Failure::Protocol(_) | Failure::Ended(LaneEnd::Broken(_)) => codes::PROTOCOL,
+            _ => codes::DONE,
+        };
+        match failure {
+            Failure::Lost(_) => {}
+            _ => self.release(py, wire, code),
+        }
+        for pending in calls {
+            let error = self.error(py, &failure);
+            if let Err(error) = self.over(py, pending, error) {
+                error.write_unraisable(py, None);
+            }
+        }
+    }
+
+    pub(super) fn refuse_if_over(&self, py: Python<'_>, inner: &Inner) -> PyResult<()> {
+        match &inner.phase {
+            Phase::Failed(failure) => Err(self.error(py, failure)),
+            Phase::Draining if !self.settings.stays_up => {
+                Err(self.error(py, &Failure::Unavailable))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn error(&self, py: Python<'_>, failure: &Failure) -> PyErr {
+        match failure {
+            Failure::Lost(reason) => errors::lost(py, reason),
+            Failure::Ended(end) => errors::lane_ended(end),
+            Failure::Protocol(message) => errors::remote_protocol(message.clone()),
+            Failure::Version { message, answered } => {
+                let asked = self.settings.version.to_string();
+                errors::version(py, message.clone(), &asked, answered.as_deref())
+            }
+            Failure::Unavailable => errors::unavailable(),
+            Failure::Changed => errors::connection_lost(
+                "the server has changed since the last visit; call again".to_owned(),
+            ),
+            Failure::Closed => errors::closed("the channel"),
+        }
+    }
+}

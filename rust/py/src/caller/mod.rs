@@ -1,0 +1,311 @@
+//! The calling end of a lane: from opening and agreeing the version to the last reply.
+//!
+//! `mod` has the lane and how it begins, `calls` what goes out, `answers` what comes back, `end` how
+//! it ends, and how it goes on over another connection.
+
+mod answers;
+mod calls;
+mod end;
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use jetstream_net::{ConnectionKey, LaneKey, StreamId};
+use jetstream_proto::ext::{self, Metadata};
+use jetstream_proto::mux::Caller;
+use jetstream_proto::version::{self, Version};
+use pyo3::prelude::*;
+
+use calls::Pending;
+pub(crate) use calls::Waiter;
+use end::Failure;
+
+use crate::connection::Connection;
+use crate::errors;
+use crate::shared::{LIVE_LANES, Role, Shared, lock};
+
+/// What two ends agreed on a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Agreed {
+    /// The largest frame that the peer takes.
+    pub(crate) limit: u32,
+    /// Whether the extension is spoken.
+    pub(crate) extension: bool,
+}
+
+/// What a lane is opened with.
+pub(crate) struct Settings {
+    pub(crate) version: Version,
+    /// The largest frame that we take.
+    pub(crate) msize: u32,
+    pub(crate) max_concurrent: u16,
+    /// Whether to offer the extension.
+    pub(crate) extension: bool,
+    /// Seconds that a call has unless it says otherwise.
+    pub(crate) default_time: f64,
+    /// Whether it outlives its connection, see [`CallerLane::attach`].
+    pub(crate) stays_up: bool,
+    /// Whether streams get lanes of their own where the session has many.
+    pub(crate) own_lanes: bool,
+    /// What the server answered last time: calls leave with the version, before it is answered.
+    pub(crate) assumed: Option<Agreed>,
+    /// Bytes of one stream ahead of its taker.
+    pub(crate) stream_window: u32,
+    /// Bytes of metadata that an answer may have.
+    pub(crate) max_metadata: usize,
+}
+
+#[derive(Clone)]
+enum Phase {
+    /// There is no connection now; there will be another.
+    Detached,
+    /// The peer does not allow another stream yet.
+    Opening,
+    /// Our version is on its way.
+    Negotiating,
+    Open,
+    /// The peer answers what it has begun, and begins nothing more.
+    Draining,
+    Failed(Failure),
+}
+
+/// What carries the lane now.
+#[derive(Clone)]
+struct Wire {
+    shared: Arc<Shared>,
+    connection: ConnectionKey,
+    key: Option<LaneKey>,
+}
+
+struct Inner {
+    wire: Option<Wire>,
+    phase: Phase,
+    caller: Caller<Pending>,
+    /// Frames that leave at the end of this turn.
+    out: Vec<u8>,
+    dirty: bool,
+    agreed: Agreed,
+    /// The server's version has not come yet, and its answer was taken for granted.
+    assumed: bool,
+    /// Requests are kept until they are answered, because they may have to be sent again.
+    keeps: bool,
+    /// What came before the answer under this tag.
+    metadata: Option<(u16, Metadata)>,
+}
+
+/// A lane that we opened, and the calls on it.
+pub(crate) struct CallerLane {
+    id: u64,
+    /// Where its calls are counted and their time is kept; the wire may be another's.
+    shared: Arc<Shared>,
+    settings: Settings,
+    /// Whether it is one stream's own.
+    own: bool,
+    inner: Mutex<Inner>,
+}
+
+impl Drop for CallerLane {
+    fn drop(&mut self) {
+        LIVE_LANES.fetch_sub(1, Ordering::Relaxed);
+        self.shared.forget_caller(self.id);
+    }
+}
+
+impl CallerLane {
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        connection: ConnectionKey,
+        settings: Settings,
+    ) -> Arc<Self> {
+        Self::make(shared, connection, settings, false)
+    }
+
+    fn make(
+        shared: &Arc<Shared>,
+        connection: ConnectionKey,
+        settings: Settings,
+        own: bool,
+    ) -> Arc<Self> {
+        LIVE_LANES.fetch_add(1, Ordering::Relaxed);
+        let inner = Mutex::new(Inner {
+            wire: Some(Wire { shared: shared.clone(), connection, key: None }),
+            phase: Phase::Opening,
+            caller: Caller::new(settings.max_concurrent),
+            out: Vec::new(),
+            dirty: false,
+            agreed: Agreed { limit: settings.msize, extension: false },
+            assumed: false,
+            keeps: settings.stays_up || settings.assumed.is_some(),
+            metadata: None,
+        });
+        shared.add_caller(|id| Self { id, shared: shared.clone(), settings, own, inner })
+    }
+
+    /// A lane of one stream's own beside this one; `None` where it has to share this one.
+    pub(crate) fn for_stream(self: &Arc<Self>, py: Python<'_>) -> PyResult<Option<Arc<Self>>> {
+        if !self.settings.own_lanes || self.own {
+            return Ok(None);
+        }
+        let (wire, assumed) = {
+            let inner = lock(&self.inner);
+            let assumed = match &inner.phase {
+                Phase::Open if !inner.assumed => Some(inner.agreed),
+                Phase::Open | Phase::Opening | Phase::Negotiating => None,
+                Phase::Detached | Phase::Draining | Phase::Failed(_) => return Ok(None),
+            };
+            (inner.wire.clone(), assumed)
+        };
+        let Some(wire) = wire else { return Ok(None) };
+        let key = {
+            let mut hub = wire.shared.hub()?;
+            if !hub.many_lanes(wire.connection) {
+                return Ok(None);
+            }
+            hub.open_lane(wire.connection, self.settings.msize)
+        };
+        let Some(key) = key else { return Ok(None) };
+        let settings = Settings {
+            version: self.settings.version.clone(),
+            max_concurrent: 1,
+            stays_up: false,
+            assumed,
+            ..self.settings
+        };
+        let lane = Self::make(&wire.shared, wire.connection, settings, true);
+        lane.begin(py, key)?;
+        Ok(Some(lane))
+    }
+
+    /// The connection that carries the lane now.
+    pub(crate) fn connection(&self) -> Option<ConnectionKey> {
+        lock(&self.inner).wire.as_ref().map(|wire| wire.connection)
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    // ---- opening ----
+
+    /// Opens the lane, now or when the peer allows it.
+    pub(crate) fn open(self: &Arc<Self>, py: Python<'_>, connection: &Connection) -> PyResult<()> {
+        let key = connection.shared.hub()?.open_lane(connection.key(), self.settings.msize);
+        match key {
+            Some(key) => self.begin(py, key),
+            None => {
+                connection.wait_to_open(self.clone());
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes a lane of a stream that the user opened.
+    pub(crate) fn adopt(self: &Arc<Self>, py: Python<'_>, stream: StreamId) -> PyResult<()> {
+        let wire = lock(&self.inner).wire.clone();
+        let Some(wire) = wire else { return Err(errors::closed("the connection")) };
+        let key = {
+            let mut hub = wire.shared.hub()?;
+            let msize = self.settings.msize;
+            hub.quic().and_then(|quic| quic.make_lane(wire.connection, stream, msize))
+        };
+        match key {
+            Some(key) => self.begin(py, key),
+            None => Err(errors::closed("the connection")),
+        }
+    }
+
+    /// The first frame on the lane says what it is for.
+    fn begin(self: &Arc<Self>, py: Python<'_>, key: LaneKey) -> PyResult<()> {
+        let wire = {
+            let inner = &mut *lock(&self.inner);
+            let Some(wire) = &mut inner.wire else { return Ok(()) };
+            wire.key = Some(key);
+            let offered = if self.settings.extension {
+                ext::marked(&self.settings.version, ext::OFFER)
+            } else {
+                self.settings.version.clone()
+            };
+            version::offer(&offered, self.settings.msize, &mut inner.out);
+            inner.phase = Phase::Negotiating;
+            let wire = wire.clone();
+            if let Some(agreed) = self.settings.assumed.filter(|_| inner.keeps) {
+                inner.assumed = true;
+                self.set_agreed(inner, agreed);
+            }
+            wire
+        };
+        wire.shared.bind_lane(key, Role::Caller(self.clone()));
+        self.promote(py)?;
+        self.mark_dirty(py)
+    }
+
+    /// Calls may be sent from now on.
+    fn set_agreed(&self, inner: &mut Inner, agreed: Agreed) {
+        inner.agreed = agreed;
+        inner.phase = Phase::Open;
+        let seconds = self.settings.default_time;
+        if agreed.extension && seconds.is_finite() {
+            ext::time(calls::microseconds(seconds), &mut inner.out);
+        }
+    }
+
+    fn mark_dirty(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        let shared = {
+            let mut inner = lock(&self.inner);
+            if inner.dirty {
+                return Ok(());
+            }
+            let Some(wire) = &inner.wire else { return Ok(()) };
+            let shared = wire.shared.clone();
+            inner.dirty = true;
+            shared
+        };
+        shared.mark_dirty(py, Role::Caller(self.clone()))
+    }
+
+    pub(crate) fn take_frames(&self) -> Option<(LaneKey, Vec<u8>)> {
+        let mut inner = lock(&self.inner);
+        inner.dirty = false;
+        let key = inner.wire.as_ref()?.key?;
+        (!inner.out.is_empty()).then(|| (key, std::mem::take(&mut inner.out)))
+    }
+
+    // ---- what can be seen ----
+
+    /// Calls that hold a tag, and calls that wait for one.
+    pub(crate) fn load(&self) -> (usize, usize) {
+        let inner = lock(&self.inner);
+        (inner.caller.pending(), inner.caller.waiting())
+    }
+
+    pub(crate) fn is_failed(&self) -> bool {
+        matches!(lock(&self.inner).phase, Phase::Failed(_))
+    }
+
+    /// Whether the lane waits for [`CallerLane::attach`].
+    pub(crate) fn is_detached(&self) -> bool {
+        matches!(lock(&self.inner).phase, Phase::Detached)
+    }
+
+    /// What was agreed with the server, once it has said so itself.
+    pub(crate) fn agreed(&self) -> Option<Agreed> {
+        let inner = lock(&self.inner);
+        let known = matches!(inner.phase, Phase::Open | Phase::Draining) && !inner.assumed;
+        known.then_some(inner.agreed)
+    }
+
+    /// Whose limit of a frame's size holds.
+    fn side(&self, inner: &Inner) -> &'static str {
+        if inner.agreed.limit == self.settings.msize { "here" } else { "peer" }
+    }
+
+    fn now_and(seconds: f64) -> Option<Instant> {
+        let duration = std::time::Duration::try_from_secs_f64(seconds.max(0.0)).ok()?;
+        Instant::now().checked_add(duration)
+    }
+}

@@ -1,0 +1,268 @@
+//! A subscription at the calling end: items as they come, and a result at the end.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use jetstream_proto::ext::{INITIAL_WINDOW, Metadata};
+use jetstream_proto::mux::{Receiving, Ticket};
+use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyMappingProxy, PyTuple};
+
+use crate::caller::{CallerLane, Waiter};
+use crate::channel::ChannelMethod;
+use crate::feed::{self, Feed};
+use crate::inbox::{Inbox, NextItem, Taker};
+use crate::shared::{LIVE_CALLS, Shared, lock};
+
+/// What the lane gives and the subscription takes.
+pub(crate) struct Flow {
+    pub(crate) inbox: Inbox,
+    pub(crate) window: Mutex<Receiving>,
+    pub(crate) result: Mutex<Option<Py<PyAny>>>,
+    pub(crate) metadata: Mutex<Metadata>,
+    /// The lane is not read until items have been taken.
+    pub(crate) paused: AtomicBool,
+    ticket: OnceLock<Ticket>,
+}
+
+impl Flow {
+    fn new(window: u32) -> Self {
+        Self {
+            inbox: Inbox::default(),
+            window: Mutex::new(Receiving::new(window.max(INITIAL_WINDOW))),
+            result: Mutex::new(None),
+            metadata: Mutex::new(Metadata::default()),
+            paused: AtomicBool::new(false),
+            ticket: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn ticket(&self) -> Option<Ticket> {
+        self.ticket.get().copied()
+    }
+}
+
+enum State {
+    /// No item has been asked for yet.
+    Fresh {
+        arguments: Py<PyTuple>,
+        timeout: f64,
+        stream: Option<Py<PyAny>>,
+    },
+    Running {
+        lane: Arc<CallerLane>,
+        ticket: Ticket,
+        feed: Option<Feed>,
+    },
+    Over,
+}
+
+/// Items of a remote method.
+#[pyclass(frozen, module = "jetstream._core")]
+pub(crate) struct Subscription {
+    method: Py<ChannelMethod>,
+    flow: Arc<Flow>,
+    state: Mutex<State>,
+}
+
+impl Subscription {
+    pub(crate) fn new(
+        method: Py<ChannelMethod>,
+        arguments: Py<PyTuple>,
+        timeout: f64,
+        stream: Option<Py<PyAny>>,
+    ) -> Self {
+        LIVE_CALLS.fetch_add(1, Ordering::Relaxed);
+        let window = method.get().lane().settings().stream_window;
+        let state = Mutex::new(State::Fresh { arguments, timeout, stream });
+        Self { method, flow: Arc::new(Flow::new(window)), state }
+    }
+
+    fn start(
+        &self,
+        py: Python<'_>,
+        arguments: &Py<PyTuple>,
+        timeout: f64,
+        stream: Option<Py<PyAny>>,
+    ) -> PyResult<State> {
+        let method = self.method.bind(py);
+        let shared = method.get().lane();
+        let own = shared.for_stream(py)?;
+        let lane = own.unwrap_or_else(|| shared.clone());
+        let waiter = Waiter::Stream(self.flow.clone());
+        let flow = stream.as_ref().map(|_| Arc::new(feed::Flow::default()));
+        let arguments = arguments.bind(py);
+        let ticket = lane.start(py, method, arguments, timeout, waiter, flow.clone())?;
+        let _ = self.flow.ticket.set(ticket);
+        let feed = match stream.zip(flow) {
+            Some((stream, flow)) => Some(Feed::start(py, &lane, ticket, method, flow, stream)?),
+            None => None,
+        };
+        Ok(State::Running { lane, ticket, feed })
+    }
+
+    /// Ends the method, if it runs; what has not been taken is forgotten.
+    fn stop(&self, py: Python<'_>) {
+        let state = std::mem::replace(&mut *lock(&self.state), State::Over);
+        if let State::Running { lane, ticket, feed } = state {
+            lane.abandon(py, ticket);
+            if let Some(feed) = feed {
+                feed.stop(py);
+            }
+        }
+        self.flow.inbox.close();
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        LIVE_CALLS.fetch_sub(1, Ordering::Relaxed);
+        Python::attach(|py| self.stop(py));
+    }
+}
+
+impl Taker for Subscription {
+    fn inbox(&self) -> &Inbox {
+        &self.flow.inbox
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        self.method.get().lane().shared()
+    }
+
+    fn begin(&self, py: Python<'_>) -> PyResult<()> {
+        let fresh = {
+            let mut state = lock(&self.state);
+            match &*state {
+                State::Fresh { .. } => std::mem::replace(&mut *state, State::Over),
+                State::Running { .. } | State::Over => return Ok(()),
+            }
+        };
+        let State::Fresh { arguments, timeout, stream } = fresh else { return Ok(()) };
+        let running = self.start(py, &arguments, timeout, stream)?;
+        *lock(&self.state) = running;
+        Ok(())
+    }
+
+    fn decode<'py>(&self, py: Python<'py>, payload: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+        self.method.get().decode_item(py, payload)
+    }
+
+    fn took(&self, py: Python<'_>, size: usize) -> PyResult<()> {
+        let grant = lock(&self.flow.window).took(size);
+        if grant.is_none() && !self.flow.paused.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let running = match &*lock(&self.state) {
+            State::Running { lane, ticket, .. } => Some((lane.clone(), *ticket)),
+            _ => None,
+        };
+        match running {
+            Some((lane, ticket)) => lane.took(py, ticket, &self.flow, grant),
+            None => Ok(()),
+        }
+    }
+
+    fn give_up(&self, py: Python<'_>) {
+        self.stop(py);
+    }
+}
+
+fn as_taker<'a>(object: &'a Bound<'_, PyAny>) -> Option<&'a dyn Taker> {
+    object.cast::<Subscription>().ok().map(|found| found.get() as &dyn Taker)
+}
+
+/// Metadata as Python sees it: a mapping that cannot be changed.
+pub(crate) fn metadata_mapping<'py>(
+    py: Python<'py>,
+    metadata: &Metadata,
+) -> PyResult<Bound<'py, PyMappingProxy>> {
+    let dict = PyDict::new(py);
+    for (key, value) in &metadata.0 {
+        dict.set_item(key, PyBytes::new(py, value))?;
+    }
+    Ok(PyMappingProxy::new(py, dict.as_mapping()))
+}
+
+#[pymethods]
+impl Subscription {
+    fn __aiter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, NextItem>> {
+        NextItem::make(slf.as_any(), as_taker)
+    }
+
+    /// What the method returned, when it has.
+    #[getter]
+    fn result(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        if let Some(result) = &*lock(&self.flow.result) {
+            return Ok(result.clone_ref(py));
+        }
+        match self.flow.inbox.failure(py) {
+            Some(error) => Err(error),
+            None => Err(PyRuntimeError::new_err(format!(
+                "{} has not ended: its result comes after its last item",
+                self.method.get().what
+            ))),
+        }
+    }
+
+    /// What the method said beside its items and its result.
+    #[getter]
+    fn metadata<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMappingProxy>> {
+        let metadata = lock(&self.flow.metadata).clone();
+        metadata_mapping(py, &metadata)
+    }
+
+    /// Ends the method; does not wait.
+    fn cancel(&self, py: Python<'_>) {
+        self.stop(py);
+    }
+
+    fn __aenter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Ready>> {
+        Bound::new(slf.py(), Ready { value: slf.into_any().unbind() })
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __aexit__<'py>(
+        &self,
+        py: Python<'py>,
+        _exception: &Bound<'py, PyTuple>,
+    ) -> PyResult<Bound<'py, Ready>> {
+        self.stop(py);
+        Bound::new(py, Ready { value: py.None() })
+    }
+
+    fn __repr__(&self) -> String {
+        let state = match &*lock(&self.state) {
+            State::Fresh { .. } => "not begun",
+            State::Running { .. } => "running",
+            State::Over => "over",
+        };
+        format!("<subscription to {}, {state}>", self.method.get().what)
+    }
+}
+
+/// An awaitable that does not wait.
+#[pyclass(frozen, module = "jetstream._core")]
+pub(crate) struct Ready {
+    value: Py<PyAny>,
+}
+
+#[pymethods]
+impl Ready {
+    fn __await__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        Err(PyStopIteration::new_err((self.value.clone_ref(py),)))
+    }
+}

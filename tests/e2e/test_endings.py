@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from jetstream import (
+    Client,
     ClosedError,
     ConnectError,
     ConnectionLost,
@@ -305,3 +306,24 @@ def test_a_loop_closed_with_calls_in_flight(loop: str) -> None:
     kept = run(main, loop=loop)
     del kept
     assert live_objects() == before
+
+
+def test_a_session_that_closes_and_a_lane_that_opens_at_once(loop: str) -> None:
+    """What is still to be told of the old lane must not reach the new one."""
+
+    async def main() -> None:
+        impl = EchoImpl()
+        async with serve(impl) as server, Client(client_tls()) as client:
+            old = await client.session(server.address)
+            new = await client.session(server.address)
+            held = asyncio.ensure_future(old.channel(Echo).hold("x"))
+            await impl.arrival("x").wait()
+            await old.close()
+            echo = new.channel(Echo)
+            with pytest.raises(ClosedError):
+                async with asyncio.timeout(5):
+                    await held
+            assert await echo.echo("new") == "new"
+            assert await asyncio.gather(*map(echo.echo, "abc")) == ["a", "b", "c"]
+
+    run(main, loop=loop)

@@ -16,9 +16,9 @@ const UNSENT_HIGH: usize = 1 << 20;
 /// Bytes of one lane that one turn reads, so that no lane keeps the others waiting.
 const READ_PER_TURN: usize = 1 << 20;
 
-/// Names a lane of one endpoint.
+/// Names a lane of one endpoint, and no other lane of it ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LaneKey(pub u32);
+pub struct LaneKey(pub u64);
 
 #[derive(Debug)]
 pub(crate) struct Lane {

@@ -12,7 +12,7 @@ use crate::lane::LaneKey;
 use crate::slab::Slab;
 
 struct End {
-    peer: Option<u32>,
+    peer: Option<u64>,
     splitter: Splitter,
     paused: bool,
     ended: Option<LaneEnd>,
@@ -128,7 +128,7 @@ impl Memory {
         self.deliver(peer);
     }
 
-    fn deliver(&mut self, lane: u32) {
+    fn deliver(&mut self, lane: u64) {
         let Some(end) = self.lanes.get_mut(lane) else { return };
         if end.paused {
             return;

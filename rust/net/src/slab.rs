@@ -1,9 +1,19 @@
-//! A vector with holes: small integer keys that are given out again.
+//! A vector with holes: keys that are small in the lower half and never given out twice.
 
-/// Values by key; a freed key is the next to be given out.
+#[derive(Debug)]
+struct Entry<T> {
+    /// How many values have been in this place; the upper half of the key.
+    generation: u32,
+    value: Option<T>,
+}
+
+/// Values by key; the place of a removed one is the next to be used.
+///
+/// Keys are not: who has an old one, because news of its value are still on their way, must not
+/// meet the value that came after it.
 #[derive(Debug)]
 pub(crate) struct Slab<T> {
-    entries: Vec<Option<T>>,
+    entries: Vec<Entry<T>>,
     free: Vec<u32>,
 }
 
@@ -14,34 +24,64 @@ impl<T> Default for Slab<T> {
 }
 
 impl<T> Slab<T> {
-    pub(crate) fn insert(&mut self, value: T) -> u32 {
-        if let Some(key) = self.free.pop() {
-            self.entries[key as usize] = Some(value);
-            return key;
+    pub(crate) fn insert(&mut self, value: T) -> u64 {
+        let free = self.free.pop();
+        if let Some((index, entry)) =
+            free.and_then(|index| Some((index, self.entries.get_mut(index as usize)?)))
+        {
+            entry.value = Some(value);
+            return u64::from(entry.generation) << 32 | u64::from(index);
         }
-        self.entries.push(Some(value));
-        (self.entries.len() - 1) as u32
+        self.entries.push(Entry { generation: 0, value: Some(value) });
+        (self.entries.len() - 1) as u64
     }
 
-    pub(crate) fn get(&self, key: u32) -> Option<&T> {
-        self.entries.get(key as usize)?.as_ref()
+    pub(crate) fn get(&self, key: u64) -> Option<&T> {
+        let entry = self.entries.get(key as u32 as usize)?;
+        entry.value.as_ref().filter(|_| u64::from(entry.generation) == key >> 32)
     }
 
-    pub(crate) fn get_mut(&mut self, key: u32) -> Option<&mut T> {
-        self.entries.get_mut(key as usize)?.as_mut()
+    pub(crate) fn get_mut(&mut self, key: u64) -> Option<&mut T> {
+        let entry = self.entries.get_mut(key as u32 as usize)?;
+        entry.value.as_mut().filter(|_| u64::from(entry.generation) == key >> 32)
     }
 
-    pub(crate) fn remove(&mut self, key: u32) -> Option<T> {
-        let value = self.entries.get_mut(key as usize)?.take()?;
-        self.free.push(key);
-        Some(value)
+    pub(crate) fn remove(&mut self, key: u64) -> Option<T> {
+        self.get(key)?;
+        let index = key as u32;
+        let entry = self.entries.get_mut(index as usize)?;
+        entry.generation = entry.generation.wrapping_add(1);
+        self.free.push(index);
+        entry.value.take()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.entries.iter().flatten()
+        self.entries.iter().filter_map(|entry| entry.value.as_ref())
     }
 
     pub(crate) fn len(&self) -> usize {
         self.entries.len() - self.free.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_used_again_and_a_key_is_not() {
+        let mut slab = Slab::default();
+        let (old, other) = (slab.insert("old"), slab.insert("other"));
+        assert_eq!(slab.remove(old), Some("old"));
+        assert_eq!(slab.remove(old), None);
+        let new = slab.insert("new");
+        assert_eq!(
+            (slab.get(old), slab.get(new), slab.get(other)),
+            (None, Some(&"new"), Some(&"other"))
+        );
+        assert!(slab.get_mut(old).is_none());
+        assert_eq!(slab.remove(old), None);
+        assert_eq!((slab.len(), slab.entries.len()), (2, 2));
+        assert_eq!(slab.iter().copied().collect::<Vec<_>>(), ["new", "other"]);
     }
 }

@@ -401,6 +401,11 @@ impl Endpoint {
             }
             more |= again;
         }
+        let connections = &self.connections;
+        self.timers.prune(self.open, |at, key| {
+            let connection = connections.get(key as usize).and_then(Option::as_deref);
+            connection.is_some_and(|connection| connection.armed == Some(at))
+        });
         let more = more || !self.events.is_empty() || !self.drained.is_empty();
         Ok(Progress { more, blocked, timeout: self.timers.next() })
     }

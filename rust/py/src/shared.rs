@@ -4,6 +4,7 @@
 //! be taken before a lane's, never after.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::ThreadId;
@@ -64,7 +65,9 @@ pub(crate) struct Loop {
 
 #[derive(Default)]
 pub(crate) struct State {
-    pub(crate) roles: HashMap<LaneKey, Role>,
+    pub(crate) roles: HashMap<LaneKey, (ConnectionKey, Role)>,
+    /// The keys of `roles` by connection: one that is lost must not look at the lanes of all others.
+    pub(crate) lanes: HashMap<ConnectionKey, Vec<LaneKey>>,
     pub(crate) connections: HashMap<ConnectionKey, Py<Connection>>,
     pub(crate) dirty: Vec<Role>,
     /// Lanes with frames that wait until handlers end or answers are taken.
@@ -287,14 +290,35 @@ impl Shared {
         lock(&self.state).callers.remove(&id);
     }
 
-    pub(crate) fn bind_lane(&self, key: LaneKey, role: Role) {
-        lock(&self.state).roles.insert(key, role);
+    pub(crate) fn bind_lane(&self, connection: ConnectionKey, key: LaneKey, role: Role) {
+        let mut state = lock(&self.state);
+        state.lanes.entry(connection).or_default().push(key);
+        state.roles.insert(key, (connection, role));
     }
 
     pub(crate) fn unbind_lane(&self, key: LaneKey) {
+        let removed = {
+            let mut state = lock(&self.state);
+            let removed = state.roles.remove(&key);
+            if let Some((connection, _)) = &removed {
+                if let Entry::Occupied(mut lanes) = state.lanes.entry(*connection) {
+                    lanes.get_mut().retain(|lane| *lane != key);
+                    if lanes.get().is_empty() {
+                        lanes.remove();
+                    }
+                }
+            }
+            removed
+        };
         // Dropped only when the lock is free again: the end of a lane takes it too.
-        let removed = lock(&self.state).roles.remove(&key);
         drop(removed);
+    }
+
+    /// Takes the lanes of a connection out.
+    pub(crate) fn unbind_lanes(&self, connection: ConnectionKey) -> Vec<Role> {
+        let mut state = lock(&self.state);
+        let keys = state.lanes.remove(&connection).unwrap_or_default();
+        keys.iter().filter_map(|lane| state.roles.remove(lane)).map(|(_, role)| role).collect()
     }
 
     /// A lane of which nothing more is expected; what it has queued is still sent.
@@ -335,7 +359,7 @@ impl Shared {
     }
 
     pub(crate) fn role(&self, lane: LaneKey) -> Option<Role> {
-        lock(&self.state).roles.get(&lane).cloned()
+        lock(&self.state).roles.get(&lane).map(|(_, role)| role.clone())
     }
 
     // ---- connections ----
@@ -389,7 +413,7 @@ impl Shared {
         if !std::mem::replace(&mut lock(&self.state).finished, true) {
             let lanes: Vec<LaneKey> = {
                 let state = lock(&self.state);
-                let served = |(key, role): (&LaneKey, &Role)| {
+                let served = |(key, (_, role)): (&LaneKey, &(ConnectionKey, Role))| {
                     matches!(role, Role::Service(_)).then_some(*key)
                 };
                 state.roles.iter().filter_map(served).collect()
@@ -445,7 +469,7 @@ impl Shared {
         }
         let state = std::mem::take(&mut *lock(&self.state));
         *lock(&self.hub) = Hub::Memory(Memory::closed());
-        for role in state.roles.values() {
+        for (_, role) in state.roles.values() {
             match role {
                 Role::Caller(lane) => lane.forget(),
                 Role::Service(lane) => lane.forget(),

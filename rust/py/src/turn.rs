@@ -180,9 +180,9 @@ impl Shared {
                 None => Ok(()),
             },
             Event::LaneOpened { connection, lane } => {
-                let connection = self.connection(py, connection)?;
-                let service = ServiceLane::new(self.clone(), lane, connection.unbind());
-                self.bind_lane(lane, Role::Service(service));
+                let found = self.connection(py, connection)?;
+                let service = ServiceLane::new(self.clone(), lane, found.unbind());
+                self.bind_lane(connection, lane, Role::Service(service));
                 Ok(())
             }
             Event::LaneEnded { lane, end } => match self.role(lane) {
@@ -255,17 +255,7 @@ impl Shared {
     pub(crate) fn on_lost(self: &Arc<Self>, py: Python<'_>, key: ConnectionKey, reason: &Lost) {
         let found = lock(&self.state).connections.remove(&key);
         let Some(found) = found else { return };
-        let lanes: Vec<Role> = {
-            let mut state = lock(&self.state);
-            let here = |role: &Role| match role {
-                Role::Caller(lane) => lane.connection() == Some(key),
-                Role::Service(lane) => lane.connection().get().key() == key,
-            };
-            let keys: Vec<LaneKey> =
-                state.roles.iter().filter_map(|(lane, role)| here(role).then_some(*lane)).collect();
-            keys.iter().filter_map(|lane| state.roles.remove(lane)).collect()
-        };
-        for role in lanes {
+        for role in self.unbind_lanes(key) {
             match role {
                 Role::Caller(lane) => lane.on_lost(py, reason),
                 Role::Service(lane) => lane.on_lost(py),

@@ -239,7 +239,7 @@ impl CallerLane {
             }
             wire
         };
-        wire.shared.bind_lane(key, Role::Caller(self.clone()));
+        wire.shared.bind_lane(wire.connection, key, Role::Caller(self.clone()));
         self.promote(py)?;
         self.mark_dirty(py)
     }

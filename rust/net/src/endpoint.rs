@@ -89,6 +89,9 @@ impl Endpoint {
         let mut config = EndpointConfig::default();
         // What we can receive in one datagram is for the path to find out, see `Transport`.
         let _ = config.max_udp_payload_size(MAX_UDP_PAYLOAD);
+        if let Some(server) = &server {
+            server.tls.reset_secret().configure(&mut config, socket.io().local_addr()?);
+        }
         let mut endpoint = Self {
             quic: quinn_proto::Endpoint::new(Arc::new(config), None, !socket.may_fragment(), None),
             segments: socket.max_segments().min(SEGMENTS),

@@ -14,6 +14,7 @@ mod hub;
 pub mod identity;
 mod lane;
 mod memory;
+mod reset;
 mod slab;
 mod socket;
 mod stream;

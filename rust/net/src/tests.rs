@@ -375,3 +375,46 @@ fn datagrams_come_through_and_have_a_size() {
     assert_eq!(pair.server.receive_datagram(pair.there).unwrap(), b"ping"[..]);
     assert!(pair.server.receive_datagram(pair.there).is_none());
 }
+
+impl Pair {
+    /// The server's process is killed and another one started in its place, with these options.
+    fn restart(&mut self, options: Option<ServerOptions>) {
+        let local = self.server.io().local_addr().unwrap();
+        self.server = Endpoint::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), None).unwrap();
+        self.server = Endpoint::bind(local, options).unwrap();
+    }
+}
+
+#[test]
+fn a_restarted_server_tells_that_it_knows_nothing() {
+    let mut pair = Pair::connected(LANES);
+    let lane = pair.lane();
+    pair.client.write_lane(lane, request(1, b"before"));
+    pair.opened();
+    pair.restart(pair.server.server.clone());
+    pair.client.write_lane(lane, request(2, b"after"));
+    let began = Instant::now();
+    pair.until(|pair| {
+        let reset = |event: &Event| matches!(event, Event::Lost { reason: Lost::Reset, .. });
+        pair.from_client.iter().any(reset)
+    });
+    assert!(began.elapsed() < Duration::from_secs(1));
+}
+
+#[test]
+fn another_server_in_its_place_cannot_end_its_connections() {
+    let mut pair = Pair::connected(LANES);
+    let lane = pair.lane();
+    pair.client.write_lane(lane, request(1, b"before"));
+    pair.opened();
+    // Same port, another private key.
+    let other = Pair::begun(LANES, |_| {}).server.server;
+    pair.restart(other);
+    pair.client.write_lane(lane, request(2, b"after"));
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(200) {
+        pair.turn();
+    }
+    let lost = |event: &Event| matches!(event, Event::Lost { .. });
+    assert!(!pair.from_client.iter().any(lost), "{:?}", pair.from_client);
+}

@@ -21,6 +21,7 @@ use super::failure::TlsFailure;
 use super::session::TlsSession;
 use super::verify::ClientVerifier;
 use super::{Identity, PeerCheck};
+use crate::reset::ResetSecret;
 
 /// Whom the roots and errors of this module are about.
 const WHOM: &str = "clients";
@@ -80,6 +81,7 @@ pub struct ServerTls {
     inner: Arc<QuicServerConfig>,
     alpns: Arc<[Vec<u8>]>,
     last: Mutex<Diagnosis>,
+    reset_secret: ResetSecret,
 }
 
 /// Makes a server's TLS.
@@ -91,6 +93,7 @@ pub fn server(options: ServerOptions) -> Result<Arc<ServerTls>, ConfigError> {
     config::check_protocols(&options.alpns)?;
     let provider = config::provider();
     let verifier = client_verifier(&options, &provider)?;
+    let reset_secret = ResetSecret::of_private_key(options.identity.key.secret_der());
     let key = config::certified_key(options.identity, &provider)?;
     let mut tls = rustls::ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -106,6 +109,7 @@ pub fn server(options: ServerOptions) -> Result<Arc<ServerTls>, ConfigError> {
         inner: Arc::new(inner),
         alpns: options.alpns.into(),
         last: Mutex::default(),
+        reset_secret,
     }))
 }
 
@@ -178,6 +182,11 @@ impl ServerTls {
     pub fn last_failure(&self) -> Option<TlsFailure> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.failure()
+    }
+
+    /// What the endpoint's stateless resets are derived from.
+    pub(crate) fn reset_secret(&self) -> &ResetSecret {
+        &self.reset_secret
     }
 
     /// The application protocols that are spoken, best first.

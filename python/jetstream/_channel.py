@@ -47,7 +47,7 @@ class CallOptions:
     """What holds for each call of a channel that does not say otherwise."""
 
     timeout: float | None
-    metadata: Mapping[str, bytes] = field(default_factory=dict)
+    metadata: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     metadata_required: bool = True
 
 

@@ -32,6 +32,7 @@ async def pair(
     call_timeout: float | None = DEFAULT_TIMEOUT,
     client_chain: Sequence[bytes] = (),
     server_chain: Sequence[bytes] = (),
+    single_lane: bool = False,
 ) -> AsyncGenerator[Session]:
     """A session with services that are served in this process.
 
@@ -43,12 +44,14 @@ async def pair(
         call_timeout: Seconds for each call that does not say; `None` for ever.
         client_chain: The certificates, in DER, that methods see as their caller's.
         server_chain: The certificates, in DER, that the session sees as the server's.
+        single_lane: Behave as a session over TCP or a Unix socket does: only the client opens
+            lanes, and streams of items share them with the calls.
     """
     limits = limits or Limits()
     only = entries[0] if len(entries) == 1 else None
     router = only if isinstance(only, Router) else Router(*entries)
     endpoint = _core.Endpoint.memory(
-        asyncio.get_running_loop(), limits, (list(client_chain), list(server_chain))
+        asyncio.get_running_loop(), limits, (list(client_chain), list(server_chain)), single_lane
     )
     serve_on(endpoint, router, limits, _refuse_handler)
     endpoint.start()

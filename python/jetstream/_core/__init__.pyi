@@ -215,6 +215,7 @@ class Endpoint:
         event_loop: AbstractEventLoop,
         limits: Limits,
         chains: tuple[Sequence[bytes], Sequence[bytes]],
+        single_lane: bool = False,
     ) -> Endpoint:
         """Returns two connected ends in memory; 0 is the client's, 1 the server's.
 
@@ -222,6 +223,7 @@ class Endpoint:
             event_loop: The loop of this thread.
             limits: What both ends take from each other.
             chains: The certificates that the client and the server are taken to have shown.
+            single_lane: Whether the pair stands for a single ordered stream, as TCP is one.
         """
 
     def start(self) -> None:

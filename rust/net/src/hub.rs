@@ -111,9 +111,22 @@ impl Hub {
         either!(self, hub => hub.peer_chain(connection))
     }
 
-    /// Whether connections carry many lanes, so that a stream can have one of its own.
+    /// Whether a connection carries many lanes side by side, so that a stream can have one of its own.
+    /// Where it does not, a further lane is a further connection, or cannot be had.
     pub fn many_lanes(&self, _connection: ConnectionKey) -> bool {
-        true
+        match self {
+            Self::Quic(_) => true,
+            Self::Memory(memory) => memory.many_lanes(),
+        }
+    }
+
+    /// Whether this end can open lanes on a connection at all; if not, [`Hub::open_lane`] never gives
+    /// one.
+    pub fn can_open_lane(&self, connection: ConnectionKey) -> bool {
+        match self {
+            Self::Quic(_) => true,
+            Self::Memory(memory) => memory.can_open_lane(connection),
+        }
     }
 
     /// Opens a lane that takes frames of at most `msize` bytes; `None` while the peer allows none.

@@ -24,6 +24,7 @@ pub struct Memory {
     events: Vec<Event>,
     msize: u32,
     chains: [Vec<Vec<u8>>; 2],
+    single_lane: bool,
     closed: bool,
 }
 
@@ -41,8 +42,15 @@ impl Memory {
             ],
             msize,
             chains,
+            single_lane: false,
             closed: false,
         }
+    }
+
+    /// The same pair, as one whose connection is a single ordered stream: only the client opens lanes,
+    /// and a stream of items cannot have one of its own.
+    pub fn single_lane(self) -> Self {
+        Self { single_lane: true, ..self }
     }
 
     /// A pair that has been closed: what an endpoint becomes when its socket goes.
@@ -52,6 +60,7 @@ impl Memory {
             events: Vec::new(),
             msize: 0,
             chains: Default::default(),
+            single_lane: false,
             closed: true,
         }
     }
@@ -94,8 +103,16 @@ impl Memory {
         self.events.push(Event::Lost { connection: other, reason });
     }
 
+    pub(crate) fn many_lanes(&self) -> bool {
+        !self.single_lane
+    }
+
+    pub(crate) fn can_open_lane(&self, connection: ConnectionKey) -> bool {
+        !self.single_lane || connection == ConnectionKey(0)
+    }
+
     pub(crate) fn open_lane(&mut self, connection: ConnectionKey, msize: u32) -> Option<LaneKey> {
-        if self.closed {
+        if self.closed || !self.can_open_lane(connection) {
             return None;
         }
         let other = ConnectionKey(1 - connection.0);

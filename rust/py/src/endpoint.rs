@@ -133,13 +133,16 @@ impl Endpoint {
 
     /// Two connected ends in memory; `chains` are what the client and the server show.
     #[staticmethod]
+    #[pyo3(signature = (event_loop, limits, chains, single_lane=false))]
     fn memory(
         py: Python<'_>,
         event_loop: &Bound<'_, PyAny>,
         limits: Limits,
         chains: (Vec<Vec<u8>>, Vec<Vec<u8>>),
+        single_lane: bool,
     ) -> PyResult<Self> {
-        let hub = Hub::Memory(Memory::new(limits.msize, [chains.0, chains.1]));
+        let pair = Memory::new(limits.msize, [chains.0, chains.1]);
+        let hub = Hub::Memory(if single_lane { pair.single_lane() } else { pair });
         Ok(Self { shared: Shared::new(py, event_loop, hub, None)?, local: None })
     }
 

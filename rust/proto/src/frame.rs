@@ -128,6 +128,11 @@ impl Splitter {
         Some(std::mem::replace(&mut self.buffer, rest))
     }
 
+    /// Bytes that have been added and not taken.
+    pub fn held(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Bytes of a frame that has begun and not ended.
     pub fn unfinished(&self) -> usize {
         self.buffer.len() - self.whole

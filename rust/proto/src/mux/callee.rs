@@ -10,6 +10,7 @@ use super::MuxError;
 pub struct Callee {
     words: Vec<u64>,
     running: usize,
+    announced: Option<u16>,
 }
 
 impl Callee {
@@ -28,6 +29,42 @@ impl Callee {
         self.words[word] |= bit;
         self.running += 1;
         Ok(())
+    }
+
+    /// What goes before the request under `tag` came; that request must be the next frame.
+    ///
+    /// # Errors
+    /// Another request was announced and has not come, or the tag is taken.
+    pub fn announce(&mut self, tag: u16) -> Result<(), MuxError> {
+        self.go_on(None)?;
+        if self.is_running(tag) {
+            return Err(MuxError::DuplicateTag { tag });
+        }
+        self.announced = Some(tag);
+        Ok(())
+    }
+
+    /// A frame came: a request under `request`, or something else. Whether it is the request that
+    /// was announced.
+    ///
+    /// # Errors
+    /// A request was announced, and this is not it.
+    #[inline]
+    pub fn go_on(&mut self, request: Option<u16>) -> Result<bool, MuxError> {
+        match self.announced {
+            None => Ok(false),
+            Some(tag) if request == Some(tag) => {
+                self.announced = None;
+                Ok(true)
+            }
+            Some(tag) => Err(MuxError::Interrupted { tag }),
+        }
+    }
+
+    /// Whether the request under `tag` has not been answered.
+    pub fn is_running(&self, tag: u16) -> bool {
+        let (word, bit) = position(tag);
+        self.words.get(word).is_some_and(|word| word & bit != 0)
     }
 
     /// The request under `tag` has been answered. Whether it was being answered at all.
@@ -68,5 +105,21 @@ mod tests {
         assert!(!callee.finish(1000));
         assert_eq!(callee.running(), 3);
         callee.begin(64).unwrap();
+        assert!(callee.is_running(64) && !callee.is_running(65));
+    }
+
+    #[test]
+    fn an_announced_request_is_the_next_frame() {
+        let mut callee = Callee::default();
+        assert_eq!(callee.go_on(Some(7)), Ok(false));
+        callee.announce(7).unwrap();
+        assert_eq!(callee.go_on(Some(7)), Ok(true));
+        callee.begin(7).unwrap();
+        assert_eq!(callee.announce(7), Err(MuxError::DuplicateTag { tag: 7 }));
+        callee.announce(8).unwrap();
+        let interrupted = MuxError::Interrupted { tag: 8 };
+        assert_eq!(callee.announce(9), Err(interrupted));
+        assert_eq!(callee.go_on(Some(9)), Err(interrupted));
+        assert_eq!(callee.go_on(None), Err(interrupted));
     }
 }

@@ -39,4 +39,10 @@ pub enum MuxError {
         /// The tag used twice.
         tag: u16,
     },
+    /// Metadata of a request, and then not that request.
+    #[error("the request under tag {tag} was announced, and something else came")]
+    Interrupted {
+        /// The tag that was announced.
+        tag: u16,
+    },
 }

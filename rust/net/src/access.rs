@@ -157,6 +157,11 @@ impl Endpoint {
         self.lanes.get(lane.0).map_or(0, Lane::unsent_bytes)
     }
 
+    /// Asks for an event when little is unsent on a lane; false if that is so now.
+    pub fn watch_drained(&mut self, lane: LaneKey) -> bool {
+        self.lanes.get_mut(lane.0).is_some_and(Lane::watch_drained)
+    }
+
     /// Bytes queued on all lanes that their streams have not taken.
     pub fn unsent(&self) -> usize {
         self.lanes.iter().map(Lane::unsent_bytes).sum()

@@ -323,7 +323,7 @@ impl Connection {
     }
 
     /// Moves what the lanes have queued into their streams.
-    pub(crate) fn write_lanes(&mut self, lanes: &mut Slab<Lane>) {
+    pub(crate) fn write_lanes(&mut self, lanes: &mut Slab<Lane>, events: &mut Vec<Event>) {
         for key in std::mem::take(&mut self.writable) {
             let Some(lane) = lanes.get_mut(key.0) else { continue };
             if lane.connection != self.key {
@@ -331,6 +331,9 @@ impl Connection {
             }
             if lane.write(&mut self.quic) {
                 self.readable.push(key);
+            }
+            if lane.take_drained() {
+                events.push(Event::LaneDrained { lane: key });
             }
             if lane.is_done() {
                 self.lanes.remove(&lane.stream);

@@ -385,7 +385,7 @@ impl Endpoint {
         for key in std::mem::take(&mut self.active) {
             let Some(Some(connection)) = self.connections.get_mut(key as usize) else { continue };
             connection.queued = false;
-            connection.write_lanes(&mut self.lanes);
+            connection.write_lanes(&mut self.lanes, &mut self.events);
             let mut again = connection.has_more_to_read();
             if !blocked {
                 let (full, unfinished) = self.send(key, now)?;

@@ -58,6 +58,11 @@ pub enum Event {
         /// How it ended.
         end: LaneEnd,
     },
+    /// Little is unsent on a lane whose owner waits for that.
+    LaneDrained {
+        /// Which lane.
+        lane: LaneKey,
+    },
     /// The peer opened a stream that is not a lane.
     StreamOpened {
         /// On which connection.

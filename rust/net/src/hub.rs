@@ -157,8 +157,13 @@ impl Hub {
     pub fn lane_unsent(&self, lane: LaneKey) -> usize {
         match self {
             Self::Quic(endpoint) => endpoint.lane_unsent(lane),
-            Self::Memory(_) => 0,
+            Self::Memory(memory) => memory.lane_unsent(lane),
         }
+    }
+
+    /// Asks for [`Event::LaneDrained`]; false if little is unsent now, and no event will come.
+    pub fn watch_drained(&mut self, lane: LaneKey) -> bool {
+        either!(self, hub => hub.watch_drained(lane))
     }
 
     /// Stops or resumes reading a lane.

@@ -13,6 +13,10 @@ use crate::event::LaneEnd;
 /// answers, so it may not ask for more of them.
 const UNSENT_HIGH: usize = 1 << 20;
 
+/// Unsent bytes under which a lane counts as drained, for an owner that waits to go on writing: what
+/// is left keeps the connection busy until the owner has written more.
+pub(crate) const UNSENT_LOW: usize = 64 << 10;
+
 /// Bytes of one lane that one turn reads, so that no lane keeps the others waiting.
 const READ_PER_TURN: usize = 1 << 20;
 
@@ -35,6 +39,8 @@ pub(crate) struct Lane {
     ended: bool,
     /// The owner has forgotten the lane: it goes when all is written.
     pub(crate) released: bool,
+    /// The owner wants to be told when little is unsent.
+    watched: bool,
 }
 
 /// What reading a lane gave.
@@ -58,6 +64,7 @@ impl Lane {
             paused: false,
             ended: false,
             released: false,
+            watched: false,
         }
     }
 
@@ -124,6 +131,19 @@ impl Lane {
 
     pub(crate) fn unsent_bytes(&self) -> usize {
         self.unsent_bytes
+    }
+
+    /// Whether there is so much unsent that its drain is worth waiting for; it is told then.
+    pub(crate) fn watch_drained(&mut self) -> bool {
+        self.watched = self.unsent_bytes >= UNSENT_LOW;
+        self.watched
+    }
+
+    /// Whether somebody waits for the drain, and it has come.
+    pub(crate) fn take_drained(&mut self) -> bool {
+        let drained = self.watched && self.unsent_bytes < UNSENT_LOW;
+        self.watched &= !drained;
+        drained
     }
 
     pub(crate) fn is_done(&self) -> bool {

@@ -8,7 +8,7 @@ use jetstream_proto::frame::Splitter;
 
 use crate::connection::ConnectionKey;
 use crate::event::{Event, LaneEnd, Lost};
-use crate::lane::LaneKey;
+use crate::lane::{LaneKey, UNSENT_LOW};
 use crate::slab::Slab;
 
 struct End {
@@ -16,6 +16,8 @@ struct End {
     splitter: Splitter,
     paused: bool,
     ended: Option<LaneEnd>,
+    /// What this end has written waits for the other one, and this end waits for that.
+    watched: bool,
 }
 
 /// A pair of connected ends: connection 0 is the client's, connection 1 the server's.
@@ -116,8 +118,10 @@ impl Memory {
             return None;
         }
         let other = ConnectionKey(1 - connection.0);
-        let end =
-            |peer, limit| End { peer, splitter: Splitter::new(limit), paused: false, ended: None };
+        let end = |peer, limit| {
+            let splitter = Splitter::new(limit);
+            End { peer, splitter, paused: false, ended: None, watched: false }
+        };
         let here = self.lanes.insert(end(None, msize));
         let there = self.lanes.insert(end(Some(here), self.msize));
         if let Some(end) = self.lanes.get_mut(here) {
@@ -156,6 +160,27 @@ impl Memory {
         if let Some(ended) = end.ended.take() {
             self.events.push(Event::LaneEnded { lane: LaneKey(lane), end: ended });
         }
+        let peer = end.peer;
+        let watching = peer.and_then(|peer| Some((peer, self.lanes.get_mut(peer)?)));
+        if let Some((peer, end)) = watching {
+            if std::mem::take(&mut end.watched) {
+                self.events.push(Event::LaneDrained { lane: LaneKey(peer) });
+            }
+        }
+    }
+
+    /// Bytes that the other end, being paused, has not been given.
+    pub(crate) fn lane_unsent(&self, lane: LaneKey) -> usize {
+        let peer = self.lanes.get(lane.0).and_then(|end| end.peer);
+        peer.and_then(|peer| self.lanes.get(peer)).map_or(0, |end| end.splitter.held())
+    }
+
+    pub(crate) fn watch_drained(&mut self, lane: LaneKey) -> bool {
+        let waits = self.lane_unsent(lane) >= UNSENT_LOW;
+        if let Some(end) = self.lanes.get_mut(lane.0) {
+            end.watched = waits;
+        }
+        waits
     }
 
     pub(crate) fn pause_lane(&mut self, lane: LaneKey, paused: bool) {
@@ -200,5 +225,40 @@ impl Memory {
                 end.peer = None;
             }
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use jetstream_proto::frame;
+
+    #[test]
+    fn what_a_paused_end_is_not_given_is_unsent_until_it_is() {
+        let mut memory = Memory::new(1 << 20, Default::default());
+        let here = memory.open_lane(ConnectionKey(0), 1 << 20).unwrap();
+        let opened = memory.take_events().into_iter().find_map(|event| match event {
+            Event::LaneOpened { lane, .. } => Some(lane),
+            _ => None,
+        });
+        let there = opened.unwrap();
+        let mut bytes = Vec::new();
+        let start = frame::begin(&mut bytes, frame::kind::request(0), 1);
+        bytes.resize(UNSENT_LOW, 0);
+        frame::finish(&mut bytes, start, u32::MAX).unwrap();
+        memory.write_lane(here, &bytes);
+        assert_eq!(memory.lane_unsent(here), 0);
+        assert!(!memory.watch_drained(here));
+        memory.pause_lane(there, true);
+        memory.write_lane(here, &bytes);
+        assert_eq!(memory.lane_unsent(here), bytes.len());
+        assert!(memory.watch_drained(here));
+        memory.take_events();
+        memory.pause_lane(there, false);
+        let told = memory.take_events();
+        let drained = |event: &Event| matches!(event, Event::LaneDrained { lane } if *lane == here);
+        assert_eq!(told.iter().filter(|event| drained(event)).count(), 1, "{told:?}");
+        assert_eq!(memory.lane_unsent(here), 0);
     }
 }

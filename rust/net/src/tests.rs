@@ -418,3 +418,23 @@ fn another_server_in_its_place_cannot_end_its_connections() {
     let lost = |event: &Event| matches!(event, Event::Lost { .. });
     assert!(!pair.from_client.iter().any(lost), "{:?}", pair.from_client);
 }
+
+#[test]
+fn a_lane_tells_once_when_it_has_drained() {
+    let mut pair = Pair::connected(LANES);
+    let lane = pair.lane();
+    assert!(!pair.client.watch_drained(lane), "nothing is unsent");
+    let mut bytes = Vec::new();
+    let start = frame::begin(&mut bytes, kind::request(0), 1);
+    bytes.resize(700 << 10, 0);
+    frame::finish(&mut bytes, start, u32::MAX).unwrap();
+    // Far over the stream's window: the rest is unsent until the peer has read.
+    pair.client.write_lane(lane, bytes);
+    assert!(pair.client.watch_drained(lane));
+    let drained = |event: &Event| matches!(event, Event::LaneDrained { lane: l } if *l == lane);
+    pair.until(|pair| pair.from_client.iter().any(drained));
+    assert!(pair.client.lane_unsent(lane) < 64 << 10);
+    pair.from_client.clear();
+    pair.until(|pair| pair.client.lane_unsent(lane) == 0);
+    assert!(!pair.from_client.iter().any(drained), "it is told once");
+}

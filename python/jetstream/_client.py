@@ -30,12 +30,17 @@ if TYPE_CHECKING:
 _STAGGER = 0.25
 """Seconds after which the next address is tried beside the first (RFC 8305, section 5)."""
 
+_SYSTEM = ClientTls()
+"""Whoever gives no TLS has this one, so that servers are remembered for them too."""
+
 _SILENCE = 1.0
 """Seconds of silence after which the log says that UDP may be blocked."""
 
 
 class Client:
     """Makes connections, all from one UDP socket for each address family.
+
+    It remembers the servers it has been to: the next handshake with one is shorter.
 
     Args:
         tls: Whom to trust, and our own certificate.
@@ -55,10 +60,10 @@ class Client:
         bind: AddressLike | None = None,
         limits: Limits | None = None,
     ) -> None:
-        self._tls = (tls or ClientTls()).load(alpns)
+        self._limits = limits or Limits()
+        self._tls = (tls or _SYSTEM).load(alpns, limits=self._limits)
         self._alpns = tuple(alpns)
         self._bind = None if bind is None else parse_address(bind)
-        self._limits = limits or Limits()
         self._endpoints: dict[socket.AddressFamily, _core.Endpoint] = {}
         self._closed = False
 

@@ -81,6 +81,11 @@ class Limits:
     """Handshakes at once over which a newcomer must first prove its address (Retry, RFC 9000,
     section 8.1.2)."""
 
+    resumable_sessions: int = 4_096
+    """TLS sessions that are remembered so that the next handshake with the same peer is shorter: of
+    a server's clients, or of a client's servers. The oldest goes first. One is 1 to 3 KB, most of
+    it the peer's certificates twice, so all are about 8 MB; rustls remembers 256."""
+
     def __post_init__(self) -> None:
         for field in fields(self):
             _check(field.name, getattr(self, field.name), whole=field.type is int)

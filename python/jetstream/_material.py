@@ -124,6 +124,28 @@ def load_crls(source: Source) -> list[bytes]:
     return found
 
 
+def stamps(source: Source | None) -> tuple[tuple[int, ...], ...]:
+    """What changes when a file of `source` does: as `make` sees it, by times and sizes.
+
+    Args:
+        source: What is or was loaded.
+
+    Returns:
+        One stamp for each file; none for bytes, and an empty one for what is not there.
+    """
+    locations = (source,) if isinstance(source, (str, bytes, os.PathLike)) else source or ()
+    found: list[tuple[int, ...]] = []
+    for location in locations:
+        if isinstance(location, bytes) or (isinstance(location, str) and "-----BEGIN " in location):
+            continue
+        try:
+            state = Path(location).stat()
+            found.append((state.st_mtime_ns, state.st_size, state.st_ino))
+        except (OSError, ValueError):
+            found.append(())
+    return tuple(found)
+
+
 @dataclass(frozen=True)
 class Content:
     """What one location holds.

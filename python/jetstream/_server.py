@@ -125,7 +125,7 @@ class Server:
                 host,
                 self._port,
                 self._limits,
-                self._tls.load(alpns),
+                self._tls.load(alpns, limits=self._limits),
                 {alpn: self._router.handler(alpn) is None for alpn in alpns},
             )
         except OSError as error:

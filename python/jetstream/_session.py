@@ -105,6 +105,14 @@ class Session:
         return self._core.alpn
 
     @property
+    def resumed(self) -> bool:
+        """Whether the handshake resumed an earlier session, which spares the certificates' way.
+
+        Both ends have verified the other's certificates again all the same.
+        """
+        return self._core.resumed
+
+    @property
     def closed(self) -> JetStreamError | None:
         """Why the session is over; `None` while it is not."""
         return self._core.lost

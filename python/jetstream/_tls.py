@@ -8,7 +8,8 @@ from jetstream import _core
 from jetstream._errors import TlsConfigError
 from jetstream._identity import TlsPeer, peer_of_chain
 from jetstream._keys import Password
-from jetstream._material import Source, load_certificates, load_crls, load_identity
+from jetstream._limits import Limits
+from jetstream._material import Source, load_certificates, load_crls, load_identity, stamps
 
 ClientAuth: TypeAlias = Literal["none", "optional", "required"]
 """Whether a server asks clients for a certificate, and whether it takes them without."""
@@ -65,6 +66,9 @@ class ServerTls:
         password: Of an encrypted key, or of PKCS#12.
         client_crls: Revocation lists of the client authorities.
         client_check: A check of one's own; refuses by raising.
+        early_data: Whether clients that come back may send calls in their first flight, ahead of
+            the handshake (0-RTT). Only methods declared `@method(idempotent=True)` run before it is
+            complete.
 
     Raises:
         TlsConfigError: When the server starts: a file that cannot be used, and what to do.
@@ -77,14 +81,27 @@ class ServerTls:
     password: Password | None = field(default=None, repr=False)
     client_crls: Source | None = None
     client_check: PeerCheck | None = None
+    early_data: bool = True
 
     def __post_init__(self) -> None:
         if self.client_auth not in (None, "none", "optional", "required"):
             msg = f"client_auth={self.client_auth!r}: write 'none', 'optional' or 'required'"
             raise TlsConfigError(msg)
 
-    def load(self, alpns: Sequence[str]) -> _core.ServerTls:
-        """Reads the files and checks that they fit together."""
+    def load(
+        self,
+        alpns: Sequence[str],
+        *,
+        limits: Limits | None = None,
+        previous: _core.ServerTls | None = None,
+    ) -> _core.ServerTls:
+        """Reads the files and checks that they fit together.
+
+        Args:
+            alpns: The protocols to serve, best first.
+            limits: How many sessions to remember.
+            previous: What this takes the place of, with the sessions that it remembers.
+        """
         chain, key = load_identity(self.certificate, self.key, self.password)
         verifies = self.client_ca is not None or self.client_check is not None
         return _core.ServerTls(
@@ -95,6 +112,9 @@ class ServerTls:
             crls=_crls(self.client_crls),
             check=_as_check(self.client_check),
             alpns=list(alpns),
+            sessions=(limits or Limits()).resumable_sessions,
+            early_data=self.early_data,
+            previous=previous,
         )
 
     @classmethod
@@ -117,9 +137,25 @@ class ServerTls:
         )
 
 
+class _Loaded:
+    """What a `ClientTls` was loaded to, by settings, with the stamps of its files then."""
+
+    __slots__ = ("entries",)
+
+    def __init__(self) -> None:
+        self.entries: dict[object, tuple[object, _core.ClientTls]] = {}
+
+    def __reduce__(self) -> tuple[type["_Loaded"], tuple[()]]:
+        # A copy, in another process or not, begins without memories.
+        return _Loaded, ()
+
+
 @dataclass(frozen=True, slots=True)
 class ClientTls:
     """A client's TLS 1.3.
+
+    It remembers the servers that were visited with it: `connect` with the same object again has a
+    shorter handshake. Its files are read again when they have changed.
 
     Args:
         ca: Whom to trust: a file, PEM or DER bytes, or several. `None` trusts the system's roots.
@@ -142,6 +178,7 @@ class ClientTls:
     crls: Source | None = None
     server_check: PeerCheck | None = None
     danger_accept_any_server: bool = False
+    _loaded: _Loaded = field(default_factory=_Loaded, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.danger_accept_any_server and self.ca is not None:
@@ -149,8 +186,28 @@ class ClientTls:
         if self.key is not None and self.certificate is None:
             raise TlsConfigError("key= without certificate=: give the certificate that it is for")
 
-    def load(self, alpns: Sequence[str]) -> _core.ClientTls:
-        """Reads the files and checks that they fit together."""
+    def load(
+        self, alpns: Sequence[str], *, limits: Limits | None = None, fresh: bool = False
+    ) -> _core.ClientTls:
+        """Reads the files and checks that they fit together, unless that was done before.
+
+        Args:
+            alpns: The protocols to offer, best first.
+            limits: How many servers to remember.
+            fresh: Read the files in any case, and remember no server.
+        """
+        visits = (limits or Limits()).resumable_sessions
+        key = (tuple(alpns), visits)
+        files = (self.ca, self.certificate, self.key, self.crls)
+        stamp = tuple(stamps(source) for source in files)
+        known = self._loaded.entries.get(key)
+        if known is not None and known[0] == stamp and not fresh:
+            return known[1]
+        loaded = self._load(alpns, visits)
+        self._loaded.entries[key] = (stamp, loaded)
+        return loaded
+
+    def _load(self, alpns: Sequence[str], visits: int) -> _core.ClientTls:
         chain: list[bytes] | None = None
         key: bytes | None = None
         if self.certificate is not None:
@@ -165,6 +222,7 @@ class ClientTls:
             chain=chain,
             key=key,
             alpns=list(alpns),
+            visits=visits,
         )
 
 

@@ -16,7 +16,13 @@ from hypothesis import strategies as st
 from jetstream._certs import Authority, Issued
 from jetstream._errors import JetStreamError, TlsConfigError
 from jetstream._keys import describe_key
-from jetstream._material import MAX_FILE_BYTES, load_certificates, load_crls, load_identity
+from jetstream._material import (
+    MAX_FILE_BYTES,
+    load_certificates,
+    load_crls,
+    load_identity,
+    stamps,
+)
 from jetstream._scan import Item, Kind, scan
 from jetstream._testing_ca import ThrowawayCA
 
@@ -478,3 +484,21 @@ def test_files_made_by_openssl(tmp_path):
     openssl("rsa", "-in", "key.pem", "-passin", "pass:pw", "-traditional", "-out", "rsa.pem")
     assert b"RSA PRIVATE KEY" in (tmp_path / "rsa.pem").read_bytes()
     assert load_identity(tmp_path / "cert.pem", tmp_path / "rsa.pem") == (chain, key)
+
+
+# ---- stamps ----
+
+
+def test_stamps_change_with_their_files_and_bytes_have_none(tmp_path):
+    path = tmp_path / "ca.pem"
+    path.write_bytes(b"one")
+    before = stamps([path, str(path), b"bytes", "-----BEGIN X-----"])
+    assert len(before) == 2
+    assert stamps(None) == stamps(b"bytes") == ()
+    assert stamps([path, str(path)]) == before
+    other = tmp_path / "other.pem"
+    other.write_bytes(b"two")
+    other.replace(path)
+    assert stamps([path, str(path)]) != before
+    path.unlink()
+    assert stamps(path) == ((),)

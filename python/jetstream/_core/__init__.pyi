@@ -82,7 +82,7 @@ def parse_certificate(der: bytes) -> _Certificate:
 
 @final
 class ServerTls:
-    """A server's TLS, for any number of endpoints.
+    """A server's TLS, for one endpoint.
 
     Args:
         chain: Our certificates in DER, our own first.
@@ -92,6 +92,9 @@ class ServerTls:
         crls: Revocation lists of these, in DER.
         check: Called in the handshake with the client's chain; refuses by raising.
         alpns: The protocols to serve, best first.
+        sessions: How many to remember, for shorter handshakes with the same clients.
+        early_data: Whether such clients may send calls in their first flight.
+        previous: What this takes the place of: sessions from then can be resumed.
 
     Raises:
         TlsConfigError: The parts do not fit together.
@@ -107,6 +110,9 @@ class ServerTls:
         crls: Sequence[bytes],
         check: Callable[[tuple[bytes, ...]], object] | None,
         alpns: Sequence[str],
+        sessions: int,
+        early_data: bool,
+        previous: ServerTls | None = None,
     ) -> ServerTls: ...
 
 @final
@@ -121,6 +127,7 @@ class ClientTls:
         chain: Our certificates in DER, our own first; or none.
         key: Our private key; none without `chain`.
         alpns: The protocols to offer, best first.
+        visits: How many servers to remember, for shorter handshakes with them.
 
     Raises:
         TlsConfigError: The parts do not fit together.
@@ -136,6 +143,7 @@ class ClientTls:
         chain: Sequence[bytes] | None,
         key: bytes | None,
         alpns: Sequence[str],
+        visits: int,
     ) -> ClientTls: ...
 
 # ---- service.rs ----
@@ -341,6 +349,10 @@ class Connection:
     @property
     def peer_chain(self) -> tuple[bytes, ...]:
         """The peer's certificates in DER, its own first."""
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the handshake resumed an earlier session; false until it is complete."""
 
     @property
     def peer(self) -> TlsPeer | None:

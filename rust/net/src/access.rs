@@ -33,6 +33,11 @@ impl Endpoint {
         self.get(connection)?.alpn()
     }
 
+    /// Whether the handshake resumed an earlier session.
+    pub fn resumed(&self, connection: ConnectionKey) -> bool {
+        self.get(connection).is_some_and(Connection::resumed)
+    }
+
     /// The peer's certificates in DER, its own first; empty if it showed none.
     pub fn peer_chain(&self, connection: ConnectionKey) -> Vec<Vec<u8>> {
         let identity = self.get(connection).and_then(|c| c.quic.crypto_session().peer_identity());

@@ -128,6 +128,10 @@ impl Connection {
         self.handshake().and_then(|handshake| handshake.alpn)
     }
 
+    pub(crate) fn resumed(&self) -> bool {
+        !self.is_handshaking() && self.handshake().is_some_and(|handshake| handshake.resumed)
+    }
+
     fn handshake(&self) -> Option<HandshakeData> {
         let data = self.quic.crypto_session().handshake_data()?;
         data.downcast::<HandshakeData>().ok().map(|data| *data)

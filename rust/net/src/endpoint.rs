@@ -140,7 +140,7 @@ impl Endpoint {
         server_name: &str,
         options: ConnectOptions,
     ) -> Result<ConnectionKey, ConnectError> {
-        let (tls, diagnosis) = options.tls.config();
+        let (tls, diagnosis) = options.tls.config(remote, false);
         let mut config = quinn_proto::ClientConfig::new(tls);
         let lift = Lift::default();
         config.transport_config(options.transport.quic(remote.ip(), &lift));

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use jetstream_proto::frame::{self, FrameError, kind};
 
 use crate::tls::tests::pki::{Authority, Leaf};
-use crate::tls::{ClientAuth, ClientOptions, Trust, client, server};
+use crate::tls::tests::{client_options, server_options};
+use crate::tls::{ClientOptions, Trust, client, server};
 use crate::{
     ConnectOptions, ConnectionKey, Dir, Endpoint, Event, Incoming, LaneEnd, LaneKey, Lost, Read,
     ServerOptions, Transport, Write,
@@ -60,12 +61,8 @@ impl Pair {
         let authority = Authority::root("Test CA");
         let identity = authority.issue(Leaf::new("server", &["localhost"]));
         let tls = server(crate::tls::ServerOptions {
-            identity,
-            client_auth: ClientAuth::None,
-            client_roots: Vec::new(),
-            crls: Vec::new(),
-            check: None,
             alpns: vec![ALPN.to_vec()],
+            ..server_options(identity)
         })
         .unwrap();
         let mut options = ServerOptions {
@@ -81,11 +78,8 @@ impl Pair {
         let listening = Endpoint::bind(any, Some(options)).unwrap();
         let mut calling = Endpoint::bind(any, None).unwrap();
         let tls = client(ClientOptions {
-            trust: Trust::Roots(vec![authority.der.clone()]),
-            crls: Vec::new(),
-            check: None,
-            identity: None,
             alpns: vec![ALPN.to_vec()],
+            ..client_options(Trust::Roots(vec![authority.der.clone()]))
         })
         .unwrap();
         let remote = listening.io().local_addr().unwrap();

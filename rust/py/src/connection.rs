@@ -85,6 +85,7 @@ struct Facts {
     alpn: Option<Vec<u8>>,
     chain: Vec<Vec<u8>>,
     remote: Option<std::net::SocketAddr>,
+    resumed: bool,
 }
 
 /// One connection of an endpoint.
@@ -124,6 +125,7 @@ impl Connection {
                 chain: hub.peer_chain(self.key),
                 remote: hub.remote(self.key),
                 alpn: hub.quic().and_then(|quic| quic.alpn(self.key)),
+                resumed: hub.quic().is_some_and(|quic| quic.resumed(self.key)),
             }
         };
         {
@@ -268,6 +270,12 @@ impl Connection {
     fn peer_chain<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let chain = lock(&self.state).facts.chain.clone();
         chain_tuple(py, &chain)
+    }
+
+    /// Whether the handshake resumed an earlier session; false until it is complete.
+    #[getter]
+    fn resumed(&self) -> bool {
+        lock(&self.state).facts.resumed
     }
 
     /// Something that the Python side keeps for this connection: the peer it made of the chain.

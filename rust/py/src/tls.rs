@@ -61,7 +61,11 @@ fn protocols(names: Vec<String>) -> Vec<Vec<u8>> {
 impl ServerTls {
     /// `client_auth` is "none", "optional" or "required"; certificates and lists are DER.
     #[new]
-    #[pyo3(signature = (chain, key, *, client_auth, client_roots, crls, check, alpns))]
+    #[pyo3(signature = (
+        chain, key, *, client_auth, client_roots, crls, check, alpns, sessions, early_data,
+        previous=None
+    ))]
+    #[allow(clippy::too_many_arguments)] // one place in Python calls this
     fn new(
         chain: Vec<Vec<u8>>,
         key: &[u8],
@@ -70,6 +74,9 @@ impl ServerTls {
         crls: Vec<Vec<u8>>,
         check: Option<Py<PyAny>>,
         alpns: Vec<String>,
+        sessions: usize,
+        early_data: bool,
+        previous: Option<&Bound<'_, Self>>,
     ) -> PyResult<Self> {
         let client_auth = match client_auth {
             "none" => ClientAuth::None,
@@ -84,9 +91,15 @@ impl ServerTls {
             crls: lists(crls),
             check: peer_check(check),
             alpns: protocols(alpns),
+            sessions,
+            early_data,
+            clock: tls::system_clock(),
         };
-        let inner =
-            tls::server(options).map_err(|error| TlsConfigError::new_err(error.to_string()))?;
+        let inner = match previous {
+            Some(previous) => tls::server_after(options, &previous.get().inner),
+            None => tls::server(options),
+        };
+        let inner = inner.map_err(|error| TlsConfigError::new_err(error.to_string()))?;
         Ok(Self { inner })
     }
 }
@@ -95,7 +108,8 @@ impl ServerTls {
 impl ClientTls {
     /// `trust` is "system", "roots" or "danger_anything"; certificates and lists are DER.
     #[new]
-    #[pyo3(signature = (*, trust, roots, crls, check, chain, key, alpns))]
+    #[pyo3(signature = (*, trust, roots, crls, check, chain, key, alpns, visits))]
+    #[allow(clippy::too_many_arguments)] // one place in Python calls this
     fn new(
         trust: &str,
         roots: Vec<Vec<u8>>,
@@ -104,6 +118,7 @@ impl ClientTls {
         chain: Option<Vec<Vec<u8>>>,
         key: Option<&[u8]>,
         alpns: Vec<String>,
+        visits: usize,
     ) -> PyResult<Self> {
         let trust = match trust {
             "system" => Trust::System,
@@ -121,6 +136,8 @@ impl ClientTls {
             check: peer_check(check),
             identity,
             alpns: protocols(alpns),
+            visits,
+            clock: tls::system_clock(),
         };
         let inner =
             tls::client(options).map_err(|error| TlsConfigError::new_err(error.to_string()))?;

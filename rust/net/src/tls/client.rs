@@ -1,6 +1,7 @@
 //! TLS of a client: which servers it believes, and the certificate it presents.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use quinn_proto::crypto::rustls::QuicClientConfig;
@@ -8,16 +9,18 @@ use quinn_proto::crypto::{ClientConfig, Session};
 use quinn_proto::transport_parameters::TransportParameters;
 use quinn_proto::{ConnectError, Side};
 use rustls::client::danger::ServerCertVerifier;
-use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::client::{Resumption, Tls12Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use super::config::{self, ConfigError};
 use super::diagnosis::Diagnosis;
-use super::session::TlsSession;
+use super::failure::{FailureKind, TlsFailure};
+use super::session::{Next, TlsSession};
 use super::verify::ServerVerifier;
-use super::{Identity, PeerCheck};
+use super::visits::{Visit, Visits};
+use super::{Clock, Identity, PeerCheck};
 
 /// Whom the roots and errors of this module are about.
 const WHOM: &str = "servers";
@@ -48,6 +51,10 @@ pub struct ClientOptions {
     pub identity: Option<Identity>,
     /// The application protocols that are offered, best first.
     pub alpns: Vec<Vec<u8>>,
+    /// Servers to remember, so that the next handshake with them is shorter.
+    pub visits: usize,
+    /// What time it is.
+    pub clock: Clock,
 }
 
 impl fmt::Debug for ClientOptions {
@@ -61,10 +68,13 @@ impl fmt::Debug for ClientOptions {
     }
 }
 
-/// The TLS of a client, for any number of connections.
+/// The TLS of a client, for any number of connections, and its memory of servers.
 #[derive(Clone)]
 pub struct ClientTls {
-    inner: Arc<QuicClientConfig>,
+    inner: Arc<rustls::ClientConfig>,
+    verifier: Arc<ServerVerifier>,
+    visits: Arc<Visits>,
+    clock: Clock,
     alpns: Arc<[Vec<u8>]>,
 }
 
@@ -78,25 +88,32 @@ pub fn client(options: ClientOptions) -> Result<ClientTls, ConfigError> {
     let provider = config::provider();
     let roots = server_roots(options.trust, options.crls, &provider)?;
     let algorithms = provider.signature_verification_algorithms;
-    let verifier = ServerVerifier::new(roots, algorithms, options.check);
+    let verifier = Arc::new(ServerVerifier::new(roots, algorithms, options.check));
     let key = match options.identity {
         Some(identity) => Some(config::certified_key(identity, &provider)?),
         None => None,
     };
-    let builder = rustls::ClientConfig::builder_with_provider(provider)
+    let builder = rustls::ClientConfig::builder_with_details(provider, options.clock.clone())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(config::library)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier));
+        .with_custom_certificate_verifier(verifier.clone());
     let mut tls = match key {
         Some(key) => builder.with_client_cert_resolver(Arc::new(presenting(&key))),
         None => builder.with_no_client_auth(),
     };
     tls.alpn_protocols.clone_from(&options.alpns);
+    // Each connection has its own view of the memory, see `ClientTls::config`.
     tls.resumption = Resumption::disabled();
-    tls.enable_early_data = false;
-    let inner = QuicClientConfig::try_from(tls).map_err(config::library)?;
-    Ok(ClientTls { inner: Arc::new(inner), alpns: options.alpns.into() })
+    let inner = Arc::new(tls);
+    QuicClientConfig::try_from(inner.clone()).map_err(config::library)?;
+    Ok(ClientTls {
+        inner,
+        verifier,
+        visits: Visits::new(options.visits),
+        clock: options.clock,
+        alpns: options.alpns.into(),
+    })
 }
 
 /// The certificate is presented whichever authorities the server names: if it is the wrong one,
@@ -136,12 +153,27 @@ fn server_roots(
 }
 
 impl ClientTls {
-    /// Starts one connection: the configuration for `quinn_proto::ClientConfig::new`, and the slot
-    /// that will say why the handshake failed. Each is for one connection only.
-    pub fn config(&self) -> (Arc<dyn ClientConfig>, Diagnosis) {
+    /// Starts one connection to `remote`: the configuration for `quinn_proto::ClientConfig::new`,
+    /// and the slot that will say why the handshake failed. Each is for one connection only.
+    ///
+    /// With `early`, and if the server gave a ticket that allows it, the connection may send data
+    /// in its first flight: data that somebody who saw it can send once more (RFC 8446,
+    /// section 8).
+    pub fn config(&self, remote: SocketAddr, early: bool) -> (Arc<dyn ClientConfig>, Diagnosis) {
         let diagnosis = Diagnosis::default();
-        let one = OneConnection { tls: self.clone(), diagnosis: diagnosis.clone() };
+        let one = OneConnection { tls: self.clone(), remote, early, diagnosis: diagnosis.clone() };
         (Arc::new(one), diagnosis)
+    }
+
+    /// Whether a server that proved `chain` before would be accepted as `name` now.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn judge(&self, chain: &[CertificateDer<'_>], name: &str) -> Result<(), Box<TlsFailure>> {
+        let server = ServerName::try_from(name)
+            .map_err(|_| TlsFailure::of(Side::Server, FailureKind::NameMismatch))?;
+        let now = config::now(&self.clock, Side::Server)?;
+        self.verifier.judge(chain, &server, now)
     }
 
     /// The application protocols that are offered, best first.
@@ -158,6 +190,8 @@ impl fmt::Debug for ClientTls {
 
 struct OneConnection {
     tls: ClientTls,
+    remote: SocketAddr,
+    early: bool,
     diagnosis: Diagnosis,
 }
 
@@ -168,14 +202,20 @@ impl ClientConfig for OneConnection {
         server_name: &str,
         params: &TransportParameters,
     ) -> Result<Box<dyn Session>, ConnectError> {
-        let inner = self.tls.inner.clone();
-        let session = inner.start_session(version, server_name, params)?;
+        let ClientTls { inner, verifier, visits, clock, alpns } = self.tls.clone();
+        let visit = Arc::new(Visit::new(visits, self.remote, verifier, clock));
+        let mut config = rustls::ClientConfig::clone(&inner);
+        config.resumption =
+            Resumption::store(visit.clone()).tls12_resumption(Tls12Resumption::Disabled);
+        config.enable_early_data = self.early;
+        let config =
+            QuicClientConfig::try_from(config).map_err(|_| ConnectError::UnsupportedVersion)?;
+        // A ticket is looked for when the session starts.
+        let session =
+            self.diagnosis.during(|| Arc::new(config).start_session(version, server_name, params));
+        let session = session?;
         self.diagnosis.set_asked(server_name);
-        Ok(Box::new(TlsSession::new(
-            session,
-            Side::Server,
-            self.tls.alpns.clone(),
-            self.diagnosis.clone(),
-        )))
+        let next = Next::Visit(visit);
+        Ok(Box::new(TlsSession::new(session, alpns, self.diagnosis.clone(), next)))
     }
 }

@@ -3,13 +3,15 @@
 
 use std::sync::Arc;
 
+use quinn_proto::Side;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use rustls::server::VerifierBuilderError;
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, RootCertStore};
 
-use super::Identity;
+use super::failure::{FailureKind, TlsFailure};
+use super::{Clock, Identity};
 use crate::identity::{self, CertificateError};
 
 /// Why options do not make a configuration. Each says which input is wrong.
@@ -102,6 +104,14 @@ pub enum ConfigError {
 
 pub(super) fn library(error: impl std::fmt::Display) -> ConfigError {
     ConfigError::Library(error.to_string())
+}
+
+/// What time it is; without it nobody can be accepted.
+pub(super) fn now(clock: &Clock, peer: Side) -> Result<UnixTime, Box<TlsFailure>> {
+    clock.current_time().ok_or_else(|| {
+        let why = "the time is not known".to_owned();
+        Box::new(TlsFailure::of(peer, FailureKind::Other(why)))
+    })
 }
 
 pub(super) fn provider() -> Arc<CryptoProvider> {

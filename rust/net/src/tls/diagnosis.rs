@@ -11,6 +11,7 @@ use quinn_proto::Side;
 use rustls::pki_types::CertificateDer;
 
 use super::failure::{FailureKind, TlsFailure};
+use super::tickets::Chain;
 use crate::identity::Certificate;
 
 /// Why the handshake of one connection failed; empty until it did. Cheap to clone: all clones are
@@ -26,6 +27,12 @@ struct Notes {
     client_alpns: Vec<Vec<u8>>,
     /// Presented but not yet proven by a signature.
     presented: Option<Presented>,
+    /// Proven in this handshake, or in the one that is resumed; until the handshake is over.
+    proven: Option<Chain>,
+    /// The chain of the ticket that was found in this step of the handshake.
+    ticket: Option<Chain>,
+    /// A ticket was offered, and no certificate was shown in its place.
+    resumed: bool,
 }
 
 #[derive(Debug)]
@@ -95,9 +102,48 @@ impl Diagnosis {
         presented.map(|p| p.chain.clone()).unwrap_or_default()
     }
 
-    /// Drops the copy of the chain: it is accepted, and an idle connection should stay small.
+    /// The chain is accepted.
     pub(super) fn accepted(&self) {
-        self.notes().presented = None;
+        let mut notes = self.notes();
+        notes.proven = notes.presented.take().map(|presented| presented.chain.into());
+        notes.resumed = false;
+    }
+
+    /// What the peer has proved so far; empty if nothing.
+    pub(super) fn proven(&self) -> Chain {
+        self.notes().proven.clone().unwrap_or_else(|| Chain::from([]))
+    }
+
+    /// A ticket was found, whose session was with the holder of `chain`.
+    pub(super) fn set_resuming(&self, chain: Chain) {
+        let mut notes = self.notes();
+        notes.proven = Some(chain.clone());
+        notes.ticket = Some(chain);
+        notes.resumed = true;
+    }
+
+    /// The ticket that was found since this was last called.
+    pub(super) fn take_ticket(&self) -> Option<Chain> {
+        self.notes().ticket.take()
+    }
+
+    /// The ticket was not taken up: the handshake is a full one.
+    pub(super) fn not_resumed(&self) {
+        let mut notes = self.notes();
+        notes.proven = None;
+        notes.resumed = false;
+    }
+
+    pub(super) fn is_resumed(&self) -> bool {
+        self.notes().resumed
+    }
+
+    /// Drops the copy of the chain: the handshake is over, and an idle connection should stay
+    /// small.
+    pub(super) fn settle(&self) {
+        let mut notes = self.notes();
+        notes.proven = None;
+        notes.ticket = None;
     }
 
     /// Writes down why; the first reason stands.
@@ -109,6 +155,11 @@ impl Diagnosis {
         let presented = notes.presented.take().map(|p| p.leaf);
         notes.failure =
             Some(TlsFailure { peer, kind, alert: None, asked: notes.asked.clone(), presented });
+    }
+
+    /// Writes down why, as it was found elsewhere; the first reason stands.
+    pub(super) fn fail_with(&self, failure: TlsFailure) {
+        self.notes().failure.get_or_insert(failure);
     }
 
     pub(super) fn set_alert(&self, alert: Option<u8>) {

@@ -210,6 +210,11 @@ impl FailureKind {
 }
 
 impl TlsFailure {
+    /// A failure that is not about a certificate that was presented.
+    pub(super) fn of(peer: Side, kind: FailureKind) -> Self {
+        Self { peer, kind, alert: None, asked: None, presented: None }
+    }
+
     /// The first line of the long form: `server certificate rejected: name mismatch`.
     pub fn summary(&self) -> String {
         match &self.kind {

@@ -4,10 +4,19 @@
 //! the `ring` provider, passed explicitly; a provider that somebody else installed for the process
 //! is never looked at.
 //!
-//! **No resumption and no early data.** A resumed session skips the certificates: a client that
-//! was revoked, or whose authority is no longer trusted, would come back in. So the server sends
-//! no tickets and stores no sessions, and the client stores none, which also keeps idle
-//! connections small. Every connection proves its certificates anew.
+//! **Resumption.** A client that comes back resumes its last session by a ticket and is spared the
+//! certificates' way and signatures. rustls takes that for a continuation and verifies nothing, so a
+//! client that was revoked would come back in. Here the chain of that session is verified again, as
+//! of now and by the trust of now, on both sides, before the session is taken up: the times, the
+//! roots, the revocation lists and the user's own check. If it fails, there is a full handshake,
+//! where the peer may show a better certificate, or is refused with the reason. Tickets are kept in
+//! memory, bounded, and each is good for one visit: `tickets` on the server, `visits` on the client.
+//!
+//! **Early data** is what such a client sends in its first flight. Somebody who saw the flight can
+//! send it once more. Since a ticket is good for one visit, the copy is not accepted by a server
+//! that has seen the original; but if the copy came first, its data is run, and the original falls
+//! back to a full handshake and sends its data again. So early data must only do what may be done
+//! twice; what that is, the layers above know.
 //!
 //! **Revocation lists.** Once a list is given, every certificate of the chain below the root must
 //! be covered by one of its issuer, and the lists must be current (`nextUpdate`): a chain of
@@ -28,7 +37,9 @@ pub mod material;
 mod server;
 mod session;
 mod text;
+mod tickets;
 mod verify;
+mod visits;
 
 use std::fmt;
 use std::sync::Arc;
@@ -36,13 +47,16 @@ use std::sync::Arc;
 use quinn_proto::TransportErrorCode;
 use rustls::pki_types::PrivateKeyDer;
 pub use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 
 pub use client::{ClientOptions, ClientTls, Trust, client};
 pub use config::ConfigError;
 pub use diagnosis::Diagnosis;
 pub use explain::{PeerRejection, explain_close, printable_reason};
 pub use failure::{FailureKind, TlsFailure};
-pub use server::{ClientAuth, MAX_OFFERED_PROTOCOLS, ServerOptions, ServerTls, server};
+pub use server::{
+    ClientAuth, MAX_OFFERED_PROTOCOLS, ServerOptions, ServerTls, server, server_after,
+};
 pub use session::HandshakeData;
 pub use text::MAX_REASON_BYTES;
 
@@ -74,6 +88,14 @@ impl Clone for Identity {
 /// the peer proved that it holds the key of the leaf. The leaf can be read by
 /// [`identity::parse`](crate::identity::parse).
 pub type PeerCheck = Arc<dyn Fn(&[CertificateDer<'_>]) -> Result<(), String> + Send + Sync>;
+
+/// What time it is: for certificates, revocation lists and tickets.
+pub type Clock = Arc<dyn TimeProvider>;
+
+/// The system's clock.
+pub fn system_clock() -> Clock {
+    Arc::new(DefaultTimeProvider)
+}
 
 /// The TLS alert within a QUIC error code (RFC 9001 section 4.8): 0x0100 plus the alert.
 fn alert_of(code: TransportErrorCode) -> Option<u8> {

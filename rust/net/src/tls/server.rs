@@ -10,17 +10,16 @@ use quinn_proto::{ConnectionId, Side};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{
-    ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
-};
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 
 use super::config::{self, ConfigError};
 use super::diagnosis::Diagnosis;
 use super::failure::TlsFailure;
-use super::session::TlsSession;
+use super::session::{Next, TlsSession};
+use super::tickets::{Sessions, Tickets};
 use super::verify::ClientVerifier;
-use super::{Identity, PeerCheck};
+use super::{Clock, Identity, PeerCheck};
 use crate::reset::ResetSecret;
 
 /// Whom the roots and errors of this module are about.
@@ -58,6 +57,13 @@ pub struct ServerOptions {
     pub check: Option<PeerCheck>,
     /// The application protocols that are spoken, best first.
     pub alpns: Vec<Vec<u8>>,
+    /// Sessions to remember, so that their clients' next handshakes are shorter.
+    pub sessions: usize,
+    /// Whether such a client may send data in its first flight, which somebody who saw it can send
+    /// once more (RFC 8446, section 8).
+    pub early_data: bool,
+    /// What time it is.
+    pub clock: Clock,
 }
 
 impl fmt::Debug for ServerOptions {
@@ -77,11 +83,27 @@ impl fmt::Debug for ServerOptions {
 /// Its sessions tell why they failed by [`HandshakeData`](super::HandshakeData). A handshake that
 /// fails within the client's first datagrams never becomes a connection, though:
 /// `Endpoint::accept` returns an error then, and [`ServerTls::last_failure`] tells why.
+///
+/// It is for one endpoint: a client that comes back relies on the limits that it was told before
+/// (RFC 9000, section 7.4.1), so those must not shrink while sessions are remembered.
 pub struct ServerTls {
     inner: Arc<QuicServerConfig>,
     alpns: Arc<[Vec<u8>]>,
     last: Mutex<Diagnosis>,
     reset_secret: ResetSecret,
+    verifier: Option<Arc<ClientVerifier>>,
+    clock: Clock,
+    sessions: Arc<Sessions>,
+    shown: Shown,
+}
+
+/// What a session is about besides the client's certificate: one that was made under something else
+/// cannot be resumed.
+#[derive(PartialEq, Eq)]
+struct Shown {
+    chain: Vec<CertificateDer<'static>>,
+    client_auth: ClientAuth,
+    sessions: usize,
 }
 
 /// Makes a server's TLS.
@@ -90,33 +112,76 @@ pub struct ServerTls {
 ///
 /// If an option is unusable or contradicts another one.
 pub fn server(options: ServerOptions) -> Result<Arc<ServerTls>, ConfigError> {
+    make(options, None)
+}
+
+/// Makes a server's TLS that takes the place of `previous`. Sessions from before can be resumed if
+/// the server shows the same certificate and asks clients for the same; whether the client is still
+/// trusted is judged anew.
+///
+/// # Errors
+///
+/// If an option is unusable or contradicts another one.
+pub fn server_after(
+    options: ServerOptions,
+    previous: &ServerTls,
+) -> Result<Arc<ServerTls>, ConfigError> {
+    make(options, Some(previous))
+}
+
+fn make(
+    options: ServerOptions,
+    previous: Option<&ServerTls>,
+) -> Result<Arc<ServerTls>, ConfigError> {
     config::check_protocols(&options.alpns)?;
     let provider = config::provider();
     let verifier = client_verifier(&options, &provider)?;
     let reset_secret = ResetSecret::of_private_key(options.identity.key.secret_der());
+    let shown = Shown {
+        chain: options.identity.chain.clone(),
+        client_auth: options.client_auth,
+        sessions: options.sessions,
+    };
+    let sessions = match previous {
+        Some(previous) if previous.shown == shown => previous.sessions.clone(),
+        _ => Sessions::new(options.sessions),
+    };
     let key = config::certified_key(options.identity, &provider)?;
-    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+    let clock = options.clock;
+    let asks: Arc<dyn ClientCertVerifier> = match &verifier {
+        Some(verifier) => verifier.clone(),
+        None => WebPkiClientVerifier::no_client_auth(),
+    };
+    let mut tls = rustls::ServerConfig::builder_with_details(provider, clock.clone())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(config::library)?
-        .with_client_cert_verifier(verifier)
+        .with_client_cert_verifier(asks)
         .with_cert_resolver(Arc::new(Resolver { key }));
     tls.alpn_protocols.clone_from(&options.alpns);
-    tls.session_storage = Arc::new(NoServerSessionStorage {});
-    tls.send_tls13_tickets = 0;
-    tls.max_early_data_size = 0;
+    let tickets = Tickets::new(sessions.clone(), verifier.clone(), clock.clone());
+    tls.session_storage = Arc::new(tickets);
+    // Every visit uses one up and brings a new one.
+    tls.send_tls13_tickets = usize::from(options.sessions > 0);
+    // QUIC knows all or nothing here (RFC 9001, section 4.6.1); flow control bounds it.
+    tls.max_early_data_size = if options.early_data { u32::MAX } else { 0 };
     let inner = QuicServerConfig::try_from(tls).map_err(config::library)?;
     Ok(Arc::new(ServerTls {
         inner: Arc::new(inner),
         alpns: options.alpns.into(),
         last: Mutex::default(),
         reset_secret,
+        verifier,
+        clock,
+        sessions,
+        shown,
     }))
 }
 
+/// `None` where clients are not asked.
 fn client_verifier(
     options: &ServerOptions,
     provider: &Arc<CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, ConfigError> {
+) -> Result<Option<Arc<ClientVerifier>>, ConfigError> {
     let has_roots = !options.client_roots.is_empty();
     let required = match options.client_auth {
         ClientAuth::None => {
@@ -127,7 +192,7 @@ fn client_verifier(
             ];
             return match unused.iter().find(|(given, _)| *given) {
                 Some((_, what)) => Err(ConfigError::ClientTrustUnused(what)),
-                None => Ok(WebPkiClientVerifier::no_client_auth()),
+                None => Ok(None),
             };
         }
         ClientAuth::Optional => false,
@@ -150,12 +215,12 @@ fn client_verifier(
     } else {
         None
     };
-    Ok(Arc::new(ClientVerifier::new(
+    Ok(Some(Arc::new(ClientVerifier::new(
         roots,
         provider.signature_verification_algorithms,
         options.check.clone(),
         required,
-    )))
+    ))))
 }
 
 /// Presents the one certificate, and notes what the client asked for: this is the only place
@@ -187,6 +252,22 @@ impl ServerTls {
     /// What the endpoint's stateless resets are derived from.
     pub(crate) fn reset_secret(&self) -> &ResetSecret {
         &self.reset_secret
+    }
+
+    /// Whether a client that proved `chain` before, or nothing, would be let in now.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn judge(&self, chain: &[CertificateDer<'_>]) -> Result<(), Box<TlsFailure>> {
+        let Some(verifier) = &self.verifier else { return Ok(()) };
+        verifier.trusts(chain, config::now(&self.clock, Side::Client)?)?;
+        verifier.check(chain)
+    }
+
+    /// Makes the secrets of all sessions wrong.
+    #[cfg(test)]
+    pub(super) fn damage_sessions(&self) {
+        self.sessions.damage();
     }
 
     /// The application protocols that are spoken, best first.
@@ -224,6 +305,7 @@ impl ServerConfig for ServerTls {
         last.clone_from(&diagnosis);
         drop(last);
         let session = self.inner.clone().start_session(version, params);
-        Box::new(TlsSession::new(session, Side::Client, self.alpns.clone(), diagnosis))
+        let next = Next::Tickets(self.verifier.clone());
+        Box::new(TlsSession::new(session, self.alpns.clone(), diagnosis, next))
     }
 }

@@ -3,6 +3,8 @@
 //! Everything is delegated to the rustls session. Only when reading the handshake fails, the
 //! reason of the `TransportError`, which travels to the peer in the close frame, becomes the line
 //! of [`TlsFailure::reason`](super::TlsFailure::reason); the alert stays as it was.
+//!
+//! And a resumed session is looked at once more: see [`TlsSession::after_reading`].
 
 use std::any::Any;
 use std::sync::Arc;
@@ -12,11 +14,14 @@ use quinn_proto::crypto::{
     ExportKeyingMaterialError, HeaderKey, KeyPair, Keys, PacketKey, Session,
 };
 use quinn_proto::transport_parameters::TransportParameters;
-use quinn_proto::{ConnectionId, Side, TransportError};
+use quinn_proto::{ConnectionId, Side, TransportError, TransportErrorCode};
+use rustls::pki_types::CertificateDer;
 
 use super::diagnosis::Diagnosis;
 use super::failure::FailureKind;
 use super::text;
+use super::verify::ClientVerifier;
+use super::visits::Visit;
 
 /// What a handshake showed: the `Any` behind `crypto_session().handshake_data()`. Always there,
 /// also before the handshake got anywhere and after it failed.
@@ -30,11 +35,22 @@ pub struct HandshakeData {
     /// The application protocols that the client offered, in its order and at most
     /// [`MAX_OFFERED_PROTOCOLS`](super::MAX_OFFERED_PROTOCOLS) of them; on the client our own.
     pub client_alpns: Vec<Vec<u8>>,
+    /// Whether an earlier session is resumed.
+    pub resumed: bool,
     /// Why our side ended the handshake, if it did.
     pub diagnosis: Diagnosis,
 }
 
+/// What becomes of a session that has come so far.
+pub(super) enum Next {
+    /// The client's: the server's chain is kept for the tickets that follow.
+    Visit(Arc<Visit>),
+    /// The server's: a client that resumes is checked; `None` where clients show no certificates.
+    Tickets(Option<Arc<ClientVerifier>>),
+}
+
 /// Alerts that name their reason by themselves (RFC 8446 section 6.2).
+const ACCESS_DENIED: u8 = 49;
 const CERTIFICATE_REQUIRED: u8 = 116;
 const NO_APPLICATION_PROTOCOL: u8 = 120;
 
@@ -44,16 +60,56 @@ pub(super) struct TlsSession {
     peer: Side,
     alpns: Arc<[Vec<u8>]>,
     diagnosis: Diagnosis,
+    /// `None` once the handshake is over.
+    next: Option<Next>,
 }
 
 impl TlsSession {
     pub(super) fn new(
         inner: Box<dyn Session>,
-        peer: Side,
         alpns: Arc<[Vec<u8>]>,
         diagnosis: Diagnosis,
+        next: Next,
     ) -> Self {
-        Self { inner, peer, alpns, diagnosis }
+        let peer = match next {
+            Next::Visit(_) => Side::Server,
+            Next::Tickets(_) => Side::Client,
+        };
+        Self { inner, peer, alpns, diagnosis, next: Some(next) }
+    }
+
+    /// Does what rustls leaves to us when a step of the handshake went well.
+    ///
+    /// A ticket is found and judged within the step that reads the client's first message. If the
+    /// step went well, the client holds the secret of that session, so the user's check may see it,
+    /// and must before any of the early data.
+    fn after_reading(&mut self) -> Result<(), TransportError> {
+        let Some(next) = &self.next else { return Ok(()) };
+        if let (Next::Tickets(verifier), Some(chain)) = (next, self.diagnosis.take_ticket()) {
+            if chain.is_empty() || self.inner.peer_identity().is_some() {
+                let checked = verifier.as_ref().map_or(Ok(()), |verifier| verifier.check(&chain));
+                if let Err(failure) = checked {
+                    self.diagnosis.fail_with(*failure);
+                    let code = TransportErrorCode::crypto(ACCESS_DENIED);
+                    return Err(TransportError { code, frame: None, reason: String::new() });
+                }
+            } else {
+                self.diagnosis.not_resumed();
+            }
+        }
+        if !self.inner.is_handshaking() {
+            if let Next::Visit(visit) = next {
+                visit.set_chain(self.chain().into());
+            }
+            self.diagnosis.settle();
+            self.next = None;
+        }
+        Ok(())
+    }
+
+    fn chain(&self) -> Vec<CertificateDer<'static>> {
+        let chain = self.inner.peer_identity().and_then(|chain| chain.downcast().ok());
+        chain.map(|chain| *chain).unwrap_or_default()
     }
 
     fn readable(&self, error: TransportError) -> TransportError {
@@ -99,6 +155,7 @@ impl Session for TlsSession {
             alpn,
             server_name,
             client_alpns,
+            resumed: self.diagnosis.is_resumed(),
             diagnosis: self.diagnosis.clone(),
         }))
     }
@@ -123,6 +180,7 @@ impl Session for TlsSession {
         let diagnosis = self.diagnosis.clone();
         let inner = &mut self.inner;
         let outcome = diagnosis.during(|| inner.read_handshake(buf));
+        let outcome = outcome.and_then(|news| self.after_reading().map(|()| news));
         outcome.map_err(|error| self.readable(error))
     }
 

@@ -3,7 +3,8 @@
 //! The order for a peer's chain: its size, whether the leaf can be read, the roots (with names,
 //! times, uses and revocation), then the signature over the handshake, which proves that the peer
 //! holds the key, and only then the user's own check. That check therefore never sees a chain
-//! that somebody merely copied.
+//! that somebody merely copied. When a session is resumed, holding its secret is that proof, and
+//! all the rest is verified anew, as of now: rustls itself would verify nothing.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, 
 
 use super::PeerCheck;
 use super::diagnosis::Diagnosis;
-use super::failure::{FailureKind, issuer_text};
+use super::failure::{FailureKind, TlsFailure, issuer_text};
 use crate::identity::{self, Certificate, MAX_CHAIN_CERTIFICATES};
 
 /// What both directions have in common.
@@ -72,15 +73,42 @@ impl Judge {
             };
             diagnosis.fail(self.peer, kind);
         })?;
-        if let Some(check) = &self.check {
-            // No lock is held here: the check is the user's code.
-            if let Err(reason) = check(&diagnosis.chain()) {
-                diagnosis.fail(self.peer, FailureKind::Refused(reason));
-                return Err(CertificateError::ApplicationVerificationFailure.into());
-            }
-        }
+        self.check(&diagnosis.chain()).map_err(|kind| {
+            diagnosis.fail(self.peer, kind);
+            Error::from(CertificateError::ApplicationVerificationFailure)
+        })?;
         diagnosis.accepted();
         Ok(valid)
+    }
+
+    /// Asks the user. No lock is held here: the check is the user's code.
+    fn check(&self, chain: &[CertificateDer<'_>]) -> Result<(), FailureKind> {
+        match &self.check {
+            Some(check) => check(chain).map_err(FailureKind::Refused),
+            None => Ok(()),
+        }
+    }
+
+    /// What `verify` notes of a chain outside of a handshake.
+    fn outside(
+        &self,
+        asked: Option<&str>,
+        verify: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<(), Box<TlsFailure>> {
+        let notes = Diagnosis::default();
+        if let Some(asked) = asked {
+            notes.set_asked(asked);
+        }
+        let Err(error) = notes.during(verify) else { return Ok(()) };
+        // The verifiers write down what they do not accept.
+        notes.fail(self.peer, FailureKind::Unacceptable(error.to_string()));
+        notes.failure().map_or(Ok(()), |failure| Err(Box::new(failure)))
+    }
+
+    /// The failure of a chain that has been read before.
+    fn failure(&self, chain: &[CertificateDer<'_>], kind: FailureKind) -> Box<TlsFailure> {
+        let leaf = chain.first().and_then(|leaf| identity::parse(leaf).ok());
+        Box::new(TlsFailure { presented: leaf.map(Box::new), ..TlsFailure::of(self.peer, kind) })
     }
 }
 
@@ -129,6 +157,22 @@ impl ServerVerifier {
         let peer = Side::Server;
         let judge = Judge { peer, algorithms, check };
         Self { judge, roots }
+    }
+
+    /// Whether a server that proved `chain` before would be accepted as `name` at `now`.
+    pub(super) fn judge(
+        &self,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), Box<TlsFailure>> {
+        let Some((leaf, intermediates)) = chain.split_first() else {
+            return Err(self.judge.failure(chain, FailureKind::NoCertificate));
+        };
+        self.judge.outside(Some(&name.to_str()), || {
+            self.verify_server_cert(leaf, intermediates, name, &[], now).map(drop)
+        })?;
+        self.judge.check(chain).map_err(|kind| self.judge.failure(chain, kind))
     }
 }
 
@@ -192,6 +236,30 @@ impl ClientVerifier {
         let peer = Side::Client;
         let judge = Judge { peer, algorithms, check };
         Self { judge, roots, required }
+    }
+
+    /// Whether a client that proved `chain` before, or nothing, has what is asked for at `now`;
+    /// all but the user's own check.
+    pub(super) fn trusts(
+        &self,
+        chain: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Box<TlsFailure>> {
+        match chain.split_first() {
+            Some((leaf, intermediates)) => self
+                .judge
+                .outside(None, || self.verify_client_cert(leaf, intermediates, now).map(drop)),
+            None if self.required => Err(self.judge.failure(chain, FailureKind::NoCertificate)),
+            None => Ok(()),
+        }
+    }
+
+    /// The user's own check, of a chain that was proved; nobody is checked who showed none.
+    pub(super) fn check(&self, chain: &[CertificateDer<'_>]) -> Result<(), Box<TlsFailure>> {
+        if chain.is_empty() {
+            return Ok(());
+        }
+        self.judge.check(chain).map_err(|kind| self.judge.failure(chain, kind))
     }
 }
 

@@ -7,6 +7,7 @@ mod material;
 mod options;
 pub(crate) mod pair;
 pub(crate) mod pki;
+mod resumption;
 mod servers;
 mod strangers;
 
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 use super::{
     ClientAuth, ClientOptions, ClientTls, Identity, PeerCheck, ServerOptions, ServerTls, Trust,
-    client, server,
+    client, server, system_clock,
 };
 use pki::{Authority, Leaf};
 
@@ -28,6 +29,9 @@ pub(crate) fn server_options(identity: Identity) -> ServerOptions {
         crls: Vec::new(),
         check: None,
         alpns: vec![ALPN.to_vec()],
+        sessions: 16,
+        early_data: true,
+        clock: system_clock(),
     }
 }
 
@@ -38,6 +42,8 @@ pub(crate) fn client_options(trust: Trust) -> ClientOptions {
         check: None,
         identity: None,
         alpns: vec![ALPN.to_vec()],
+        visits: 16,
+        clock: system_clock(),
     }
 }
 

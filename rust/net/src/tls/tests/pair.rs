@@ -1,7 +1,7 @@
 //! A client and a server endpoint in memory: no socket, and a clock that only the test moves.
 
 use std::collections::VecDeque;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,6 +15,9 @@ use rustls::pki_types::CertificateDer;
 use crate::tls::{
     ClientTls, Diagnosis, HandshakeData, PeerRejection, ServerTls, TlsFailure, explain_close,
 };
+
+/// Where the server is, as the client remembers it.
+const SERVER: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 4433);
 
 /// One end of the pair.
 struct End {
@@ -32,10 +35,16 @@ pub(crate) struct Outcome {
     pub(crate) failure: Option<TlsFailure>,
     pub(crate) data: Option<HandshakeData>,
     pub(crate) peer: Vec<CertificateDer<'static>>,
-    pub(crate) resumable: bool,
+    /// Early data may be sent, or was.
+    pub(crate) early: bool,
 }
 
 impl Outcome {
+    pub(crate) fn resumed(&self) -> bool {
+        assert!(self.connected && self.lost.is_none(), "{:?}", self.lost);
+        self.data.as_ref().unwrap().resumed
+    }
+
     /// What the peer's close frame said, made readable.
     pub(crate) fn rejection(&self) -> PeerRejection {
         match &self.lost {
@@ -121,7 +130,7 @@ impl End {
             connected: self.connected,
             lost: self.lost,
             failure: diagnosis.and_then(|diagnosis| diagnosis.failure()),
-            resumable: session.is_some_and(|session| session.early_crypto().is_some()),
+            early: self.connection.as_ref().is_some_and(|(_, c)| c.has_0rtt()),
             data,
             peer: peer.unwrap_or_default(),
         }
@@ -135,8 +144,14 @@ fn sent(transmit: &Transmit, buffer: &[u8]) -> Vec<u8> {
 
 /// Connects once, as `name`, until nothing moves any more: what the client and the server know.
 pub(crate) fn shake(client: &ClientTls, server: &Arc<ServerTls>, name: &str) -> (Outcome, Outcome) {
-    let (crypto, diagnosis) = client.config();
+    let (crypto, diagnosis) = client.config(SERVER, false);
     shake_with(crypto, Some(diagnosis), server, name)
+}
+
+/// As `shake`, with early data if there is a ticket for it.
+pub(crate) fn shake_early(client: &ClientTls, server: &Arc<ServerTls>) -> (Outcome, Outcome) {
+    let (crypto, diagnosis) = client.config(SERVER, true);
+    shake_with(crypto, Some(diagnosis), server, "localhost")
 }
 
 /// As `shake`, with a client of any make.
@@ -152,10 +167,9 @@ pub(crate) fn shake_with(
     let server_end = Endpoint::new(config.clone(), Some(Arc::new(server_config)), false, None);
     let mut there = End::new(server_end);
     let mut here = End::new(Endpoint::new(config, None, false, None));
-    let server_address = SocketAddr::from((Ipv6Addr::LOCALHOST, 4433));
     let client_address = SocketAddr::from((Ipv6Addr::LOCALHOST, 5544));
     let config = ClientConfig::new(crypto);
-    let started = here.endpoint.connect(now, config, server_address, name);
+    let started = here.endpoint.connect(now, config, SERVER, name);
     here.connection = Some(started.unwrap());
     for _ in 0..100 {
         here.drive(now, &mut there.inbox);
@@ -164,7 +178,7 @@ pub(crate) fn shake_with(
         }
         there.receive(client_address, now, &mut here.inbox);
         there.drive(now, &mut here.inbox);
-        here.receive(server_address, now, &mut there.inbox);
+        here.receive(SERVER, now, &mut there.inbox);
     }
     let mut there = there.outcome(None);
     if there.data.is_none() {

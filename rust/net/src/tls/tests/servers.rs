@@ -74,16 +74,6 @@ fn an_intermediate_is_followed() {
 }
 
 #[test]
-fn no_session_is_kept_for_resumption() {
-    let (authority, server) = a_server(|_| {});
-    let client = a_client(&authority, |_| {});
-    for _ in 0..2 {
-        let (here, _) = shake(&client, &server, "localhost");
-        assert!(here.connected && !here.resumable);
-    }
-}
-
-#[test]
 fn another_name_is_a_mismatch() {
     let (authority, server) = a_server(|_| {});
     let outcome = shake(&a_client(&authority, |_| {}), &server, "api.local");

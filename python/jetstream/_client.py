@@ -61,7 +61,9 @@ class Client:
         limits: Limits | None = None,
     ) -> None:
         self._limits = limits or Limits()
-        self._tls = (tls or _SYSTEM).load(alpns, limits=self._limits)
+        self._settings = tls or _SYSTEM
+        self._tls = self._settings.load(alpns, limits=self._limits)
+        self._reloading = asyncio.Lock()
         self._alpns = tuple(alpns)
         self._bind = None if bind is None else parse_address(bind)
         self._endpoints: dict[socket.AddressFamily, _core.Endpoint] = {}
@@ -140,8 +142,7 @@ class Client:
         *,
         lanes: bool = False,
     ) -> _core.Connection:
-        if self._closed:
-            raise ClosedError("the client is closed")
+        self._check_open()
         host, port = parse_address(addr)
         where = spell_address(host, port)
         name = server_name or host
@@ -227,6 +228,35 @@ class Client:
             endpoint.start()
             self._endpoints[family] = endpoint
         return endpoint
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("the client is closed")
+
+    async def reload(self, tls: ClientTls | None = None) -> None:
+        """Takes new certificates, authorities and revocation lists while connected.
+
+        They count from the next connection on. Connections to servers that would now be refused are
+        closed, and say why; all others notice nothing. Servers are remembered anew.
+
+        Args:
+            tls: What to connect with from now on; by default the files of the present settings are
+                read again.
+
+        Raises:
+            TlsConfigError: The new settings cannot be used, and what to do; the old ones stay.
+            ClosedError: The client is closed.
+        """
+        async with self._reloading:
+            self._check_open()
+            new = tls or self._settings
+            # Files may be large, and lists of revoked certificates are.
+            loaded = await asyncio.to_thread(new.load, self._alpns, limits=self._limits, fresh=True)
+            self._check_open()
+            self._settings, self._tls = new, loaded
+            for endpoint in self._endpoints.values():
+                endpoint.reload_client(loaded)
+        _logging.client.info("reloaded: the new TLS settings count from now on")
 
     async def close(self) -> None:
         """Closes all connections of this client."""

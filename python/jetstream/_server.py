@@ -65,6 +65,8 @@ class Server:
         self._limits = limits or Limits()
         self._graceful_timeout = graceful_timeout
         self._endpoint: _core.Endpoint | None = None
+        self._loaded: _core.ServerTls | None = None
+        self._reloading = asyncio.Lock()
         self._handlers: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -96,7 +98,7 @@ class Server:
         """
         address = None if self._endpoint is None else address_of(self._endpoint.local)
         if address is None:
-            raise ClosedError("the server does not listen: use 'async with server', or run()")
+            raise _not_listening()
         return address
 
     @property
@@ -119,13 +121,14 @@ class Server:
             raise ValueError("the router is empty: register a service or a protocol handler")
         loop = asyncio.get_running_loop()
         host = await _resolve(self._host)
+        loaded = self._tls.load(alpns, limits=self._limits)
         try:
             endpoint = _core.Endpoint(
                 loop,
                 host,
                 self._port,
                 self._limits,
-                self._tls.load(alpns, limits=self._limits),
+                loaded,
                 {alpn: self._router.handler(alpn) is None for alpn in alpns},
             )
         except OSError as error:
@@ -137,13 +140,49 @@ class Server:
             raise OSError(error.errno, msg) from None
         serve_on(endpoint, self._router, self._limits, _weakly(self._on_handler))
         endpoint.start()
-        self._endpoint = endpoint
+        self._endpoint, self._loaded = endpoint, loaded
         _logging.server.info("listening on UDP %s for %s", self.address, ", ".join(map(str, alpns)))
 
     def _on_handler(self, handler: ProtocolHandler, core: _core.Connection) -> None:
         task = asyncio.get_running_loop().create_task(_handle(handler, core))
         self._handlers.add(task)
         task.add_done_callback(self._handlers.discard)
+
+    async def reload(self, tls: ServerTls | None = None) -> None:
+        """Takes new certificates, authorities and revocation lists while running.
+
+        They count from the next handshake on, resumed ones included. Clients that are connected and
+        would now be refused are sent away with the reason; all others notice nothing. `run` does
+        this when it gets SIGHUP.
+
+        Args:
+            tls: What to serve with from now on; by default the files of the present settings are
+                read again.
+
+        Raises:
+            TlsConfigError: The new settings cannot be used, and what to do; the old ones stay.
+            ClosedError: The server does not listen.
+        """
+        async with self._reloading:
+            endpoint = self._endpoint
+            if endpoint is None:
+                raise _not_listening()
+            new = tls or self._tls
+            # Files may be large, and lists of revoked certificates are.
+            loaded = await asyncio.to_thread(
+                new.load, self._router.alpns(), limits=self._limits, previous=self._loaded
+            )
+            if self._endpoint is not endpoint:
+                raise _not_listening()
+            endpoint.reload_server(loaded)
+            self._tls, self._loaded = new, loaded
+        _logging.server.info("reloaded: the new TLS settings count from now on")
+
+    async def _reload_or_say_why(self) -> None:
+        try:
+            await self.reload()
+        except (JetStreamError, OSError) as error:
+            _logging.server.error("not reloaded, the old TLS settings stay: %s", error)
 
     async def close(self, *, graceful_timeout: float | None = None) -> None:
         """Stops: takes no more connections, lets calls in flight end, then closes.
@@ -170,7 +209,7 @@ class Server:
             _logging.server.info("stopped")
 
     async def run(self) -> None:
-        """Serves until cancelled, or until SIGINT or SIGTERM.
+        """Serves until cancelled, or until SIGINT or SIGTERM. On SIGHUP it reloads.
 
         The first signal stops taking connections and lets calls in flight end; a second one ends
         them at once.
@@ -182,11 +221,19 @@ class Server:
         def on_signal() -> None:
             (hurry if stop.is_set() else stop).set()
 
+        reloads: set[asyncio.Task[None]] = set()
+
+        def on_hangup() -> None:
+            task = loop.create_task(self._reload_or_say_why())
+            reloads.add(task)
+            task.add_done_callback(reloads.discard)
+
+        actions = {signal.SIGINT: on_signal, signal.SIGTERM: on_signal, signal.SIGHUP: on_hangup}
         handled: list[signal.Signals] = []
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number, action in actions.items():
             # Only the main thread's loop can; elsewhere the owner cancels.
             with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
-                loop.add_signal_handler(number, on_signal)
+                loop.add_signal_handler(number, action)
                 handled.append(number)
         try:
             if self._endpoint is None:
@@ -221,6 +268,10 @@ class Server:
     def __repr__(self) -> str:
         where = "not listening" if self._endpoint is None else f"on {self.address}"
         return f"<Server of {self._router!r}, {where}>"
+
+
+def _not_listening() -> ClosedError:
+    return ClosedError("the server does not listen: use 'async with server', or run()")
 
 
 def _weakly(

@@ -291,6 +291,12 @@ class Endpoint:
     def connection(self, key: int) -> Connection:
         """Returns the connection of this number."""
 
+    def reload_server(self, tls: ServerTls) -> None:
+        """Serves with `tls` from the next handshake on; clients that it refuses are sent away."""
+
+    def reload_client(self, tls: ClientTls) -> None:
+        """Leaves the servers that `tls` refuses."""
+
     def stop_accepting(self) -> None:
         """Takes no more connections; those that exist go on."""
 

@@ -40,10 +40,8 @@ impl Endpoint {
 
     /// The peer's certificates in DER, its own first; empty if it showed none.
     pub fn peer_chain(&self, connection: ConnectionKey) -> Vec<Vec<u8>> {
-        let identity = self.get(connection).and_then(|c| c.quic.crypto_session().peer_identity());
-        let chain = identity
-            .and_then(|any| any.downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>().ok());
-        chain.map(|chain| chain.iter().map(|der| der.to_vec()).collect()).unwrap_or_default()
+        let chain = self.get(connection).map(Connection::peer_chain).unwrap_or_default();
+        chain.iter().map(|der| der.to_vec()).collect()
     }
 
     /// Figures about a connection.

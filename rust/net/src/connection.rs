@@ -11,6 +11,7 @@ use crate::config::Incoming;
 use crate::congestion::Lift;
 use crate::event::{Event, LaneEnd, Lost};
 use crate::lane::{Lane, LaneKey};
+use crate::review::Chain;
 use crate::slab::Slab;
 use crate::stream::{self, Read, code};
 use crate::tls::{Diagnosis, HandshakeData, TlsFailure};
@@ -66,6 +67,10 @@ pub(crate) struct Connection {
     /// What our TLS notes of a handshake as a client; a server's session carries its own.
     pub(crate) diagnosis: Option<Diagnosis>,
     pub(crate) lift: Lift,
+    /// The name that we asked for, as a client.
+    pub(crate) asked: Option<Box<str>>,
+    /// By which TLS it was accepted, see `review`.
+    pub(crate) generation: u32,
 }
 
 /// What a connection needs of its endpoint while it is driven.
@@ -101,6 +106,8 @@ impl Connection {
             drained: None,
             diagnosis: None,
             lift: Lift::default(),
+            asked: None,
+            generation: 0,
         }
     }
 
@@ -126,6 +133,13 @@ impl Connection {
     /// The protocol that was agreed.
     pub(crate) fn alpn(&self) -> Option<Vec<u8>> {
         self.handshake().and_then(|handshake| handshake.alpn)
+    }
+
+    /// The peer's certificates, its own first; empty if it showed none.
+    pub(crate) fn peer_chain(&self) -> Chain {
+        let identity = self.quic.crypto_session().peer_identity();
+        let chain = identity.and_then(|any| any.downcast::<Chain>().ok());
+        chain.map(|chain| *chain).unwrap_or_default()
     }
 
     pub(crate) fn resumed(&self) -> bool {

@@ -15,6 +15,7 @@ use crate::congestion::Lift;
 use crate::connection::{Connection, ConnectionKey, Surroundings};
 use crate::event::{Event, Lost};
 use crate::lane::Lane;
+use crate::review::Review;
 use crate::slab::Slab;
 use crate::socket::Socket;
 use crate::stream::code;
@@ -72,6 +73,7 @@ pub struct Endpoint {
     pub(crate) events: Vec<Event>,
     pub(crate) server: Option<ServerOptions>,
     pub(crate) server_quic: Option<quinn_proto::ServerConfig>,
+    pub(crate) review: Review,
     /// Connections whose key may be given out again once the owner has seen their end.
     pub(crate) drained: Vec<u32>,
     pub(crate) unsent: Option<(Transmit, Vec<u8>)>,
@@ -105,6 +107,7 @@ impl Endpoint {
             events: Vec::new(),
             server: None,
             server_quic: None,
+            review: Review::default(),
             drained: Vec::new(),
             unsent: None,
             buffer: Vec::new(),
@@ -121,6 +124,9 @@ impl Endpoint {
             quic
         });
         self.quic.set_server_config(self.server_quic.clone().map(Arc::new));
+        if let Some(server) = &server {
+            self.review.incoming = Some(server.tls.clone());
+        }
         self.server = server;
     }
 
@@ -154,6 +160,7 @@ impl Endpoint {
         let key = self.add(handle, quic, remote, Some(options.incoming), lift, None);
         if let Some(connection) = self.touch(key) {
             connection.diagnosis = Some(diagnosis);
+            connection.asked = Some(server_name.into());
         }
         Ok(key)
     }
@@ -173,6 +180,7 @@ impl Endpoint {
         let mut connection = Connection::new(quic, handle, key, remote, incoming);
         connection.handshake_deadline = deadline;
         connection.lift = lift;
+        connection.generation = self.review.generation;
         if let Some(deadline) = deadline {
             self.timers.arm(&mut connection.armed, deadline, key.0);
         }
@@ -214,14 +222,15 @@ impl Endpoint {
     /// The socket is broken.
     pub fn receive(&mut self, now: Instant) -> io::Result<bool> {
         self.release_drained();
-        let more = self.receive_datagrams(now)?;
+        let mut more = self.receive_datagrams(now)?;
         while let Some((at, key)) = self.timers.due(now) {
             self.on_timer(at, key, now);
         }
         // Connections stay active until `transmit` has sent what they have to say.
         for index in 0..self.active.len() {
-            self.drive(self.active[index]);
+            self.drive(self.active[index], now);
         }
+        more |= self.review(now);
         Ok(more)
     }
 
@@ -347,7 +356,7 @@ impl Endpoint {
         connection.on_lost(reason, &mut around);
     }
 
-    fn drive(&mut self, key: u32) {
+    fn drive(&mut self, key: u32, now: Instant) {
         let Some(Some(connection)) = self.connections.get_mut(key as usize) else { return };
         let server = self.server.as_ref();
         let mut around = Surroundings {
@@ -365,7 +374,11 @@ impl Endpoint {
                 connection.quic.handle_event(event);
             }
         }
-        self.handshaking -= usize::from(was_handshaking && !connection.is_handshaking());
+        if was_handshaking && !connection.is_handshaking() {
+            self.handshaking -= 1;
+            // TLS may have changed since the handshake began.
+            self.review_one(key, now);
+        }
     }
 
     /// What happened since the last time, in order.
@@ -393,7 +406,7 @@ impl Endpoint {
                 again |= unfinished;
             }
             // Sending may have made identifiers, acknowledgements or an end.
-            self.drive(key);
+            self.drive(key, now);
             if let Some(Some(connection)) = self.connections.get_mut(key as usize) {
                 if let Some(at) = connection.quic.poll_timeout() {
                     self.timers.arm(&mut connection.armed, at, key);

@@ -15,6 +15,7 @@ pub mod identity;
 mod lane;
 mod memory;
 mod reset;
+mod review;
 mod slab;
 mod socket;
 mod stream;

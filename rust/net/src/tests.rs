@@ -1,6 +1,8 @@
 //! The endpoint over real sockets on loopback, driven by hand: both ends in one thread.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod reload;
+
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -9,14 +11,12 @@ use bytes::Bytes;
 use jetstream_proto::frame::{self, FrameError, kind};
 
 use crate::tls::tests::pki::{Authority, Leaf};
-use crate::tls::tests::{client_options, server_options};
-use crate::tls::{ClientOptions, Trust, client, server};
+use crate::tls::tests::{ALPN, client_options, server_options};
+use crate::tls::{ClientTls, Trust, client, server};
 use crate::{
     ConnectOptions, ConnectionKey, Dir, Endpoint, Event, Incoming, LaneEnd, LaneKey, Lost, Read,
     ServerOptions, Transport, Write,
 };
-
-const ALPN: &[u8] = b"test";
 
 fn transport() -> Transport {
     Transport {
@@ -42,7 +42,12 @@ struct Pair {
 
 impl Pair {
     fn connected(incoming: Incoming) -> Self {
-        let mut pair = Self::begun(incoming, |_| {});
+        Self::begun(incoming, |_| {}).settled()
+    }
+
+    /// With the handshake behind it.
+    fn settled(mut self) -> Self {
+        let pair = &mut self;
         pair.until(|pair| {
             let confirmed = |event: &Event| matches!(event, Event::Confirmed { .. });
             pair.from_client.iter().any(confirmed) && !pair.from_server.is_empty()
@@ -54,17 +59,13 @@ impl Pair {
         pair.there = connection.unwrap();
         pair.from_server.clear();
         pair.from_client.clear();
-        pair
+        self
     }
 
     fn begun(incoming: Incoming, change: impl FnOnce(&mut ServerOptions)) -> Self {
         let authority = Authority::root("Test CA");
         let identity = authority.issue(Leaf::new("server", &["localhost"]));
-        let tls = server(crate::tls::ServerOptions {
-            alpns: vec![ALPN.to_vec()],
-            ..server_options(identity)
-        })
-        .unwrap();
+        let tls = server(server_options(identity)).unwrap();
         let mut options = ServerOptions {
             tls,
             incoming: HashMap::from([(ALPN.to_vec(), incoming)]),
@@ -74,14 +75,14 @@ impl Pair {
             handshake_timeout: Duration::from_secs(5),
         };
         change(&mut options);
+        let tls = client(client_options(Trust::Roots(vec![authority.der.clone()]))).unwrap();
+        Self::between(options, tls)
+    }
+
+    fn between(options: ServerOptions, tls: ClientTls) -> Self {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let listening = Endpoint::bind(any, Some(options)).unwrap();
         let mut calling = Endpoint::bind(any, None).unwrap();
-        let tls = client(ClientOptions {
-            alpns: vec![ALPN.to_vec()],
-            ..client_options(Trust::Roots(vec![authority.der.clone()]))
-        })
-        .unwrap();
         let remote = listening.io().local_addr().unwrap();
         let options = ConnectOptions { tls, incoming: Incoming::Raw, transport: transport() };
         let here = calling.connect(Instant::now(), remote, "localhost", options).unwrap();
@@ -104,6 +105,17 @@ impl Pair {
             events.extend(endpoint.take_events());
             endpoint.transmit(Instant::now()).unwrap();
             events.extend(endpoint.take_events());
+        }
+    }
+
+    /// Only the server takes turns.
+    fn until_server(&mut self, mut done: impl FnMut(&mut Self) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !done(self) {
+            assert!(Instant::now() < deadline, "server: {:?}", self.from_server);
+            self.server.receive(Instant::now()).unwrap();
+            self.from_server.extend(self.server.take_events());
+            self.server.transmit(Instant::now()).unwrap();
         }
     }
 

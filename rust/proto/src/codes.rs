@@ -16,3 +16,5 @@ pub const VERSION_REFUSED: u32 = 4;
 pub const UNWANTED: u32 = 5;
 /// A limit was reached; the reason names it.
 pub const LIMIT: u32 = 6;
+/// The peer's certificate is not accepted any more; the reason says why.
+pub const REFUSED: u32 = 7;

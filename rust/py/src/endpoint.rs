@@ -235,6 +235,22 @@ impl Endpoint {
         self.shared.connection(py, ConnectionKey(key))
     }
 
+    /// Serves with `tls` from the next handshake on; clients that it would refuse are sent away.
+    fn reload_server(&self, py: Python<'_>, tls: &Bound<'_, ServerTls>) -> PyResult<()> {
+        if let Some(quic) = self.shared.hub()?.quic() {
+            quic.reload_server(tls.get().inner.clone());
+        }
+        self.shared.schedule(py)
+    }
+
+    /// Leaves the servers that `tls` would refuse.
+    fn reload_client(&self, py: Python<'_>, tls: &Bound<'_, ClientTls>) -> PyResult<()> {
+        if let Some(quic) = self.shared.hub()?.quic() {
+            quic.reload_client(tls.get().inner.clone());
+        }
+        self.shared.schedule(py)
+    }
+
     /// Takes no more connections; those that exist go on.
     fn stop_accepting(&self) -> PyResult<()> {
         if let Some(quic) = self.shared.hub()?.quic() {

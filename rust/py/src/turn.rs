@@ -185,6 +185,7 @@ impl Shared {
                 self.bind_lane(connection, lane, Role::Service(service));
                 Ok(())
             }
+            Event::LaneDrained { .. } => Ok(()),
             Event::LaneEnded { lane, end } => match self.role(lane) {
                 Some(Role::Service(service)) => service.on_end(py, &end),
                 Some(Role::Caller(caller)) => caller.on_end(py, &end),

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use quinn_proto::{Dir, StreamId};
 
 use crate::connection::{Connection, ConnectionKey, Counters};
+use crate::datagram::{self, Sent};
 use crate::endpoint::Endpoint;
 use crate::event::Lost;
 use crate::lane::{Lane, LaneKey};
@@ -153,6 +154,16 @@ impl Endpoint {
         let Some(found) = self.lanes.get_mut(lane.0) else { return };
         found.queue(frames);
         self.touch_lane(lane, |connection| connection.mark_writable(lane));
+    }
+
+    /// Sends a frame of a lane as a datagram, if it can leave at once.
+    pub fn lane_datagram(&mut self, lane: LaneKey, frame: &[u8]) -> Sent {
+        let Some(found) = self.lanes.get(lane.0) else { return Sent::Unfit };
+        let (key, stream) = (found.connection, found.stream);
+        match self.touch(key) {
+            Some(connection) => datagram::send(&mut connection.quic, stream, frame),
+            None => Sent::Unfit,
+        }
     }
 
     /// Bytes queued on a lane that its stream has not taken.

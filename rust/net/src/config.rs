@@ -67,6 +67,7 @@ impl Transport {
             .receive_window(VarInt::from_u32(self.receive_window))
             .send_window(self.send_window.into())
             .datagram_receive_buffer_size(Some(self.datagram_receive_buffer))
+            .datagram_send_buffer_size(crate::datagram::SEND_BUFFER)
             .mtu_discovery_config(Some(discovery));
         Arc::new(quic)
     }

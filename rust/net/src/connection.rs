@@ -9,6 +9,7 @@ use quinn_proto::{EndpointEvent, StreamId};
 
 use crate::config::Incoming;
 use crate::congestion::Lift;
+use crate::datagram;
 use crate::event::{Event, LaneEnd, Lost};
 use crate::lane::{Lane, LaneKey};
 use crate::review::Chain;
@@ -221,8 +222,14 @@ impl Connection {
     fn on_datagram(&mut self, events: &mut Vec<Event>) {
         if matches!(self.incoming, Some(Incoming::Raw)) {
             events.push(Event::Datagram { connection: self.key });
-        } else {
-            while self.quic.datagrams().recv().is_some() {}
+            return;
+        }
+        while let Some(datagram) = self.quic.datagrams().recv() {
+            let Some((stream, frame)) = datagram::split(&datagram) else { continue };
+            // One that comes before its lane, or after its end, is as good as lost.
+            if let Some(lane) = self.lanes.get(&stream) {
+                events.push(Event::LaneDatagram { lane: *lane, frame: frame.to_vec() });
+            }
         }
     }
 

@@ -98,6 +98,13 @@ pub enum Event {
         /// Of which kind.
         dir: Dir,
     },
+    /// A frame of a lane came as a datagram; it may be any bytes.
+    LaneDatagram {
+        /// Which lane.
+        lane: LaneKey,
+        /// The frame.
+        frame: Vec<u8>,
+    },
     /// Datagrams can be read.
     Datagram {
         /// On which connection.

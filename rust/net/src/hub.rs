@@ -7,6 +7,7 @@ use std::time::Instant;
 use quinn_proto::Dir;
 
 use crate::connection::ConnectionKey;
+use crate::datagram::Sent;
 use crate::endpoint::{Endpoint, Progress};
 use crate::event::Event;
 use crate::lane::LaneKey;
@@ -150,6 +151,14 @@ impl Hub {
         match self {
             Self::Quic(endpoint) => endpoint.write_lane(lane, frames),
             Self::Memory(memory) => memory.write_lane(lane, &frames),
+        }
+    }
+
+    /// Sends a frame of a lane as a datagram, if it can leave at once; see [`Sent`].
+    pub fn lane_datagram(&mut self, lane: LaneKey, frame: &[u8]) -> Sent {
+        match self {
+            Self::Quic(endpoint) => endpoint.lane_datagram(lane, frame),
+            Self::Memory(_) => Sent::Unfit,
         }
     }
 

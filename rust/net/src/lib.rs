@@ -8,6 +8,7 @@ mod access;
 mod config;
 mod congestion;
 mod connection;
+mod datagram;
 mod endpoint;
 mod event;
 mod hub;
@@ -26,6 +27,7 @@ pub mod tls;
 
 pub use config::{ConnectOptions, Incoming, ServerOptions, Transport};
 pub use connection::{ConnectionKey, Counters};
+pub use datagram::Sent;
 pub use endpoint::{ConnectError, Endpoint, Progress};
 pub use event::{Event, LaneEnd, Lost};
 pub use hub::Hub;

@@ -13,6 +13,7 @@
 //! | [`TEND`] | nothing | that stream's end |
 //! | [`CREDIT`] | `u32` bytes | so much more may be sent of the stream under the same tag |
 //! | [`GOAWAY`] | nothing | the called end begins no request that it has not begun |
+//! | [`LOSSY`] | `sequence u32`, a value | an item of a lossy subscription, on the lane or as a datagram |
 //! | [`TIME`] | `u64` in microseconds | the time that every request on the lane has that does not say |
 //!
 //! Metadata is `u16` count, then for each entry a string key (`u16` length) and a bytes value
@@ -40,6 +41,27 @@ pub const CREDIT: u8 = 15;
 pub const GOAWAY: u8 = 16;
 /// The time that requests have that do not say.
 pub const TIME: u8 = 17;
+
+/// An item of a lossy subscription, numbered.
+pub const LOSSY: u8 = 18;
+
+/// Whether the item numbered `next` is later than that numbered `last`. Numbers go round, so an item
+/// that is half of them ahead counts as one of before.
+pub fn is_later(next: u32, last: u32) -> bool {
+    let ahead = next.wrapping_sub(last);
+    ahead != 0 && ahead < 1 << 31
+}
+
+/// Reads the payload of [`LOSSY`]: the number, and the value's bytes.
+///
+/// # Errors
+/// It is too short.
+pub fn decode_lossy(payload: &[u8]) -> Result<(u32, &[u8]), ExtError> {
+    let (number, value) = payload
+        .split_first_chunk::<4>()
+        .ok_or(ExtError::Payload("an item of a lossy subscription ends too early"))?;
+    Ok((u32::from_le_bytes(*number), value))
+}
 
 /// Bytes of a stream (frames, headers included) that may be sent before any are granted.
 pub const INITIAL_WINDOW: u32 = 64 << 10;
@@ -295,6 +317,12 @@ mod tests {
         let twice = Metadata(vec![("a".into(), vec![]), ("a".into(), vec![])]);
         assert_eq!(twice.check(100), Err(ExtError::Twice("a".into())));
         assert_eq!(Metadata(vec![(String::new(), vec![])]).check(100), Err(ExtError::Key));
+    }
+
+    #[test]
+    fn numbers_of_items_go_round() {
+        assert!(is_later(1, 0) && is_later(0, u32::MAX) && is_later(5, u32::MAX - 5));
+        assert!(!is_later(0, 0) && !is_later(0, 1) && !is_later(u32::MAX, 0));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::MuxError;
+use crate::ext::LOSSY;
 use crate::frame::kind::{RCANCEL, RDONE, RERROR, request_of_reply};
 use crate::limits::{MAX_STREAMS, NO_TAG};
 
@@ -299,7 +300,7 @@ impl<T> Caller<T> {
         match shape {
             _ if kind == RERROR || cancelled => {}
             Shape::Call if kind == expected => {}
-            Shape::Stream if kind == expected => {
+            Shape::Stream if kind == expected || kind == LOSSY => {
                 return Ok(if abandoned { Reply::Abandoned } else { Reply::Item });
             }
             Shape::Stream if kind == RDONE => {

@@ -30,6 +30,7 @@ from jetstream._connection import ReceiveStream as ReceiveStream
 from jetstream._connection import SendStream as SendStream
 from jetstream._context import INJECTED as INJECTED
 from jetstream._context import Context as Context
+from jetstream._context import time_left as time_left
 
 # Errors.
 from jetstream._errors import CallError as CallError

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from jetstream import _core
 from jetstream._addresses import address_of
 from jetstream._identity import peer_of
 
 if TYPE_CHECKING:
-    from jetstream import _core
+    from collections.abc import Mapping
+
     from jetstream._identity import Peer
     from jetstream._types import SocketAddress
 
@@ -17,6 +21,18 @@ INJECTED: Final[Any] = None
 
 It tells type checkers that callers leave it out; the server always gives the context.
 """
+
+
+_NOTHING: Final[Mapping[str, bytes]] = MappingProxyType({})
+
+
+def time_left() -> float | None:
+    """Seconds until the caller of the method that runs here gives up; `None` if it does not.
+
+    Works in whatever the method calls, tasks included. Calls made there end in time by themselves.
+    """
+    deadline = _core.current_deadline()
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
 class Context:
@@ -28,12 +44,26 @@ class Context:
         peer: For tests of methods by themselves.
         remote: For tests of methods by themselves.
         method: For tests of methods by themselves.
+        deadline: For tests of methods by themselves.
+        metadata: For tests of methods by themselves.
     """
 
-    __slots__ = ("_connection", "_peer", "_remote", "method")
+    __slots__ = (
+        "_connection",
+        "_metadata",
+        "_peer",
+        "_remote",
+        "_reply_metadata",
+        "deadline",
+        "method",
+    )
 
     method: str
     """What is called, such as ``Echo.put``."""
+
+    deadline: float | None
+    """When the caller gives up and the method is cancelled, in seconds of `time.monotonic`; `None`
+    if it does not."""
 
     def __init__(
         self,
@@ -41,11 +71,37 @@ class Context:
         peer: Peer | None = None,
         remote: SocketAddress | None = None,
         method: str = "",
+        deadline: float | None = None,
+        metadata: Mapping[str, bytes] = _NOTHING,
     ) -> None:
         self._connection: _core.Connection | None = None
         self._peer = peer
         self._remote = remote
+        self._reply_metadata: dict[str, bytes] | None = None
         self.method = method
+        self.deadline = deadline
+        self._metadata = metadata
+
+    def time_left(self) -> float | None:
+        """Seconds until the caller gives up; `None` if it does not."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+
+    @property
+    def metadata(self) -> Mapping[str, bytes]:
+        """What the caller says beside the arguments."""
+        return self._metadata
+
+    @property
+    def reply_metadata(self) -> dict[str, bytes]:
+        """What to say beside the answer, to be filled before the method ends.
+
+        A caller gets it with the result or the error, unless it does not understand it: the Rust
+        crates do not. Keys have up to 255 bytes; together it is at most `Limits.max_metadata`, or
+        the call fails.
+        """
+        if self._reply_metadata is None:
+            self._reply_metadata = {}
+        return self._reply_metadata
 
     @property
     def peer(self) -> Peer | None:
@@ -66,8 +122,13 @@ class Context:
         return f"<Context of {self.method or 'a connection'} from {self.peer} at {self.remote}>"
 
 
-def make_context(connection: _core.Connection, method: str) -> Context:
+def make_context(
+    connection: _core.Connection,
+    method: str,
+    deadline: float | None = None,
+    metadata: Mapping[str, bytes] = _NOTHING,
+) -> Context:
     """The context of one call on a connection."""
-    context = Context(method=method)
+    context = Context(method=method, deadline=deadline, metadata=metadata)
     context._connection = connection  # pyright: ignore[reportPrivateUsage]  its own module
     return context

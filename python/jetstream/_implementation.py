@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from jetstream import _core
 from jetstream._definition import is_context, options_of, resolved_hints
+from jetstream._producing import producer
 from jetstream._schema import SchemaError, canonical
 from jetstream._schema_errors import spell
+from jetstream._subscription import stream_item, stream_types
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -56,6 +58,9 @@ def service_table(
                 task=task,
                 context_at=context_at,
                 idempotent=declared.options.idempotent,
+                stream=None if declared.outbound is None else declared.outbound.plan,
+                inbound=None if declared.inbound is None else declared.inbound.plan,
+                inbound_at=declared.inbound_at,
             )
         )
     return _core.ServiceTable(definition.version_string, methods)
@@ -77,9 +82,12 @@ def _implement(
             f"{_write(declared)}"
         )
     if isinstance(function, _core.ChannelMethod):
-        return function, None, True  # a channel: calls are passed on
+        # A channel: calls are passed on.
+        passes: Any = function
+        return (producer(what, passes) if declared.outbound else passes), None, True
     context_at, names = _fit(what, declared, function, plain)
     task = inspect.iscoroutinefunction(plain) or inspect.iscoroutinefunction(function)
+    _check_kind(what, declared, plain, task)
     if options_of(plain).thread:
         if task:
             raise TypeError(
@@ -89,12 +97,41 @@ def _implement(
         function, task = _in_thread(function), True
     if any(names):
         function = _with_names(function, names)
+    if declared.outbound is not None:
+        function, task = producer(what, function), True
     return function, context_at, task
+
+
+def _check_kind(what: str, declared: Method, plain: object, task: bool) -> None:
+    """Whether a function is of the kind that its declaration wants."""
+    generates = inspect.isasyncgenfunction(plain)
+    if declared.outbound is None and generates:
+        raise TypeError(
+            f"{what} yields many items, and {declared.what} is declared to return one result; "
+            f"{_write(declared)}"
+        )
+    if declared.outbound is not None and (task or options_of(plain).thread):
+        kind = "'async def' without 'yield'" if task else "@method(thread=True)"
+        raise TypeError(
+            f"{what} is {kind}, and {declared.what} gives many items: write an async generator, "
+            f"'async def' with 'yield', or a plain 'def' that returns an async iterator"
+        )
+    if declared.inbound is not None and not (task or declared.outbound is not None):
+        raise TypeError(
+            f"{what} is a plain 'def', which cannot wait for the items of its caller; "
+            f"{_write(declared)}"
+        )
 
 
 def _write(declared: Method) -> str:
     text = str(declared.signature).replace("(", "(self, ", 1).replace("(self, )", "(self)", 1)
-    return f"write\n    async def {declared.name}{text}: ..."
+    if declared.outbound is None:
+        return f"write\n    async def {declared.name}{text}: ..."
+    # What is declared as a Subscription is written as an async generator.
+    item, result = spell(declared.outbound.items), declared.returns
+    done = "" if result in (None, type(None)) else f" | Done[{spell(result)}]"
+    head = text.rpartition(" -> ")[0]
+    return f"write\n    async def {declared.name}{head} -> AsyncGenerator[{item}{done}]: ..."
 
 
 def _fit(
@@ -134,7 +171,7 @@ def _fit(
         if parameter.name in hints:
             _check_type(where, hints[parameter.name], declaration.annotation, declared)
     if "return" in hints:
-        _check_type(f"{what} -> return", hints["return"], declared.returns, declared)
+        _check_result(f"{what} -> return", hints["return"], declared)
     used = [parameter for parameter in own if parameter not in extra]
     return None if context is None else used.index(context), _given_by_name(own, used)
 
@@ -155,16 +192,36 @@ def _names(parameters: Sequence[Any]) -> str:
     return ", ".join(parameter.name for parameter in parameters)
 
 
+def _check_result(where: str, found: object, method: Method) -> None:
+    if method.outbound is None:
+        _check_type(where, found, method.returns, method)
+        return
+    types = stream_types(found)
+    if types is None or not (
+        _same(types[0], method.outbound.items) and _same(types[1], method.returns)
+    ):
+        wanted = f"{spell(method.outbound.items)}, {spell(method.returns)}"
+        raise TypeError(
+            f"{where} is {spell(found)} here, and Subscription[{wanted}] where it is declared; "
+            f"{_write(method)}"
+        )
+
+
 def _check_type(where: str, found: object, declared: object, method: Method) -> None:
-    try:
-        same = canonical(found) == canonical(declared)
-    except SchemaError:
-        same = False
+    item, wanted = stream_item(found), stream_item(declared)
+    same = _same(item[0], wanted[0]) if item and wanted else _same(found, declared)
     if not same:
         raise TypeError(
             f"{where} is {spell(found)} here, and {spell(declared)} where it is declared; "
             f"{_write(method)}"
         )
+
+
+def _same(found: object, declared: object) -> bool:
+    try:
+        return canonical(found) == canonical(declared)
+    except SchemaError:
+        return False
 
 
 def _in_thread(function: Callable[..., T]) -> Callable[..., Awaitable[T]]:
@@ -203,6 +260,8 @@ def _only_declares(
     if function is not inspect.getattr_static(cls, declared.name) or not is_stub(function):
         return False
     if is_stub(function, _RAISING) or declared.returns not in (None, type(None)):
+        return True
+    if declared.outbound is not None:
         return True
     # Doing nothing may be all that such a method has to do, in a class that implements itself.
     own = type(implementation) is cls or not all(

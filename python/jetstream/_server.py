@@ -185,7 +185,10 @@ class Server:
             _logging.server.error("not reloaded, the old TLS settings stay: %s", error)
 
     async def close(self, *, graceful_timeout: float | None = None) -> None:
-        """Stops: takes no more connections, lets calls in flight end, then closes.
+        """Stops: begins no more calls, lets those that run end, then closes.
+
+        Clients are told at once, so that they may go elsewhere. Subscriptions that run are ended:
+        they would go on for as long as anybody listens.
 
         Args:
             graceful_timeout: Seconds that calls in flight get; by default the server's.
@@ -196,6 +199,7 @@ class Server:
         seconds = self._graceful_timeout if graceful_timeout is None else graceful_timeout
         try:
             endpoint.stop_accepting()
+            endpoint.drain()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await endpoint.quiet()

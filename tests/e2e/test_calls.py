@@ -15,6 +15,7 @@ from jetstream import (
     JetStreamError,
     Session,
     close_channel,
+    service,
     with_options,
 )
 
@@ -133,7 +134,59 @@ def test_calls_over_max_concurrent_wait_in_order() -> None:
     run(main)
 
 
-def test_a_cancelled_call_frees_its_tag_only_when_its_reply_has_come(loop: str) -> None:
+@service
+class Stubborn:
+    """A method that ends when it likes."""
+
+    async def hold(self) -> None: ...
+    async def echo(self, message: str) -> str: ...
+
+
+class StubbornImpl:
+    def __init__(self) -> None:
+        self.arrived = asyncio.Event()
+        self.told = asyncio.Event()
+        self.gate = asyncio.Event()
+        self.order: list[str] = []
+
+    async def hold(self) -> None:
+        self.arrived.set()
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            self.told.set()
+            await self.gate.wait()
+
+    async def echo(self, message: str) -> str:
+        self.order.append(message)
+        return message
+
+
+def test_a_cancelled_call_frees_its_tag_only_when_it_has_ended(loop: str) -> None:
+    async def main() -> None:
+        impl = StubbornImpl()
+        async with serve(Stubborn.Service(impl)) as server, join(server) as session:
+            stubborn = Stubborn.Channel(1, session)
+            given_up = asyncio.ensure_future(stubborn.hold())
+            await impl.arrived.wait()
+            given_up.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await given_up
+            await impl.told.wait()
+            # The only tag is still the late call's, so the next call is not even sent.
+            behind = asyncio.ensure_future(stubborn.echo("mine"))
+            other = session.channel(Stubborn, max_concurrent=5)
+            assert await other.echo("on another lane") == "on another lane"
+            assert "mine" not in impl.order
+            assert "1 calls in flight, 1 waiting" in repr(stubborn)
+            impl.gate.set()
+            assert await behind == "mine"
+            assert await stubborn.echo("and again") == "and again"
+
+    run(main, loop=loop)
+
+
+def test_a_cancelled_call_is_cancelled_at_the_other_end(loop: str) -> None:
     async def main() -> None:
         impl = EchoImpl()
         async with serve(impl) as server, join(server) as session:
@@ -143,15 +196,9 @@ def test_a_cancelled_call_frees_its_tag_only_when_its_reply_has_come(loop: str) 
             given_up.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await given_up
-            # The only tag is still the late call's, so the next call is not even sent.
-            behind = asyncio.ensure_future(echo.echo("mine"))
-            other = session.channel(Echo, max_concurrent=5)
-            assert await other.echo("on another lane") == "on another lane"
-            assert "mine" not in impl.order
-            assert "1 calls in flight, 1 waiting" in repr(echo)
-            impl.gate("late").set()
-            assert await behind == "mine"
-            assert await echo.echo("and again") == "and again"
+            # It takes the only tag, so it comes when the cancelled one has ended.
+            assert await echo.echo("behind") == "behind"
+            assert impl.cancelled == ["late"]
 
     run(main, loop=loop)
 

@@ -80,6 +80,7 @@ PUBLIC = [
     "method",
     "reply_metadata",
     "service",
+    "time_left",
     "with_options",
 ]
 

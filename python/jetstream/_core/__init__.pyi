@@ -26,8 +26,10 @@ __all__ = [
     "Endpoint",
     "FeedOutlet",
     "Handling",
+    "Inlet",
     "Lane",
     "NextItem",
+    "Outlet",
     "Ready",
     "Reply",
     "ServerTls",
@@ -161,6 +163,11 @@ class ServiceMethod:
         task: Whether what `function` returns is awaited, in a task of its own.
         context_at: Where the context goes among the arguments; `None` without one.
         idempotent: Whether running it twice comes to the same as running it once.
+        stream: How the items are laid out that it gives before its result. `function` then gets an
+            `Outlet` before its arguments.
+        inbound: How the items of its caller are laid out.
+        inbound_at: Where the `Inlet` that gives them goes among the arguments, the context not
+            counted.
     """
 
     def __new__(
@@ -174,6 +181,9 @@ class ServiceMethod:
         task: bool,
         context_at: int | None = None,
         idempotent: bool = False,
+        stream: Plan | None = None,
+        inbound: Plan | None = None,
+        inbound_at: int | None = None,
     ) -> ServiceMethod: ...
     @property
     def what(self) -> str: ...
@@ -256,7 +266,7 @@ class Endpoint:
         self,
         services: Mapping[str, ServiceTable],
         limits: Limits,
-        make_context: Callable[[Connection, str], CallContext],
+        make_context: Callable[..., CallContext],
         explain: Callable[[str, BaseException], tuple[str, str | None, str | None, str | None]],
     ) -> None:
         """Says what is served on lanes.
@@ -264,7 +274,8 @@ class Endpoint:
         Args:
             services: By name.
             limits: What to take from callers.
-            make_context: Makes the context of a call.
+            make_context: Makes the context of a call from its connection, its name, its deadline in
+                seconds of `time.monotonic()`, and its metadata; the last two may be left out.
             explain: Gives message, code, help and url for an exception of a method.
         """
 
@@ -307,6 +318,9 @@ class Endpoint:
     @property
     def open_lanes(self) -> int:
         """Lanes that exist."""
+
+    def drain(self) -> None:
+        """Begins nothing more: peers are told, streams that run are ended, lanes are refused."""
 
     def quiet(self) -> Future[None]:
         """Returns a future that is done when no method runs and all answers have been sent."""
@@ -666,3 +680,27 @@ class Handling:
     def cr_running(self) -> bool: ...
     @property
     def cr_await(self) -> object | None: ...
+
+# ---- outlet.rs ----
+
+@final
+class Outlet:
+    """Where the items of a subscription go, at the serving end."""
+
+    def send(self, item: object) -> Future[None] | None:
+        """Sends an item. What it returns is to be awaited before the next one.
+
+        Raises:
+            EncodeError: It is no item of this method.
+            LimitExceeded: It is too large.
+            ClosedError: The lane is gone.
+        """
+
+# ---- inlet.rs ----
+
+@final
+class Inlet:
+    """A stream from the caller, as its method iterates over it."""
+
+    def __aiter__(self) -> Inlet: ...
+    def __anext__(self) -> NextItem: ...

@@ -2,19 +2,58 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
+use jetstream_proto::ext::{self, FOREVER, Head, INITIAL_WINDOW, Metadata};
 use jetstream_proto::fault::Fault;
-use jetstream_proto::frame::{self, Frame, FrameError, kind};
+use jetstream_proto::frame::{self, FrameError, kind};
+use jetstream_proto::limits::FRAME_HEADER;
+use jetstream_proto::mux::{self, Sending};
+use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyType;
+use pyo3::types::{PyDict, PyType};
 
-use crate::dispatch::{Phase, ServiceLane};
+use crate::deadline;
+use crate::dispatch::{Run, ServiceLane};
 use crate::errors;
-use crate::handling::{Context, Step};
+use crate::faults;
+use crate::handling::{Context, Step, Suspended};
+use crate::outlet::Outlet;
 use crate::service::{ServiceMethod, Style};
 use crate::shared::{lock, vectorcall};
+use crate::subscription::metadata_mapping;
+use crate::waiting::Why;
+
+/// A request as it came.
+pub(crate) struct Asked<'a> {
+    pub(crate) tag: u16,
+    pub(crate) payload: &'a [u8],
+    /// What was said before it.
+    pub(crate) head: Option<Box<Head>>,
+    /// Microseconds from its arrival until its caller gives up.
+    pub(crate) time_left: u64,
+    /// What its caller has granted of the items already.
+    pub(crate) credit: u32,
+}
+
+/// What an answer is to.
+pub(crate) struct Question {
+    pub(crate) method: Py<ServiceMethod>,
+    pub(crate) tag: u16,
+    /// The method's `Context`, which may say more.
+    pub(crate) context: Option<Py<PyAny>>,
+    /// Where its items went.
+    pub(crate) outlet: Option<Py<Outlet>>,
+}
+
+/// When a request must have been answered, and the context (PEP 567) that says so.
+struct Surroundings {
+    context: Context,
+    at: Option<Instant>,
+    seconds: Option<f64>,
+}
 
 impl ServiceLane {
     // ---- methods ----
@@ -23,44 +62,108 @@ impl ServiceLane {
         self: &Arc<Self>,
         py: Python<'_>,
         method: &Bound<'_, ServiceMethod>,
-        frame: Frame<'_>,
-        answers: &mut Vec<u8>,
+        mut asked: Asked<'_>,
+        run: &mut Run,
     ) -> PyResult<()> {
         let called = method.get();
-        let mut arguments = Vec::with_capacity(called.arguments.get().len() + 1);
+        let tag = asked.tag;
+        let at = until(&asked, run);
+        if asked.time_left == 0 || (run.late && at.is_some_and(|at| at <= Instant::now())) {
+            let fault = faults::deadline_exceeded(&called.what);
+            self.answer_fault(tag, &fault, &mut run.answers);
+            return Ok(());
+        }
+        let mut question =
+            Question { method: method.clone().unbind(), tag, context: None, outlet: None };
+        let mut arguments = Vec::with_capacity(called.arguments.get().len() + 3);
         let decoded =
-            called.arguments.get().decode_from(py, frame.payload, &called.what, &mut |_, value| {
+            called.arguments.get().decode_from(py, asked.payload, &called.what, &mut |_, value| {
                 arguments.push(value);
             });
-        let result = decoded.and_then(|()| {
-            if let Some(at) = called.context_at {
-                let context = self.make_context(py, called)?;
-                arguments.insert(at.min(arguments.len()), context);
+        let prepared = decoded.and_then(|()| {
+            let around = surroundings(py, &asked, at, run)?;
+            if called.inbound.is_some() || called.stream.is_some() {
+                // What it sends at once comes behind what was answered before.
+                self.flush(py, run)?;
+                self.add_streams(py, &mut asked, &mut question, &mut arguments)?;
             }
-            let function = called.function.bind(py);
-            match called.style {
-                // What a handler sets in its context is not the next one's business.
-                Style::Direct => Context::copy(py)?.run(py, || vectorcall(function, &arguments))?,
-                Style::Task => vectorcall(function, &arguments),
+            if let Some(place) = called.context_at {
+                let context = self.make_context(py, called, &mut asked, &around)?;
+                question.context = Some(context.clone().unbind());
+                arguments.insert(place.min(arguments.len()), context);
             }
+            if let Some(outlet) = &question.outlet {
+                arguments.insert(0, outlet.bind(py).clone().into_any());
+            }
+            Ok(around)
         });
-        match (result, called.style) {
-            (Ok(value), Style::Direct) => self.answer(py, called, frame.tag, &value, answers),
-            (Ok(awaitable), Style::Task) => self.spawn(py, method, frame.tag, awaitable, answers),
-            (Err(error), _) => self.answer_error(py, called, frame.tag, error, answers),
+        let around = match prepared {
+            Ok(around) => around,
+            Err(error) => return self.answer_error(py, &question, error, &mut run.answers),
+        };
+        let function = called.function.bind(py);
+        match called.style {
+            // What a handler sets in its context is not the next one's business.
+            Style::Direct => match around.context.run(py, || vectorcall(function, &arguments))? {
+                Ok(value) => self.answer(py, &question, &value, &mut run.answers),
+                Err(error) => self.answer_error(py, &question, error, &mut run.answers),
+            },
+            Style::Task => match vectorcall(function, &arguments) {
+                Ok(awaitable) => {
+                    drop(arguments);
+                    self.spawn(py, question, awaitable, around, run)
+                }
+                Err(error) => self.answer_error(py, &question, error, &mut run.answers),
+            },
         }
+    }
+
+    /// Adds a stream from the caller to the arguments, and makes the place for items to the caller.
+    fn add_streams<'py>(
+        self: &Arc<Self>,
+        py: Python<'py>,
+        asked: &mut Asked<'_>,
+        question: &mut Question,
+        arguments: &mut Vec<Bound<'py, PyAny>>,
+    ) -> PyResult<()> {
+        let called = question.method.get();
+        if let (Some(place), Some(inlet)) = (called.inbound_at, self.inlet(py, asked.tag)) {
+            let inlet = inlet.into_bound(py).into_any();
+            arguments.insert(place.min(arguments.len()), inlet);
+        }
+        if called.stream.is_some() {
+            let window = self.is_extended().then(|| {
+                let mut window = Sending::new(INITIAL_WINDOW);
+                window.granted(asked.credit);
+                window
+            });
+            let method = question.method.clone_ref(py);
+            question.outlet = Some(Py::new(py, Outlet::new(self, method, asked.tag, window))?);
+        }
+        Ok(())
     }
 
     fn make_context<'py>(
         &self,
         py: Python<'py>,
         method: &ServiceMethod,
+        asked: &mut Asked<'_>,
+        around: &Surroundings,
     ) -> PyResult<Bound<'py, PyAny>> {
-        match self.services.get() {
-            Some(services) => {
-                services.make_context.bind(py).call1((&self.connection, method.what.as_str()))
+        let Some(services) = self.services.get() else { return Ok(py.None().into_bound(py)) };
+        let make = services.make_context.bind(py);
+        let metadata = match asked.head.take() {
+            Some(head) if !head.metadata.0.is_empty() => Some(head.metadata),
+            _ => None,
+        };
+        let what = method.what.as_str();
+        match (metadata, around.seconds) {
+            (None, None) => make.call1((&self.connection, what)),
+            (None, seconds) => make.call1((&self.connection, what, seconds)),
+            (Some(metadata), seconds) => {
+                let metadata = metadata_mapping(py, &metadata)?;
+                make.call1((&self.connection, what, seconds, metadata))
             }
-            None => Ok(py.None().into_bound(py)),
         }
     }
 
@@ -68,23 +171,28 @@ impl ServiceLane {
     fn spawn(
         self: &Arc<Self>,
         py: Python<'_>,
-        method: &Bound<'_, ServiceMethod>,
-        tag: u16,
+        question: Question,
         coroutine: Bound<'_, PyAny>,
-        answers: &mut Vec<u8>,
+        around: Surroundings,
+        run: &mut Run,
     ) -> PyResult<()> {
-        let called = method.get();
-        let context = Context::copy(py)?;
+        let context = around.context;
         let coroutine = coroutine.unbind();
         let mut ready = self.shared.take_ready_task(py)?;
-        let answered = match ready.first_step(py, &coroutine, &context)? {
-            Step::Returned(value) => self.answer(py, called, tag, &value, answers),
-            Step::Raised(error) => self.answer_error(py, called, tag, error, answers),
+        let stepped = ready.first_step(py, &coroutine, &context)?;
+        if question.outlet.is_some() {
+            run.queued = lock(&self.inner).out.len();
+        }
+        let answered = match stepped {
+            Step::Returned(value) => self.answer(py, &question, &value, &mut run.answers),
+            Step::Raised(error) => self.answer_error(py, &question, error, &mut run.answers),
             Step::Yielded(value) => {
                 self.connection.get().running.fetch_add(1, Ordering::Relaxed);
                 self.shared.handlers.fetch_add(1, Ordering::Relaxed);
-                let waiting = (coroutine, context, value.unbind());
-                return ready.give(py, self, method.clone().unbind(), tag, waiting);
+                let yielded = value.unbind();
+                let suspended =
+                    Suspended { question, coroutine, context, yielded, until: around.at };
+                return ready.give(py, self, suspended);
             }
         };
         // Whatever the handler held of its task goes with it.
@@ -95,50 +203,52 @@ impl ServiceLane {
         answered
     }
 
-    /// Keeps the task of a handler that waits: the loop holds tasks weakly.
-    pub(crate) fn keep_task(&self, task: Py<PyAny>) -> usize {
-        let mut inner = lock(&self.inner);
-        match inner.free.pop() {
-            Some(slot) => {
-                inner.tasks[slot] = Some(task);
-                slot
-            }
-            None => {
-                inner.tasks.push(Some(task));
-                inner.tasks.len() - 1
-            }
-        }
-    }
-
     /// A handler in a task has ended with a result.
     pub(crate) fn on_result(
         self: &Arc<Self>,
         py: Python<'_>,
-        method: &Py<ServiceMethod>,
-        tag: u16,
+        question: &Question,
         value: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let mut answers = Vec::new();
-        self.answer(py, method.get(), tag, value, &mut answers)?;
+        self.answer(py, question, value, &mut answers)?;
         self.send(py, answers)
     }
 
-    /// A handler in a task has ended with an exception.
+    /// A handler in a task, which the lane keeps in `slot`, has ended with an exception.
     pub(crate) fn on_error(
         self: &Arc<Self>,
         py: Python<'_>,
-        method: &Py<ServiceMethod>,
-        tag: u16,
+        question: &Question,
+        slot: usize,
         error: PyErr,
     ) -> PyResult<()> {
         let mut answers = Vec::new();
-        self.answer_error(py, method.get(), tag, error, &mut answers)?;
+        let why = lock(&self.inner).handlers.why(slot);
+        match why.filter(|_| is_cancelled(py, &error)) {
+            None => self.answer_error(py, question, error, &mut answers)?,
+            Some(why) => {
+                let what = &question.method.get().what;
+                match why {
+                    Why::Caller => {
+                        self.over(question);
+                        mux::ended(question.tag, &mut answers);
+                    }
+                    Why::Deadline => {
+                        self.fault(question, &faults::deadline_exceeded(what), &mut answers);
+                    }
+                    Why::Shutdown => {
+                        self.fault(question, &faults::unavailable(what), &mut answers);
+                    }
+                }
+            }
+        }
         self.send(py, answers)
     }
 
     fn send(self: &Arc<Self>, py: Python<'_>, answers: Vec<u8>) -> PyResult<()> {
         let mut inner = lock(&self.inner);
-        if matches!(inner.phase, Phase::Over) {
+        if inner.is_over() {
             return Ok(());
         }
         inner.add(answers);
@@ -146,52 +256,94 @@ impl ServiceLane {
         self.mark_dirty(py)
     }
 
-    /// A handler's task is over, whatever it came to.
-    pub(crate) fn release_task(self: &Arc<Self>, py: Python<'_>, slot: usize) -> PyResult<()> {
-        let task = {
-            let mut inner = lock(&self.inner);
-            inner.free.push(slot);
-            inner.tasks.get_mut(slot).and_then(Option::take)
-        };
-        drop(task);
-        self.connection.get().running.fetch_sub(1, Ordering::Relaxed);
-        let handlers = self.shared.handlers.fetch_sub(1, Ordering::Relaxed);
-        let parked = lock(&self.inner).is_parked;
-        if parked || handlers == 1 {
-            self.shared.schedule(py)?;
-        }
-        self.finish_if_done(py)
-    }
+    // ---- answers ----
 
     fn answer(
         &self,
         py: Python<'_>,
-        method: &ServiceMethod,
-        tag: u16,
+        question: &Question,
         value: &Bound<'_, PyAny>,
         answers: &mut Vec<u8>,
     ) -> PyResult<()> {
-        let start = frame::begin(answers, kind::reply(method.index), tag);
-        let encoded = method.result.get().encode_into(py, value, answers, &method.what);
+        let method = question.method.get();
         let (limit, side) = {
             let inner = lock(&self.inner);
-            (inner.limit, if inner.limit_is_ours { "here" } else { "peer" })
+            (inner.limit, inner.side())
         };
-        let finished = match encoded {
-            Ok(()) => frame::finish(answers, start, limit)
-                .map_err(|error| errors::too_large(py, &method.what, error, side)),
-            Err(error) => {
-                answers.truncate(start);
-                Err(error)
+        let before = answers.len();
+        let finished = self.add_metadata(py, question, limit, answers).and_then(|()| {
+            let kind =
+                if method.stream.is_some() { kind::RDONE } else { kind::reply(method.index) };
+            let start = frame::begin(answers, kind, question.tag);
+            if method.stream.is_some() {
+                answers.push(kind::request(method.index));
             }
-        };
+            method.result.get().encode_into(py, value, answers, &method.what)?;
+            frame::finish(answers, start, limit)
+                .map_err(|error| errors::too_large(py, &method.what, error, side))
+        });
         match finished {
             Ok(()) => {
-                lock(&self.inner).callee.finish(tag);
+                self.over(question);
                 Ok(())
             }
-            Err(error) => self.answer_error(py, method, tag, error, answers),
+            Err(error) => {
+                answers.truncate(before);
+                self.answer_error(py, question, error, answers)
+            }
         }
+    }
+
+    /// The request is answered: its tag is free, and what belonged to it ends.
+    fn over(&self, question: &Question) {
+        if let Some(outlet) = &question.outlet {
+            outlet.get().close();
+        }
+        self.answered(question.tag);
+    }
+
+    fn answered(&self, tag: u16) {
+        let streams = {
+            let mut inner = lock(&self.inner);
+            inner.callee.finish(tag);
+            !inner.inlets.is_empty()
+        };
+        if streams {
+            self.close_inlet(tag);
+        }
+    }
+
+    /// Adds what the method says beside its answer, where the caller understands it.
+    fn add_metadata(
+        &self,
+        py: Python<'_>,
+        question: &Question,
+        limit: u32,
+        answers: &mut Vec<u8>,
+    ) -> PyResult<()> {
+        let Some(context) = &question.context else { return Ok(()) };
+        if !self.is_extended() {
+            return Ok(());
+        }
+        let said = context.bind(py).getattr(intern!(py, "_reply_metadata"))?;
+        if said.is_none() {
+            return Ok(());
+        }
+        let what = &question.method.get().what;
+        let metadata = reply_metadata(&said, what)?;
+        if metadata.0.is_empty() {
+            return Ok(());
+        }
+        let most = self.services.get().map_or(0, |services| services.max_metadata);
+        metadata.check(most.min((limit as usize).saturating_sub(FRAME_HEADER))).map_err(
+            |error| {
+                PyValueError::new_err(format!(
+                    "{what}: the reply's metadata cannot be sent: {error}"
+                ))
+            },
+        )?;
+        ext::reply_head(question.tag, &metadata, answers);
+        Ok(())
     }
 
     /// Tells the caller what it may know of an exception. What is no `Exception` is told and
@@ -199,19 +351,26 @@ impl ServiceLane {
     fn answer_error(
         &self,
         py: Python<'_>,
-        method: &ServiceMethod,
-        tag: u16,
+        question: &Question,
         error: PyErr,
         answers: &mut Vec<u8>,
     ) -> PyResult<()> {
+        let method = question.method.get();
         let fault = match self.explain(py, method, &error) {
             Ok(fault) => fault,
             Err(failed) => {
                 failed.write_unraisable(py, None);
-                internal(&method.what)
+                faults::internal(&method.what)
             }
         };
-        self.answer_fault(tag, &fault, answers);
+        let limit = lock(&self.inner).limit;
+        if let Err(unsaid) = self.add_metadata(py, question, limit, answers) {
+            // The fault goes without it; the log is told.
+            if let Err(failed) = self.explain(py, method, &unsaid) {
+                failed.write_unraisable(py, None);
+            }
+        }
+        self.fault(question, &fault, answers);
         if error.is_instance_of::<pyo3::exceptions::PyException>(py) || is_cancelled(py, &error) {
             Ok(())
         } else {
@@ -219,8 +378,15 @@ impl ServiceLane {
         }
     }
 
+    fn fault(&self, question: &Question, fault: &Fault, answers: &mut Vec<u8>) {
+        if let Some(outlet) = &question.outlet {
+            outlet.get().close();
+        }
+        self.answer_fault(question.tag, fault, answers);
+    }
+
     fn explain(&self, py: Python<'_>, method: &ServiceMethod, error: &PyErr) -> PyResult<Fault> {
-        let Some(services) = self.services.get() else { return Ok(internal(&method.what)) };
+        let Some(services) = self.services.get() else { return Ok(faults::internal(&method.what)) };
         type Told = (String, Option<String>, Option<String>, Option<String>);
         let value = error.value(py);
         if let Some(traceback) = error.traceback(py) {
@@ -231,12 +397,10 @@ impl ServiceLane {
         Ok(Fault { message, code, help, url, backtrace: Vec::new() })
     }
 
+    /// Answers a request with a fault.
     pub(crate) fn answer_fault(&self, tag: u16, fault: &Fault, answers: &mut Vec<u8>) {
-        let limit = {
-            let mut inner = lock(&self.inner);
-            inner.callee.finish(tag);
-            inner.limit
-        };
+        self.answered(tag);
+        let limit = lock(&self.inner).limit;
         let start = frame::begin(answers, kind::RERROR, tag);
         fault.encode(answers);
         if let Err(FrameError::TooLarge { .. }) = frame::finish(answers, start, limit) {
@@ -249,12 +413,52 @@ impl ServiceLane {
     }
 }
 
-fn internal(what: &str) -> Fault {
-    Fault {
-        message: format!("{what} failed"),
-        code: Some("jetstream::internal".to_owned()),
-        ..Fault::default()
+/// When a request must have been answered.
+fn until(asked: &Asked<'_>, run: &Run) -> Option<Instant> {
+    match asked.time_left {
+        FOREVER => None,
+        left => run.arrived.checked_add(Duration::from_micros(left)),
     }
+}
+
+/// The context that a request is answered in. Those of one run of frames that have the lane's own
+/// time share a deadline, and the context that it was set in.
+fn surroundings(
+    py: Python<'_>,
+    asked: &Asked<'_>,
+    at: Option<Instant>,
+    run: &mut Run,
+) -> PyResult<Surroundings> {
+    let Some(until) = at else {
+        return Ok(Surroundings { context: Context::copy(py)?, at, seconds: None });
+    };
+    if asked.head.is_some() {
+        let seconds = deadline::seconds(py, until)?;
+        let context = deadline::context(py, Some(seconds))?;
+        return Ok(Surroundings { context, at, seconds: Some(seconds) });
+    }
+    if run.base.is_none() {
+        let seconds = deadline::seconds(py, until)?;
+        run.base = Some((deadline::context(py, Some(seconds))?, seconds));
+    }
+    match &run.base {
+        Some((base, seconds)) => {
+            Ok(Surroundings { context: base.again(py)?, at, seconds: Some(*seconds) })
+        }
+        None => Ok(Surroundings { context: Context::copy(py)?, at, seconds: None }),
+    }
+}
+
+/// Metadata as a method left it in its context.
+fn reply_metadata(said: &Bound<'_, PyAny>, what: &str) -> PyResult<Metadata> {
+    let pairs = said.cast::<PyDict>()?.iter().map(|(key, value)| {
+        let pair = key.extract::<String>().and_then(|key| Ok((key, value.extract::<Vec<u8>>()?)));
+        pair.map_err(|_| {
+            let message = format!("{what}: the reply's metadata maps str to bytes");
+            pyo3::exceptions::PyTypeError::new_err(message)
+        })
+    });
+    Ok(Metadata(pairs.collect::<PyResult<_>>()?))
 }
 
 pub(crate) fn is_cancelled(py: Python<'_>, error: &PyErr) -> bool {

@@ -1,24 +1,35 @@
 //! The called end of a lane: frames to methods, results to frames.
 
-use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Instant;
 
 use jetstream_net::{LaneEnd, LaneKey};
 use jetstream_proto::codes;
-use jetstream_proto::fault::Fault;
+use jetstream_proto::ext::{self, FOREVER, Head};
 use jetstream_proto::frame::{self, Frame, kind};
 use jetstream_proto::limits::MIN_MSIZE;
 use jetstream_proto::mux::Callee;
 use jetstream_proto::version::{self, Offer, Version};
 use pyo3::prelude::*;
 
+use crate::answer::Asked;
 use crate::connection::Connection;
+use crate::faults;
+use crate::handling::Context;
+use crate::inlet::Inlet;
+use crate::parking::{Parked, Parking};
 use crate::service::{ServiceTable, Services};
 use crate::shared::{LIVE_LANES, Role, Shared, lock};
+use crate::waiting::{Handlers, cancel_task};
 
 /// Answers of one lane over which its requests wait until the peer has taken some.
 const ANSWERS_HIGH: usize = 1 << 20;
+
+/// Bytes of parked requests over which a lane is not read any more. Up to there it is, so that what
+/// ends handlers (items that they wait for, cancellation) is not held up by what waits for them.
+const PARKED_HIGH: usize = 256 << 10;
 
 pub(crate) enum Phase {
     /// Nothing has been said yet.
@@ -38,14 +49,27 @@ pub(crate) struct Inner {
     pub(crate) limit: u32,
     /// Whether that is our own limit, the smaller of the two.
     pub(crate) limit_is_ours: bool,
-    /// Runs of frames, and how far they have been handled, that wait.
-    pub(crate) parked: VecDeque<(Vec<u8>, usize)>,
+    /// What was said before the request that must come next.
+    pub(crate) head: Option<Box<Head>>,
+    /// Microseconds that requests have that do not say.
+    pub(crate) time: u64,
+    /// Requests that wait to begin.
+    pub(crate) parking: Parking,
+    /// The endpoint knows that some do.
     pub(crate) is_parked: bool,
-    /// The peer has finished: when the last answer is out, the lane is.
+    pub(crate) is_paused: bool,
+    /// We are going away: requests that come now are not begun.
+    pub(crate) gone: bool,
+    /// The peer has finished, or we have: when the last answer is out, the lane is.
     pub(crate) finishing: bool,
-    /// Tasks of the handlers that have not ended, by slot.
-    pub(crate) tasks: Vec<Option<Py<PyAny>>>,
-    pub(crate) free: Vec<usize>,
+    /// Handlers that have not ended.
+    pub(crate) handlers: Handlers,
+    /// Streams from the caller, by the tags of their requests.
+    pub(crate) inlets: HashMap<u16, Py<Inlet>>,
+    /// So much is unsent that streams wait.
+    pub(crate) congested: bool,
+    /// Futures of the streams that wait for that.
+    pub(crate) draining: Vec<Py<PyAny>>,
 }
 
 impl Inner {
@@ -57,6 +81,15 @@ impl Inner {
             self.out.append(&mut frames);
         }
     }
+
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over)
+    }
+
+    /// Whose limit of a frame's size holds.
+    pub(crate) fn side(&self) -> &'static str {
+        if self.limit_is_ours { "here" } else { "peer" }
+    }
 }
 
 /// A lane that the peer opened, and what is being answered on it.
@@ -65,6 +98,8 @@ pub(crate) struct ServiceLane {
     pub(crate) key: LaneKey,
     pub(crate) connection: Py<Connection>,
     pub(crate) services: OnceLock<Arc<Services>>,
+    /// Both ends speak the extension.
+    extension: AtomicBool,
     pub(crate) inner: Mutex<Inner>,
 }
 
@@ -74,11 +109,49 @@ impl Drop for ServiceLane {
     }
 }
 
+/// What the requests of one run of frames share.
+pub(crate) struct Run {
+    /// Answers of methods that are called at once are gathered here and join the lane's own buffer
+    /// together.
+    pub(crate) answers: Vec<u8>,
+    /// Bytes in that buffer, as far as they were looked at.
+    pub(crate) queued: usize,
+    pub(crate) arrived: Instant,
+    /// Time has passed since: deadlines may have, too.
+    pub(crate) late: bool,
+    /// A context with the deadline that requests have that do not say, and that deadline.
+    pub(crate) base: Option<(Context, f64)>,
+}
+
+impl Run {
+    fn new(arrived: Instant, late: bool) -> Self {
+        Self { answers: Vec::new(), queued: 0, arrived, late, base: None }
+    }
+}
+
 /// What a handled frame means for those after it.
-enum Next {
+pub(crate) enum Next {
     Go,
     /// The lane is over.
     Stop,
+}
+
+/// What a frame is, as seen under the lock.
+enum Seen {
+    First,
+    Request {
+        table: Py<ServiceTable>,
+        index: u8,
+        head: Option<Box<Head>>,
+        time_left: u64,
+        waits: bool,
+    },
+    /// Something else than a request.
+    Other,
+    /// A request that is not begun, because we are going away.
+    Unwanted,
+    Wrong(String),
+    Over,
 }
 
 impl ServiceLane {
@@ -89,6 +162,7 @@ impl ServiceLane {
             key,
             connection,
             services: OnceLock::new(),
+            extension: AtomicBool::new(false),
             inner: Mutex::new(Inner {
                 phase: Phase::Silent,
                 callee: Callee::default(),
@@ -96,17 +170,24 @@ impl ServiceLane {
                 dirty: false,
                 limit: MIN_MSIZE,
                 limit_is_ours: false,
-                parked: VecDeque::new(),
+                head: None,
+                time: FOREVER,
+                parking: Parking::default(),
                 is_parked: false,
+                is_paused: false,
+                gone: false,
                 finishing: false,
-                tasks: Vec::new(),
-                free: Vec::new(),
+                handlers: Handlers::default(),
+                inlets: HashMap::new(),
+                congested: false,
+                draining: Vec::new(),
             }),
         })
     }
 
-    pub(crate) fn connection(&self) -> &Py<Connection> {
-        &self.connection
+    /// Whether both ends speak the extension.
+    pub(crate) fn is_extended(&self) -> bool {
+        self.extension.load(Ordering::Relaxed)
     }
 
     pub(crate) fn take_frames(&self) -> Option<(LaneKey, Vec<u8>)> {
@@ -119,167 +200,241 @@ impl ServiceLane {
         if std::mem::replace(&mut lock(&self.inner).dirty, true) {
             return Ok(());
         }
+        self.enlist(py)
+    }
+
+    /// Has the frames taken at the end of this turn.
+    pub(crate) fn enlist(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         self.shared.mark_dirty(py, Role::Service(self.clone()))
+    }
+
+    /// Adds the answers of a run to what leaves at the end of this turn.
+    pub(crate) fn flush(self: &Arc<Self>, py: Python<'_>, run: &mut Run) -> PyResult<()> {
+        if run.answers.is_empty() {
+            return Ok(());
+        }
+        {
+            let mut inner = lock(&self.inner);
+            let answers = std::mem::take(&mut run.answers);
+            if inner.is_over() {
+                return Ok(());
+            }
+            inner.add(answers);
+            run.queued = inner.out.len();
+        }
+        self.mark_dirty(py)
     }
 
     // ---- frames ----
 
-    pub(crate) fn on_frames(self: &Arc<Self>, py: Python<'_>, run: Vec<u8>) -> PyResult<()> {
-        {
-            let mut inner = lock(&self.inner);
-            if inner.is_parked {
-                inner.parked.push_back((run, 0));
-                return Ok(());
-            }
-        }
-        self.handle_run(py, run, 0)
-    }
-
-    /// Handles the frames of a run from `position` on, until it must wait.
-    fn handle_run(self: &Arc<Self>, py: Python<'_>, run: Vec<u8>, position: usize) -> PyResult<()> {
-        // Answers of methods that are called at once are gathered here and join the lane's own
-        // buffer together.
-        let mut answers = Vec::new();
+    /// Handles a run of frames. What is no error of a method is meant for the interpreter, and told
+    /// when all have been handled.
+    pub(crate) fn on_frames(self: &Arc<Self>, py: Python<'_>, bytes: &[u8]) -> PyResult<()> {
+        let mut run = Run::new(Instant::now(), false);
+        let mut frames = frame::frames(bytes);
         let mut outcome = Ok(());
-        let mut frames = frame::frames(&run[position..]);
-        let mut waits = None;
         loop {
-            if self.must_wait(&answers) {
-                waits = Some(position + frames.position());
-                break;
-            }
+            let start = frames.position();
             let Some(frame) = frames.next() else { break };
-            match self.on_frame(py, frame, &mut answers) {
+            let handled = if frame.kind == ext::TITEM {
+                pass_items(&mut frames, frame.tag);
+                let items = bytes.get(start..frames.position()).unwrap_or_default();
+                self.on_items(py, frame, items)
+            } else {
+                self.on_frame(py, frame, &mut run)
+            };
+            match handled {
                 Ok(Next::Go) => {}
                 Ok(Next::Stop) => break,
-                Err(error) => {
-                    // Something that is not an error of the method: the interpreter is told, the
-                    // frames after this one are handled in the next turn.
-                    outcome = Err(error);
-                    waits = Some(position + frames.position());
-                    break;
-                }
+                Err(error) if outcome.is_ok() => outcome = Err(error),
+                Err(_) => {}
             }
         }
-        if !answers.is_empty() {
-            lock(&self.inner).add(answers);
-            self.mark_dirty(py)?;
-        }
-        if let Some(at) = waits.filter(|at| *at < run.len()) {
-            self.park(run, at)?;
-        }
+        self.flush(py, &mut run)?;
         outcome
-    }
-
-    fn must_wait(&self, answers: &[u8]) -> bool {
-        if answers.len() > ANSWERS_HIGH {
-            return true;
-        }
-        let running = self.connection.get().running.load(Ordering::Relaxed);
-        self.services.get().is_some_and(|services| running >= services.max_handlers)
-    }
-
-    /// Keeps the rest of a run and stops reading the lane until it can be handled.
-    fn park(self: &Arc<Self>, run: Vec<u8>, at: usize) -> PyResult<()> {
-        {
-            let mut inner = lock(&self.inner);
-            inner.parked.push_front((run, at));
-            inner.is_parked = true;
-        }
-        self.shared.hub()?.pause_lane(self.key, true);
-        self.shared.park(self.clone());
-        Ok(())
-    }
-
-    /// Goes on with what was parked, if it may.
-    pub(crate) fn resume(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
-        loop {
-            let unsent = self.shared.hub()?.lane_unsent(self.key) + lock(&self.inner).out.len();
-            if unsent > ANSWERS_HIGH || self.must_wait(&[]) {
-                self.shared.park(self.clone());
-                return Ok(());
-            }
-            let next = {
-                let mut inner = lock(&self.inner);
-                if matches!(inner.phase, Phase::Over) {
-                    inner.parked.clear();
-                }
-                let next = inner.parked.pop_front();
-                // Cleared before the run is handled: handling may park it again.
-                inner.is_parked = false;
-                next
-            };
-            let Some((run, at)) = next else { break };
-            self.handle_run(py, run, at)?;
-            let mut inner = lock(&self.inner);
-            if inner.is_parked {
-                // Handling parked the rest, and registered it.
-                return Ok(());
-            }
-            inner.is_parked = !inner.parked.is_empty();
-        }
-        self.shared.hub()?.pause_lane(self.key, false);
-        self.shared.schedule(py)
     }
 
     fn on_frame(
         self: &Arc<Self>,
         py: Python<'_>,
         frame: Frame<'_>,
-        answers: &mut Vec<u8>,
+        run: &mut Run,
     ) -> PyResult<Next> {
-        let table = {
-            let inner = lock(&self.inner);
-            match &inner.phase {
-                Phase::Over => return Ok(Next::Stop),
-                Phase::Silent => None,
-                Phase::Open(table) => Some(table.clone_ref(py)),
+        match self.look(py, &frame) {
+            Seen::Request { table, index, head, time_left, waits } => {
+                let asked =
+                    Asked { tag: frame.tag, payload: frame.payload, head, time_left, credit: 0 };
+                self.on_request(py, table, index, asked, waits, run)
             }
-        };
-        let Some(table) = table else { return self.on_first(py, frame, answers) };
-        let Some(index) = kind::method_of_request(frame.kind) else {
-            self.break_off(py, &format!("a frame of type {} is no request", frame.kind))?;
-            return Ok(Next::Stop);
-        };
-        let begun = lock(&self.inner).callee.begin(frame.tag);
-        if let Err(error) = begun {
-            self.break_off(py, &error.to_string())?;
-            return Ok(Next::Stop);
+            Seen::Other => self.on_other(py, frame, run),
+            Seen::First => self.on_first(py, frame, run),
+            Seen::Unwanted => Ok(Next::Go),
+            Seen::Wrong(why) => self.wrong(py, &why),
+            Seen::Over => Ok(Next::Stop),
         }
-        let Some(method) = table.get().methods.get(usize::from(index)) else {
-            let service = &table.get().version.name;
-            let fault = Fault {
-                message: format!("{service} has no method {index} (type {})", frame.kind),
-                code: Some("jetstream::unknown_method".to_owned()),
-                ..Fault::default()
-            };
-            self.answer_fault(frame.tag, &fault, answers);
+    }
+
+    fn look(&self, py: Python<'_>, frame: &Frame<'_>) -> Seen {
+        let inner = &mut *lock(&self.inner);
+        let table = match &inner.phase {
+            Phase::Over => return Seen::Over,
+            Phase::Silent => return Seen::First,
+            Phase::Open(table) => table,
+        };
+        let request = kind::method_of_request(frame.kind);
+        let head = match inner.callee.go_on(request.map(|_| frame.tag)) {
+            Ok(true) => inner.head.take(),
+            Ok(false) => None,
+            Err(error) => return Seen::Wrong(error.to_string()),
+        };
+        let Some(index) = request else { return Seen::Other };
+        if inner.gone {
+            return Seen::Unwanted;
+        }
+        if let Err(error) = inner.callee.begin(frame.tag) {
+            return Seen::Wrong(error.to_string());
+        }
+        let time_left = head.as_ref().map_or(inner.time, |head| head.time_left);
+        let waits = !inner.parking.is_empty();
+        Seen::Request { table: table.clone_ref(py), index, head, time_left, waits }
+    }
+
+    fn on_request(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        table: Py<ServiceTable>,
+        index: u8,
+        asked: Asked<'_>,
+        waits: bool,
+        run: &mut Run,
+    ) -> PyResult<Next> {
+        let table = table.get();
+        let Some(method) = table.methods.get(usize::from(index)) else {
+            let fault = faults::unknown_method(&table.version.name, index);
+            self.answer_fault(asked.tag, &fault, &mut run.answers);
             return Ok(Next::Go);
         };
-        self.call(py, method.bind(py), frame, answers)?;
+        if method.get().inbound.is_some() {
+            if !self.is_extended() {
+                let fault = faults::extension_required(&method.get().what);
+                self.answer_fault(asked.tag, &fault, &mut run.answers);
+                return Ok(Next::Go);
+            }
+            self.flush(py, run)?;
+            self.take_stream(py, method, asked.tag)?;
+        }
+        if waits || self.must_wait(run) {
+            self.park(index, asked, run)?;
+        } else {
+            self.call(py, method.bind(py), asked, run)?;
+        }
         Ok(Next::Go)
     }
+
+    // ---- requests that wait ----
+
+    fn must_wait(&self, run: &Run) -> bool {
+        if run.answers.len() + run.queued > ANSWERS_HIGH {
+            return true;
+        }
+        let running = self.connection.get().running.load(Ordering::Relaxed);
+        self.services.get().is_some_and(|services| running >= services.max_handlers)
+    }
+
+    /// Keeps a request until it can begin; too many of them stop the reading of the lane.
+    fn park(self: &Arc<Self>, index: u8, asked: Asked<'_>, run: &Run) -> PyResult<()> {
+        let (register, pause) = {
+            let mut inner = lock(&self.inner);
+            inner.parking.push(Parked {
+                index,
+                tag: asked.tag,
+                payload: asked.payload.to_vec(),
+                head: asked.head,
+                time_left: asked.time_left,
+                arrived: run.arrived,
+                credit: asked.credit,
+            });
+            let full = inner.parking.bytes() > PARKED_HIGH;
+            let register = !std::mem::replace(&mut inner.is_parked, true);
+            (register, full && !std::mem::replace(&mut inner.is_paused, true))
+        };
+        if pause {
+            self.shared.hub()?.pause_lane(self.key, true);
+        }
+        if register {
+            self.shared.park(self.clone());
+        }
+        Ok(())
+    }
+
+    /// Begins parked requests, as far as it may.
+    pub(crate) fn resume(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        let unsent = self.shared.hub()?.lane_unsent(self.key);
+        let mut run = Run::new(Instant::now(), true);
+        run.queued = lock(&self.inner).out.len();
+        let mut outcome = Ok(());
+        while run.queued + unsent <= ANSWERS_HIGH && !self.must_wait(&run) {
+            let (parked, table) = {
+                let mut inner = lock(&self.inner);
+                let Some(parked) = inner.parking.pop() else { break };
+                let Phase::Open(table) = &inner.phase else { break };
+                (parked, table.clone_ref(py))
+            };
+            let Some(method) = table.get().methods.get(usize::from(parked.index)) else { continue };
+            run.arrived = parked.arrived;
+            run.base = None;
+            let asked = Asked {
+                tag: parked.tag,
+                payload: &parked.payload,
+                head: parked.head,
+                time_left: parked.time_left,
+                credit: parked.credit,
+            };
+            let begun = self.call(py, method.bind(py), asked, &mut run);
+            if outcome.is_ok() {
+                outcome = begun;
+            }
+        }
+        self.flush(py, &mut run)?;
+        let (more, go_on) = {
+            let mut inner = lock(&self.inner);
+            inner.is_parked = !inner.parking.is_empty();
+            let room = inner.parking.bytes() < PARKED_HIGH / 2 && !inner.is_over();
+            (inner.is_parked, room && std::mem::take(&mut inner.is_paused))
+        };
+        if more {
+            self.shared.park(self.clone());
+        }
+        if go_on {
+            self.shared.hub()?.pause_lane(self.key, false);
+            self.shared.schedule(py)?;
+        }
+        self.finish_if_done(py)?;
+        outcome
+    }
+
+    // ---- the first frame ----
 
     /// The first frame says which service the lane is for.
     fn on_first(
         self: &Arc<Self>,
         py: Python<'_>,
         frame: Frame<'_>,
-        answers: &mut Vec<u8>,
+        run: &mut Run,
     ) -> PyResult<Next> {
         if frame.kind != kind::TVERSION {
-            self.break_off(py, "the first frame on a lane must be a Tversion")?;
-            return Ok(Next::Stop);
+            return self.wrong(py, "the first frame on a lane must be a Tversion");
         }
         let asked = match Offer::decode(frame.payload) {
             Ok(offer) => offer,
-            Err(error) => {
-                self.break_off(py, &format!("a malformed Tversion: {error}"))?;
-                return Ok(Next::Stop);
-            }
+            Err(error) => return self.wrong(py, &format!("a malformed Tversion: {error}")),
         };
+        if self.shared.is_draining() {
+            self.refuse(frame.tag, codes::SHUTDOWN, &mut run.answers);
+            return Ok(Next::Go);
+        }
         let Some(services) = self.shared.services() else {
-            self.refuse(frame.tag, codes::UNKNOWN_SERVICE, answers);
+            self.refuse(frame.tag, codes::UNKNOWN_SERVICE, &mut run.answers);
             return Ok(Next::Go);
         };
         let client = Version::parse(&asked.version).ok();
@@ -288,21 +443,28 @@ impl ServiceLane {
             (Some(client), Some(table)) if table.get().version.serves(client) => {
                 let limit = asked.msize.min(services.msize);
                 if limit < MIN_MSIZE {
-                    self.refuse(frame.tag, codes::VERSION_REFUSED, answers);
+                    self.refuse(frame.tag, codes::VERSION_REFUSED, &mut run.answers);
                     return Ok(Next::Go);
                 }
-                let version = table.get().version.to_string();
-                Offer { msize: limit, version }.encode(kind::RVERSION, frame.tag, answers);
+                let ours = &table.get().version;
+                let extension = ext::is_marked(client, ext::OFFER);
+                let version = match extension {
+                    true => ext::marked(ours, ext::ACCEPT).to_string(),
+                    false => ours.to_string(),
+                };
+                let answer = Offer { msize: limit, version };
+                answer.encode(kind::RVERSION, frame.tag, &mut run.answers);
                 let mut inner = lock(&self.inner);
                 inner.limit = limit;
                 inner.limit_is_ours = services.msize <= asked.msize;
                 inner.phase = Phase::Open(table.clone_ref(py));
                 drop(inner);
+                self.extension.store(extension, Ordering::Relaxed);
                 self.shared.hub()?.set_lane_limit(self.key, limit);
                 let _ = self.services.set(services);
             }
-            (_, None) => self.refuse(frame.tag, codes::UNKNOWN_SERVICE, answers),
-            _ => self.refuse(frame.tag, codes::VERSION_REFUSED, answers),
+            (_, None) => self.refuse(frame.tag, codes::UNKNOWN_SERVICE, &mut run.answers),
+            _ => self.refuse(frame.tag, codes::VERSION_REFUSED, &mut run.answers),
         }
         Ok(Next::Go)
     }
@@ -322,6 +484,12 @@ impl ServiceLane {
 
     // ---- the end ----
 
+    /// The peer broke the rules.
+    pub(crate) fn wrong(self: &Arc<Self>, py: Python<'_>, why: &str) -> PyResult<Next> {
+        self.break_off(py, why)?;
+        Ok(Next::Stop)
+    }
+
     /// The peer broke the rules: the lane goes, the connection and its other lanes stay.
     fn break_off(self: &Arc<Self>, py: Python<'_>, why: &str) -> PyResult<()> {
         self.shared.log_violation(py, &self.connection, why)?;
@@ -336,6 +504,7 @@ impl ServiceLane {
             LaneEnd::Finished => {
                 // The peer asks no more; what it has asked is still answered.
                 lock(&self.inner).finishing = true;
+                self.break_inlets(py)?;
                 self.finish_if_done(py)
             }
             LaneEnd::Truncated { .. } | LaneEnd::Broken(_) => {
@@ -357,7 +526,7 @@ impl ServiceLane {
     pub(crate) fn finish_if_done(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         let (done, out) = {
             let mut inner = lock(&self.inner);
-            let done = inner.finishing && inner.callee.running() == 0 && inner.parked.is_empty();
+            let done = inner.finishing && inner.callee.running() == 0 && inner.parking.is_empty();
             if done {
                 inner.finishing = false;
                 inner.phase = Phase::Over;
@@ -385,27 +554,43 @@ impl ServiceLane {
 
     /// The loop is gone, and with it the handlers.
     pub(crate) fn forget(&self) {
-        let tasks = {
+        let kept = {
             let mut inner = lock(&self.inner);
             inner.phase = Phase::Over;
-            std::mem::take(&mut inner.tasks)
+            let handlers = std::mem::take(&mut inner.handlers);
+            let inlets = std::mem::take(&mut inner.inlets);
+            (handlers, inlets, std::mem::take(&mut inner.draining), inner.parking.clear())
         };
-        drop(tasks);
+        drop(kept);
     }
 
     /// Nobody is left to answer: handlers that run are cancelled.
     fn end(&self, py: Python<'_>) {
-        let tasks: Vec<Py<PyAny>> = {
+        let (tasks, inlets, kept) = {
             let mut inner = lock(&self.inner);
             inner.phase = Phase::Over;
             inner.out = Vec::new();
-            inner.parked.clear();
-            inner.tasks.iter().flatten().map(|task| task.clone_ref(py)).collect()
+            inner.head = None;
+            let kept = (inner.parking.clear(), std::mem::take(&mut inner.draining));
+            (inner.handlers.tasks(py), std::mem::take(&mut inner.inlets), kept)
         };
+        drop(kept);
         for task in tasks {
-            if let Err(error) = task.call_method0(py, "cancel") {
-                error.write_unraisable(py, Some(task.bind(py)));
-            }
+            cancel_task(py, &task);
+        }
+        for inlet in inlets.into_values() {
+            inlet.get().close();
+        }
+    }
+}
+
+/// Passes the items that follow one under the same tag.
+fn pass_items(frames: &mut frame::Frames<'_>, tag: u16) {
+    loop {
+        let mut ahead = frames.clone();
+        match ahead.next() {
+            Some(next) if next.kind == ext::TITEM && next.tag == tag => *frames = ahead,
+            _ => return,
         }
     }
 }

@@ -34,6 +34,8 @@ struct Limits {
     msize: u32,
     max_connections: usize,
     max_handlers: usize,
+    max_metadata: usize,
+    stream_window: u32,
     handshake_timeout: f64,
     retry_above: usize,
 }
@@ -168,8 +170,8 @@ impl Endpoint {
         Ok(())
     }
 
-    /// What is served on lanes. `make_context(connection, what)` makes a call's context,
-    /// `explain(what, error)` gives `(message, code, help, url)` of an exception.
+    /// What is served on lanes. `make_context(connection, what, deadline, metadata)` makes a call's
+    /// context (the last two may be left out), `explain(what, error)` gives `(message, code, help, url)` of an exception.
     fn set_services(
         &self,
         services: HashMap<String, Py<ServiceTable>>,
@@ -182,6 +184,8 @@ impl Endpoint {
             by_name: services,
             msize: limits.msize,
             max_handlers: limits.max_handlers,
+            max_metadata: limits.max_metadata,
+            stream_window: limits.stream_window,
             make_context,
             explain,
         }));
@@ -269,6 +273,13 @@ impl Endpoint {
     #[getter]
     fn open_lanes(&self) -> PyResult<usize> {
         Ok(self.shared.hub()?.open_lanes())
+    }
+
+    /// Begins nothing more: peers are told, streams that run are ended, other handlers may end. New
+    /// lanes are refused.
+    fn drain(&self, py: Python<'_>) -> PyResult<()> {
+        self.shared.check()?;
+        self.shared.drain(py)
     }
 
     /// A future that is done when no handler runs and every answer has been sent.

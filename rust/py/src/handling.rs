@@ -10,6 +10,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use pyo3::exceptions::{PyException, PyStopIteration};
 use pyo3::ffi;
@@ -18,16 +19,25 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
-use crate::answer::is_cancelled;
+use crate::answer::{Question, is_cancelled};
 use crate::dispatch::ServiceLane;
-use crate::service::ServiceMethod;
 use crate::shared::{Shared, lock, resolve, vectorcall};
+
+/// A handler that waits after its first step.
+pub(crate) struct Suspended {
+    pub(crate) question: Question,
+    pub(crate) coroutine: Py<PyAny>,
+    pub(crate) context: Context,
+    /// What it waits for.
+    pub(crate) yielded: Py<PyAny>,
+    /// When it must have ended.
+    pub(crate) until: Option<Instant>,
+}
 
 /// A handler that waits, and whom to tell when it ends.
 struct Request {
     lane: Arc<ServiceLane>,
-    method: Py<ServiceMethod>,
-    tag: u16,
+    question: Question,
     coroutine: Py<PyAny>,
     context: Context,
     /// Where the lane keeps the task.
@@ -73,7 +83,6 @@ impl Context {
     }
 
     /// A copy of this one.
-    #[allow(dead_code)] // by requests that have a deadline
     pub(crate) fn again(&self, py: Python<'_>) -> PyResult<Self> {
         // SAFETY: a live context; a new reference, or null with an error set.
         let copy =
@@ -228,27 +237,20 @@ impl ReadyTask {
         }
     }
 
-    /// Gives the task to a handler that waits for `yielded`.
+    /// Gives the task to a handler that waits.
     pub(crate) fn give(
         self,
         py: Python<'_>,
         lane: &Arc<ServiceLane>,
-        method: Py<ServiceMethod>,
-        tag: u16,
-        waiting: (Py<PyAny>, Context, Py<PyAny>),
+        suspended: Suspended,
     ) -> PyResult<()> {
-        let (coroutine, context, yielded) = waiting;
+        let Suspended { question, coroutine, context, yielded, until } = suspended;
         self.task.setattr(py, intern!(py, "_log_destroy_pending"), true)?;
-        let slot = lane.keep_task(self.task.clone_ref(py));
-        let request = Request {
-            lane: lane.clone(),
-            method,
-            tag,
-            coroutine,
-            context,
-            slot,
-            yielded: Some(yielded),
-        };
+        let outlet = question.outlet.as_ref().map(|outlet| outlet.clone_ref(py));
+        let slot = lane.keep_task(self.task.clone_ref(py), question.tag, outlet, until);
+        let lane = lane.clone();
+        let yielded = Some(yielded);
+        let request = Request { lane, question, coroutine, context, slot, yielded };
         let before = std::mem::replace(
             &mut *lock(&self.handling.get().state),
             State::Running(Box::new(request)),
@@ -279,7 +281,7 @@ impl Handling {
             Step::Yielded(value) => return Ok(Some(value)),
             Step::Returned(value) => {
                 let Some(request) = self.end() else { return Ok(None) };
-                let answered = request.lane.on_result(py, &request.method, request.tag, &value);
+                let answered = request.lane.on_result(py, &request.question, &value);
                 request.lane.release_task(py, request.slot)?;
                 return answered.map(|()| None);
             }
@@ -288,7 +290,7 @@ impl Handling {
         let Some(request) = self.end() else { return Err(error) };
         let passes = is_cancelled(py, &error) || !error.is_instance_of::<PyException>(py);
         let kept = error.clone_ref(py);
-        let answered = request.lane.on_error(py, &request.method, request.tag, error);
+        let answered = request.lane.on_error(py, &request.question, request.slot, error);
         request.lane.release_task(py, request.slot)?;
         if passes { Err(kept) } else { answered.map(|()| None) }
     }
@@ -411,7 +413,9 @@ impl Handling {
 
     fn __repr__(&self) -> String {
         match &*lock(&self.state) {
-            State::Running(request) => format!("<answering {}>", request.method.get().what),
+            State::Running(request) => {
+                format!("<answering {}>", request.question.method.get().what)
+            }
             State::Over => "<answered>".to_owned(),
             State::New | State::Ready(_) => "<ready to answer>".to_owned(),
         }

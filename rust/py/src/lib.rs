@@ -12,16 +12,22 @@ mod deadline;
 mod dispatch;
 mod endpoint;
 mod errors;
+mod extension;
+mod faults;
 mod feed;
 mod handling;
 mod identity;
 mod inbox;
+mod inlet;
+mod outlet;
+mod parking;
 mod reply;
 mod service;
 mod shared;
 mod subscription;
 mod tls;
 mod turn;
+mod waiting;
 
 /// The compiled core of JetStream for Python.
 #[pymodule]
@@ -51,6 +57,10 @@ mod _core {
     use crate::identity::parse_certificate;
     #[pymodule_export]
     use crate::inbox::NextItem;
+    #[pymodule_export]
+    use crate::inlet::Inlet;
+    #[pymodule_export]
+    use crate::outlet::Outlet;
     #[pymodule_export]
     use crate::reply::Reply;
     #[pymodule_export]

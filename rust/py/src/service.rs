@@ -25,7 +25,14 @@ pub(crate) struct ServiceMethod {
     pub(crate) index: u8,
     pub(crate) function: Py<PyAny>,
     pub(crate) arguments: Py<ArgumentsPlan>,
+    /// Of what it returns, at the end of its items if it has any.
     pub(crate) result: Py<Plan>,
+    /// The items that it gives.
+    pub(crate) stream: Option<Py<Plan>>,
+    /// The items of the argument that is a stream from the caller.
+    pub(crate) inbound: Option<Py<Plan>>,
+    /// Where that goes among the arguments, the context not counted.
+    pub(crate) inbound_at: Option<usize>,
     pub(crate) style: Style,
     /// Where the context goes among the arguments, if the method wants it.
     pub(crate) context_at: Option<usize>,
@@ -38,7 +45,7 @@ pub(crate) struct ServiceMethod {
 impl ServiceMethod {
     #[new]
     #[pyo3(signature = (what, index, function, arguments, result, *, task, context_at=None,
-        idempotent=false))]
+        idempotent=false, stream=None, inbound=None, inbound_at=None))]
     #[allow(clippy::too_many_arguments)] // one place in Python makes these
     fn new(
         what: String,
@@ -49,9 +56,24 @@ impl ServiceMethod {
         task: bool,
         context_at: Option<usize>,
         idempotent: bool,
+        stream: Option<Py<Plan>>,
+        inbound: Option<Py<Plan>>,
+        inbound_at: Option<usize>,
     ) -> Self {
         let style = if task { Style::Task } else { Style::Direct };
-        Self { what, index, function, arguments, result, style, context_at, idempotent }
+        Self {
+            what,
+            index,
+            function,
+            arguments,
+            result,
+            stream,
+            inbound,
+            inbound_at,
+            style,
+            context_at,
+            idempotent,
+        }
     }
 
     #[getter]
@@ -90,7 +112,10 @@ pub(crate) struct Services {
     pub(crate) by_name: HashMap<String, Py<ServiceTable>>,
     pub(crate) msize: u32,
     pub(crate) max_handlers: usize,
-    /// Makes the context of a call from `(connection, what)`.
+    pub(crate) max_metadata: usize,
+    pub(crate) stream_window: u32,
+    /// Makes the context of a call from `(connection, what, deadline, metadata)`, the last two of
+    /// which may be left out.
     pub(crate) make_context: Py<PyAny>,
     /// Turns an exception into `(message, code, help, url)`, logging what is not meant for the
     /// caller.

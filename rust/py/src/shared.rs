@@ -75,6 +75,10 @@ pub(crate) struct State {
     pub(crate) callers: HashMap<u64, Weak<CallerLane>>,
     pub(crate) next_caller: u64,
     pub(crate) deadlines: Deadlines<Instant, (u64, Ticket)>,
+    /// Of handlers that wait, by their lanes.
+    pub(crate) handler_deadlines: Deadlines<Instant, (LaneKey, usize, u64)>,
+    /// Futures that are done when this turn has sent what was written.
+    pub(crate) after_turn: Vec<Py<PyAny>>,
     pub(crate) timer: Option<(Instant, Py<PyAny>)>,
     pub(crate) writer: bool,
     pub(crate) tick: Option<Py<Tick>>,
@@ -103,6 +107,8 @@ pub(crate) struct Shared {
     pub(crate) scheduled: AtomicBool,
     pub(crate) in_turn: AtomicBool,
     pub(crate) closed: AtomicBool,
+    /// The server is going away.
+    draining: AtomicBool,
     pub(crate) calls: AtomicUsize,
     /// Handlers that run, of all connections.
     pub(crate) handlers: AtomicUsize,
@@ -138,6 +144,7 @@ impl Shared {
             scheduled: AtomicBool::new(false),
             in_turn: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
             calls: AtomicUsize::new(0),
             handlers: AtomicUsize::new(0),
         }))
@@ -258,6 +265,25 @@ impl Shared {
             callers.get(&id).and_then(Weak::upgrade).is_some_and(|lane| lane.is_live(ticket))
         };
         deadlines.push(at, (lane, ticket), self.calls.load(Ordering::Relaxed), is_live);
+    }
+
+    /// A handler, kept by its lane under `handler`, must have ended at that time.
+    pub(crate) fn add_handler_deadline(&self, lane: LaneKey, handler: (usize, u64), at: Instant) {
+        let mut state = lock(&self.state);
+        let State { handler_deadlines, roles, .. } = &mut *state;
+        let is_live = |(lane, slot, serial): (LaneKey, usize, u64)| match roles.get(&lane) {
+            Some((_, Role::Service(lane))) => lane.is_waiting((slot, serial)),
+            _ => false,
+        };
+        let (slot, serial) = handler;
+        let live = self.handlers.load(Ordering::Relaxed);
+        handler_deadlines.push(at, (lane, slot, serial), live, is_live);
+    }
+
+    /// Has a future done when this turn has sent what was written, or the next one if none is.
+    pub(crate) fn after_turn(&self, py: Python<'_>, future: Py<PyAny>) -> PyResult<()> {
+        lock(&self.state).after_turn.push(future);
+        self.schedule(py)
     }
 
     // ---- tasks ----
@@ -383,6 +409,29 @@ impl Shared {
     }
 
     // ---- the end ----
+
+    /// Begins nothing more: peers are told, and streams that run are ended.
+    pub(crate) fn drain(&self, py: Python<'_>) -> PyResult<()> {
+        if self.draining.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let lanes: Vec<Arc<ServiceLane>> = {
+            let state = lock(&self.state);
+            let served = |(_, role): &(ConnectionKey, Role)| match role {
+                Role::Service(lane) => Some(lane.clone()),
+                Role::Caller(_) => None,
+            };
+            state.roles.values().filter_map(served).collect()
+        };
+        for lane in lanes {
+            lane.go_away(py)?;
+        }
+        self.schedule(py)
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
 
     /// A future that is done when no handler runs and every answer has been sent.
     pub(crate) fn quiet<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {

@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use crate::connection::{Connection, Wait};
 use crate::dispatch::ServiceLane;
 use crate::errors;
-use crate::shared::{Role, Shared, lock};
+use crate::shared::{Role, Shared, lock, resolve};
 
 /// What the loop calls for a turn. It does not keep the endpoint: a loop that is gone must not, and
 /// the handle of its timer is kept by the endpoint.
@@ -94,6 +94,10 @@ impl Shared {
             }
             hub.transmit(Instant::now())
         })?;
+        let sent = std::mem::take(&mut lock(&self.state).after_turn);
+        for future in sent {
+            round.note(resolve(py, future.bind(py), py.None()));
+        }
         round.note(self.watch_writable(py, progress.blocked));
         round.note(self.arm(py, progress.timeout));
         let mut again = more || progress.more;
@@ -134,8 +138,11 @@ impl Shared {
     /// One handle serves all timers. QUIC moves them later all the time; the handle is moved only
     /// when the earliest moves forward, and otherwise fires early and is set again.
     fn arm(&self, py: Python<'_>, timeout: Option<Instant>) -> PyResult<()> {
-        let deadline = lock(&self.state).deadlines.next();
-        let Some(at) = [timeout, deadline].into_iter().flatten().min() else { return Ok(()) };
+        let (call, handler) = {
+            let state = lock(&self.state);
+            (state.deadlines.next(), state.handler_deadlines.next())
+        };
+        let Some(at) = [timeout, call, handler].into_iter().flatten().min() else { return Ok(()) };
         let now = Instant::now();
         let old = {
             let mut state = lock(&self.state);
@@ -159,8 +166,25 @@ impl Shared {
         Ok(())
     }
 
+    fn expire_handlers(&self, py: Python<'_>, now: Instant) {
+        loop {
+            let (lane, handler) = {
+                let mut state = lock(&self.state);
+                let Some((key, slot, serial)) = state.handler_deadlines.expired(now) else {
+                    return;
+                };
+                match state.roles.get(&key) {
+                    Some((_, Role::Service(lane))) => (lane.clone(), (slot, serial)),
+                    _ => continue,
+                }
+            };
+            lane.expire(py, handler);
+        }
+    }
+
     fn expire(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         let now = Instant::now();
+        self.expire_handlers(py, now);
         loop {
             let (lane, ticket) = {
                 let mut state = lock(&self.state);
@@ -175,7 +199,7 @@ impl Shared {
     fn deliver(self: &Arc<Self>, py: Python<'_>, event: Event) -> PyResult<()> {
         match event {
             Event::Frames { lane, run } => match self.role(lane) {
-                Some(Role::Service(service)) => service.on_frames(py, run),
+                Some(Role::Service(service)) => service.on_frames(py, &run),
                 Some(Role::Caller(caller)) => caller.on_frames(py, run),
                 None => Ok(()),
             },
@@ -185,7 +209,10 @@ impl Shared {
                 self.bind_lane(connection, lane, Role::Service(service));
                 Ok(())
             }
-            Event::LaneDrained { .. } => Ok(()),
+            Event::LaneDrained { lane } => match self.role(lane) {
+                Some(Role::Service(service)) => service.on_drained(py),
+                _ => Ok(()),
+            },
             Event::LaneEnded { lane, end } => match self.role(lane) {
                 Some(Role::Service(service)) => service.on_end(py, &end),
                 Some(Role::Caller(caller)) => caller.on_end(py, &end),

@@ -1,0 +1,210 @@
+//! Where a subscription's items go: into the lane's buffer, at the pace at which they are taken.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use jetstream_proto::frame;
+use jetstream_proto::mux::Sending;
+use pyo3::prelude::*;
+
+use crate::dispatch::ServiceLane;
+use crate::errors;
+use crate::service::ServiceMethod;
+use crate::shared::{lock, resolve};
+
+/// Unsent bytes of a lane over which its streams wait. A connection sends about as much in one
+/// turn; more would only be held.
+pub(crate) const STREAM_HIGH: usize = 256 << 10;
+
+/// Bytes of a stream after which the loop gets its turn: what was written leaves then, and the peer
+/// works on it while the next is made.
+const YIELD_AFTER: usize = 64 << 10;
+
+#[derive(Default)]
+struct Flow {
+    /// What the peer still takes, where it says so.
+    window: Option<Sending>,
+    /// Written since the loop had its turn.
+    written: usize,
+    /// Whoever waits for the window to open.
+    waiter: Option<Py<PyAny>>,
+}
+
+/// Takes the items of one subscription.
+#[pyclass(frozen, module = "jetstream._core")]
+pub(crate) struct Outlet {
+    lane: Arc<ServiceLane>,
+    method: Py<ServiceMethod>,
+    tag: u16,
+    flow: Mutex<Flow>,
+    closed: AtomicBool,
+}
+
+/// How full a lane is.
+pub(crate) struct Fill {
+    /// Bytes that leave at the end of this turn.
+    pub(crate) queued: usize,
+    /// Streams wait for the lane to drain.
+    pub(crate) congested: bool,
+}
+
+impl Outlet {
+    pub(crate) fn new(
+        lane: &Arc<ServiceLane>,
+        method: Py<ServiceMethod>,
+        tag: u16,
+        window: Option<Sending>,
+    ) -> Self {
+        let flow = Mutex::new(Flow { window, ..Flow::default() });
+        Self { lane: lane.clone(), method, tag, flow, closed: AtomicBool::new(false) }
+    }
+
+    /// The request has been answered; nothing may follow.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// The peer takes more.
+    pub(crate) fn granted(&self, py: Python<'_>, bytes: u32) -> PyResult<()> {
+        let waiter = {
+            let mut flow = lock(&self.flow);
+            let Some(window) = &mut flow.window else { return Ok(()) };
+            window.granted(bytes);
+            if window.is_open() { flow.waiter.take() } else { None }
+        };
+        match waiter {
+            Some(waiter) => resolve(py, waiter.bind(py), py.None()),
+            None => Ok(()),
+        }
+    }
+
+    /// What to wait for before the next item, if for anything.
+    fn pace<'py>(
+        &self,
+        py: Python<'py>,
+        size: usize,
+        fill: &Fill,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let shut = {
+            let mut flow = lock(&self.flow);
+            flow.written += size;
+            let shut = flow.window.as_mut().is_some_and(|window| {
+                window.sent(size);
+                !window.is_open()
+            });
+            if !shut {
+                let full = fill.congested || fill.queued > STREAM_HIGH;
+                if flow.written < YIELD_AFTER && !full {
+                    return Ok(None);
+                }
+            }
+            flow.written = 0;
+            shut
+        };
+        let shared = &self.lane.shared;
+        let future = shared.create_future(py)?;
+        if shut {
+            lock(&self.flow).waiter = Some(future.clone().unbind());
+        } else if !self.lane.wait_drained(&future, fill.queued)? {
+            shared.after_turn(py, future.clone().unbind())?;
+        }
+        Ok(Some(future))
+    }
+}
+
+#[pymethods]
+impl Outlet {
+    /// Sends an item. What it returns is to be awaited before the next one, unless it is `None`.
+    fn send<'py>(
+        &self,
+        py: Python<'py>,
+        item: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.lane.shared.check()?;
+        let method = self.method.get();
+        if self.closed.load(Ordering::Relaxed) {
+            let message = format!("{} has ended: it takes no more items", method.what);
+            return Err(errors::misuse(&message));
+        }
+        let Some(stream) = &method.stream else {
+            return Err(errors::misuse("a method without items; this is a bug"));
+        };
+        // The lane's buffer is taken out meanwhile: encoding may run Python code that sends, too.
+        let (mut out, limit, side) = self.lane.take_out()?;
+        let start = frame::begin(&mut out, frame::kind::reply(method.index), self.tag);
+        let encoded = stream.get().encode_into(py, item, &mut out, &method.what);
+        let finished = encoded.and_then(|()| {
+            let finished = frame::finish(&mut out, start, limit);
+            finished.map_err(|error| errors::too_large(py, &method.what, error, side))
+        });
+        if finished.is_err() {
+            out.truncate(start);
+        }
+        let size = out.len() - start;
+        let fill = self.lane.put_out(py, out)?;
+        finished?;
+        self.pace(py, size, &fill)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<outlet of {}>", self.method.get().what)
+    }
+}
+
+impl ServiceLane {
+    /// The frames that leave at the end of this turn, to add to them: with the largest frame that
+    /// the peer takes, and whose limit that is.
+    fn take_out(&self) -> PyResult<(Vec<u8>, u32, &'static str)> {
+        let mut inner = lock(&self.inner);
+        if inner.is_over() {
+            return Err(errors::closed("the lane"));
+        }
+        let side = inner.side();
+        Ok((std::mem::take(&mut inner.out), inner.limit, side))
+    }
+
+    fn put_out(self: &Arc<Self>, py: Python<'_>, mut out: Vec<u8>) -> PyResult<Fill> {
+        let (fill, clean) = {
+            let mut inner = lock(&self.inner);
+            if inner.is_over() {
+                return Err(errors::closed("the lane"));
+            }
+            if !inner.out.is_empty() {
+                out.append(&mut inner.out);
+            }
+            inner.out = out;
+            let fill = Fill { queued: inner.out.len(), congested: inner.congested };
+            (fill, !std::mem::replace(&mut inner.dirty, true))
+        };
+        if clean {
+            self.enlist(py)?;
+        }
+        Ok(fill)
+    }
+
+    /// Has `future` done when little is unsent; false if that is so when this turn has ended.
+    fn wait_drained(&self, future: &Bound<'_, PyAny>, queued: usize) -> PyResult<bool> {
+        let mut hub = self.shared.hub()?;
+        if hub.lane_unsent(self.key) + queued <= STREAM_HIGH || !hub.watch_drained(self.key) {
+            return Ok(false);
+        }
+        drop(hub);
+        let mut inner = lock(&self.inner);
+        inner.congested = true;
+        inner.draining.push(future.clone().unbind());
+        Ok(true)
+    }
+
+    /// Little is unsent now.
+    pub(crate) fn on_drained(&self, py: Python<'_>) -> PyResult<()> {
+        let waiting = {
+            let mut inner = lock(&self.inner);
+            inner.congested = false;
+            std::mem::take(&mut inner.draining)
+        };
+        for future in waiting {
+            resolve(py, future.bind(py), py.None())?;
+        }
+        Ok(())
+    }
+}

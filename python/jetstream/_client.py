@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 _STAGGER = 0.25
 """Seconds after which the next address is tried beside the first (RFC 8305, section 5)."""
+
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 _SYSTEM = ClientTls()
 """Whoever gives no TLS has this one, so that servers are remembered for them too."""
@@ -132,7 +135,13 @@ class Client:
         on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> Session:
         core = await self._connect(addr, server_name, timeout, lanes=True)
-        return Session(core, limits=self._limits, timeout=call_timeout, on_close=on_close)
+        return Session(
+            core,
+            limits=self._limits,
+            timeout=call_timeout,
+            on_close=on_close,
+            on_rebind=self.rebind,
+        )
 
     async def _connect(
         self,
@@ -257,6 +266,34 @@ class Client:
             for endpoint in self._endpoints.values():
                 endpoint.reload_client(loaded)
         _logging.client.info("reloaded: the new TLS settings count from now on")
+
+    async def rebind(self, bind: AddressLike | None = None) -> None:
+        """Moves to another local address; connections and calls in flight go on from there.
+
+        For when the network has changed: the servers follow (RFC 9000, section 9). A connection
+        that is just being made does not move, and may fail.
+
+        Args:
+            bind: Our own IP address and port from now on; by default another port of the present
+                address, which with an address of any is the one that the system now takes.
+
+        Raises:
+            OSError: The address cannot be had; nothing has changed.
+            ClosedError: The client is closed.
+        """
+        self._check_open()
+        if bind is None:
+            for endpoint in self._endpoints.values():
+                local = endpoint.local
+                if local is not None:
+                    endpoint.rebind(local[0], 0)
+            return
+        host, port = parse_address(bind)
+        version = ipaddress.ip_address(host).version
+        moved = self._endpoints.get(_FAMILIES[version])
+        if moved is not None:
+            moved.rebind(host, port)
+        self._bind = (host, port)
 
     async def close(self) -> None:
         """Closes all connections of this client."""

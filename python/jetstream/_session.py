@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from types import TracebackType
 
+    from jetstream._addresses import AddressLike
     from jetstream._connection import Connection, ReceiveStream, SendStream
     from jetstream._errors import JetStreamError
     from jetstream._identity import Peer
@@ -67,6 +68,7 @@ class Session:
         limits: What to take from the peer.
         timeout: Seconds for each call that does not say.
         on_close: What else ends with the session.
+        on_rebind: What moves the session to another local address.
     """
 
     def __init__(
@@ -76,11 +78,13 @@ class Session:
         limits: Limits | None = None,
         timeout: float | None = DEFAULT_TIMEOUT,
         on_close: Callable[[], Awaitable[None]] | None = None,
+        on_rebind: Callable[[AddressLike | None], Awaitable[None]] | None = None,
     ) -> None:
         self._core = core
         self._limits = limits or Limits()
         self._timeout = timeout
         self._on_close = on_close
+        self._on_rebind = on_rebind
         self._lanes: dict[tuple[str, int], _core.Lane] = {}
 
     @classmethod
@@ -161,6 +165,21 @@ class Session:
             )
             self._lanes[key] = lane
         return lane
+
+    async def rebind(self, bind: AddressLike | None = None) -> None:
+        """Moves to another local address, with all that the same client has; see `Client.rebind`.
+
+        Args:
+            bind: Our own IP address and port from now on; by default another port.
+
+        Raises:
+            OSError: The address cannot be had; nothing has changed.
+            RuntimeError: The session is no client's, or has no address.
+        """
+        if self._on_rebind is None:
+            msg = "only a client's session over UDP can move to another address"
+            raise RuntimeError(msg)
+        await self._on_rebind(bind)
 
     async def close(self, code: int = 0, reason: str = "") -> None:
         """Ends the session; calls in flight fail with `ClosedError`.

@@ -283,6 +283,14 @@ class Endpoint:
     def local(self) -> tuple[str, int] | None:
         """The address of the socket; `None` in memory."""
 
+    def rebind(self, host: str, port: int) -> None:
+        """Moves to another local address, with all connections.
+
+        Raises:
+            OSError: The address cannot be bound to; nothing has changed.
+            ClosedError: The endpoint is closed.
+        """
+
     def connect(
         self,
         host: str,

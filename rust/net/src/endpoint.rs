@@ -5,7 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use quinn_proto::{
     ConnectionHandle, DatagramEvent, EndpointConfig, Incoming as QuicIncoming, Transmit,
 };
@@ -17,12 +17,12 @@ use crate::event::{Event, Lost};
 use crate::lane::Lane;
 use crate::review::Review;
 use crate::slab::Slab;
-use crate::socket::Socket;
+use crate::socket::{Arrived, Socket};
 use crate::stream::code;
 use crate::timers::Timers;
 
 /// Datagrams that one turn takes in before it lets the loop do something else.
-const RECEIVE_PER_TURN: usize = 512;
+pub(crate) const RECEIVE_PER_TURN: usize = 512;
 
 /// Trains of datagrams that one connection sends in one turn.
 const SEND_PER_TURN: usize = 64;
@@ -62,6 +62,8 @@ pub struct Progress {
 /// [`Endpoint::transmit`], one turn; between them the owner takes the events and reacts.
 pub struct Endpoint {
     pub(crate) socket: Socket,
+    /// The socket of the address before, see `rebind`.
+    pub(crate) previous: Option<Socket>,
     pub(crate) quic: quinn_proto::Endpoint,
     pub(crate) connections: Vec<Option<Box<Connection>>>,
     pub(crate) open: usize,
@@ -96,8 +98,9 @@ impl Endpoint {
         }
         let mut endpoint = Self {
             quic: quinn_proto::Endpoint::new(Arc::new(config), None, !socket.may_fragment(), None),
-            segments: socket.max_segments().min(SEGMENTS),
+            segments: segments_of(&socket),
             socket,
+            previous: None,
             connections: Vec::new(),
             open: 0,
             handshaking: 0,
@@ -247,17 +250,14 @@ impl Endpoint {
     }
 
     fn receive_datagrams(&mut self, now: Instant) -> io::Result<bool> {
+        self.receive_late(now);
         let mut received = 0;
         let mut arrived = Vec::new();
         loop {
-            let (count, full) = self.socket.receive(|meta, datagram| {
-                arrived.push((meta.addr, meta.dst_ip, meta.ecn, BytesMut::from(datagram)));
-            })?;
-            for (remote, local, ecn, datagram) in arrived.drain(..) {
-                let ecn = ecn.and_then(|ecn| quinn_proto::EcnCodepoint::from_bits(ecn as u8));
-                self.buffer.clear();
-                let event = self.quic.handle(now, remote, local, ecn, datagram, &mut self.buffer);
-                self.on_datagram(event, now);
+            let (count, full) = self.socket.receive(|datagram| arrived.push(datagram))?;
+            self.handle(arrived.drain(..), now);
+            if count > 0 {
+                self.previous = None;
             }
             received += count;
             if !full {
@@ -266,6 +266,14 @@ impl Endpoint {
             if received >= RECEIVE_PER_TURN {
                 return Ok(true);
             }
+        }
+    }
+
+    pub(crate) fn handle(&mut self, arrived: impl Iterator<Item = Arrived>, now: Instant) {
+        for Arrived { remote, local, ecn, bytes } in arrived {
+            self.buffer.clear();
+            let event = self.quic.handle(now, remote, local, ecn, bytes, &mut self.buffer);
+            self.on_datagram(event, now);
         }
     }
 
@@ -475,4 +483,9 @@ impl Endpoint {
     pub fn open_lanes(&self) -> usize {
         self.lanes.len()
     }
+}
+
+/// Datagrams in one train on a socket.
+pub(crate) fn segments_of(socket: &Socket) -> usize {
+    socket.max_segments().min(SEGMENTS)
 }

@@ -1,8 +1,10 @@
 //! One UDP socket: many datagrams a call, in both directions.
 
 use std::io::{self, IoSliceMut};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
+use bytes::BytesMut;
+use quinn_proto::EcnCodepoint;
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, SockAddr, Type};
 
@@ -14,6 +16,15 @@ const SLOT: usize = 65_535;
 
 /// What we ask of the kernel; it gives what it allows.
 const KERNEL_BUFFER: usize = 4 << 20;
+
+/// A datagram, and what the kernel said of its way.
+pub(crate) struct Arrived {
+    pub(crate) remote: SocketAddr,
+    /// To which of our addresses it came.
+    pub(crate) local: Option<IpAddr>,
+    pub(crate) ecn: Option<EcnCodepoint>,
+    pub(crate) bytes: BytesMut,
+}
 
 pub(crate) struct Socket {
     io: UdpSocket,
@@ -64,10 +75,7 @@ impl Socket {
 
     /// Takes what one system call gives and hands each datagram to `each`: how many there were, and
     /// whether there may be more.
-    pub(crate) fn receive(
-        &mut self,
-        mut each: impl FnMut(&RecvMeta, &[u8]),
-    ) -> io::Result<(usize, bool)> {
+    pub(crate) fn receive(&mut self, mut each: impl FnMut(Arrived)) -> io::Result<(usize, bool)> {
         if self.buffer.is_empty() {
             // Pages that are never filled are never the process's.
             self.buffer = vec![0; BATCH * SLOT];
@@ -88,7 +96,12 @@ impl Socket {
             let train = &slice[..meta.len];
             for datagram in train.chunks(meta.stride.max(1)) {
                 datagrams += 1;
-                each(meta, datagram);
+                each(Arrived {
+                    remote: meta.addr,
+                    local: meta.dst_ip,
+                    ecn: meta.ecn.and_then(|ecn| EcnCodepoint::from_bits(ecn as u8)),
+                    bytes: BytesMut::from(datagram),
+                });
             }
         }
         // A call that did not fill its slots has emptied the socket; what comes now, comes with a

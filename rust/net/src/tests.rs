@@ -1,6 +1,7 @@
 //! The endpoint over real sockets on loopback, driven by hand: both ends in one thread.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod rebind;
 mod reload;
 
 use std::collections::HashMap;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use jetstream_net::{
@@ -16,7 +16,7 @@ use pyo3::prelude::*;
 use crate::connection::Connection;
 use crate::errors;
 use crate::service::{ServiceTable, Services};
-use crate::shared::Shared;
+use crate::shared::{Shared, lock};
 use crate::tls::{ClientTls, ServerTls};
 
 /// Limits of connections, in the order in which Python hands them over.
@@ -86,7 +86,7 @@ fn address(host: &str, port: u16) -> PyResult<SocketAddr> {
 #[pyclass(frozen, module = "jetstream._core")]
 pub(crate) struct Endpoint {
     shared: Arc<Shared>,
-    local: Option<SocketAddr>,
+    local: Mutex<Option<SocketAddr>>,
 }
 
 impl Drop for Endpoint {
@@ -130,7 +130,7 @@ impl Endpoint {
         let descriptor = quic.io().as_raw_fd();
         let hub = Hub::Quic(Box::new(quic));
         let shared = Shared::new(py, event_loop, hub, Some(descriptor))?;
-        Ok(Self { shared, local: Some(local) })
+        Ok(Self { shared, local: Mutex::new(Some(local)) })
     }
 
     /// Two connected ends in memory; `chains` are what the client and the server show.
@@ -145,7 +145,7 @@ impl Endpoint {
     ) -> PyResult<Self> {
         let pair = Memory::new(limits.msize, [chains.0, chains.1]);
         let hub = Hub::Memory(if single_lane { pair.single_lane() } else { pair });
-        Ok(Self { shared: Shared::new(py, event_loop, hub, None)?, local: None })
+        Ok(Self { shared: Shared::new(py, event_loop, hub, None)?, local: Mutex::default() })
     }
 
     /// Begins to take part in the loop.
@@ -195,7 +195,25 @@ impl Endpoint {
     /// The address that the socket has, as (host, port).
     #[getter]
     fn local(&self) -> Option<(String, u16)> {
-        self.local.map(|local| (local.ip().to_string(), local.port()))
+        lock(&self.local).map(|local| (local.ip().to_string(), local.port()))
+    }
+
+    /// Moves to another local address, with all connections.
+    fn rebind(slf: &Bound<'_, Self>, host: &str, port: u16) -> PyResult<()> {
+        let Self { shared, local } = slf.get();
+        if shared.is_closed() {
+            return Err(errors::closed("the client"));
+        }
+        let (now, descriptor) = {
+            let mut hub = shared.hub()?;
+            let Some(quic) = hub.quic() else {
+                return Err(errors::misuse("ends in memory have no address"));
+            };
+            quic.rebind(address(host, port)?).map_err(os_error)?;
+            (quic.io().local_addr()?, quic.io().as_raw_fd())
+        };
+        *lock(local) = Some(now);
+        shared.watch_instead(slf.as_any(), descriptor)
     }
 
     /// Begins a connection; its `wait("connected")` tells how it went.

@@ -80,6 +80,8 @@ pub(crate) struct State {
     /// Futures that are done when this turn has sent what was written.
     pub(crate) after_turn: Vec<Py<PyAny>>,
     pub(crate) timer: Option<(Instant, Py<PyAny>)>,
+    /// The socket that the loop watches; none in memory.
+    pub(crate) descriptor: Option<i32>,
     pub(crate) writer: bool,
     pub(crate) tick: Option<Py<Tick>>,
     pub(crate) on_timer: Option<Py<Tick>>,
@@ -101,7 +103,6 @@ pub(crate) struct Shared {
     pub(crate) hub: Mutex<Hub>,
     pub(crate) state: Mutex<State>,
     pub(crate) event_loop: Loop,
-    pub(crate) descriptor: Option<i32>,
     pub(crate) thread: ThreadId,
     pub(crate) generation: u32,
     pub(crate) scheduled: AtomicBool,
@@ -129,7 +130,7 @@ impl Shared {
         let method = |name: &str| event_loop.getattr(name).map(Bound::unbind);
         Ok(Arc::new(Self {
             hub: Mutex::new(hub),
-            state: Mutex::new(State::default()),
+            state: Mutex::new(State { descriptor, ..State::default() }),
             event_loop: Loop {
                 call_soon: method("call_soon")?,
                 call_at: method("call_at")?,
@@ -138,7 +139,6 @@ impl Shared {
                 object: event_loop.clone().unbind(),
                 in_context: in_context.unbind(),
             },
-            descriptor,
             thread: std::thread::current().id(),
             generation: GENERATION.load(Ordering::Relaxed),
             scheduled: AtomicBool::new(false),
@@ -160,15 +160,44 @@ impl Shared {
             state.tick = Some(soon);
             state.on_timer = Some(on_timer);
         }
-        // The loop keeps the endpoint while it watches its socket; nothing else of ours does.
-        let tick = endpoint.getattr(intern!(py, "_turn"))?;
-        if let Some(descriptor) = self.descriptor {
-            // It is watched in the context of the one who asks.
-            let context = self.event_loop.in_context.bind(py).as_any().get_item("context")?;
-            enter_context(&context, || {
-                self.event_loop.object.call_method1(py, "add_reader", (descriptor, tick))
-            })??;
+        let descriptor = lock(&self.state).descriptor;
+        if let Some(descriptor) = descriptor {
+            self.watch(endpoint, descriptor)?;
         }
+        self.schedule(py)
+    }
+
+    /// The loop keeps the endpoint while it watches its socket; nothing else of ours does.
+    fn watch(&self, endpoint: &Bound<'_, PyAny>, descriptor: i32) -> PyResult<()> {
+        let py = endpoint.py();
+        let tick = endpoint.getattr(intern!(py, "_turn"))?;
+        // It is watched in a copy of the context of the one who asks. This may be asked for within a
+        // turn, whose context cannot be entered again.
+        let context = self.event_loop.in_context.bind(py).as_any().get_item("context")?;
+        let context = context.call_method0("copy")?;
+        enter_context(&context, || {
+            self.event_loop.object.call_method1(py, "add_reader", (descriptor, tick)).map(drop)
+        })?
+    }
+
+    /// Watches another socket in the place of the present one.
+    pub(crate) fn watch_instead(
+        self: &Arc<Self>,
+        endpoint: &Bound<'_, PyAny>,
+        descriptor: i32,
+    ) -> PyResult<()> {
+        let py = endpoint.py();
+        let (old, writer) = {
+            let mut state = lock(&self.state);
+            (state.descriptor.replace(descriptor), std::mem::take(&mut state.writer))
+        };
+        if let Some(old) = old {
+            self.event_loop.object.call_method1(py, "remove_reader", (old,))?;
+            if writer {
+                self.event_loop.object.call_method1(py, "remove_writer", (old,))?;
+            }
+        }
+        self.watch(endpoint, descriptor)?;
         self.schedule(py)
     }
 
@@ -542,7 +571,7 @@ impl Shared {
         }
         // A loop that is closed already has forgotten the descriptor.
         let gone: bool = event_loop.call_method0("is_closed")?.extract()?;
-        if let (Some(descriptor), false) = (self.descriptor, gone) {
+        if let (Some(descriptor), false) = (state.descriptor, gone) {
             event_loop.call_method1("remove_reader", (descriptor,))?;
             if state.writer {
                 event_loop.call_method1("remove_writer", (descriptor,))?;

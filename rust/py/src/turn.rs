@@ -121,11 +121,12 @@ impl Shared {
     }
 
     fn watch_writable(&self, py: Python<'_>, blocked: bool) -> PyResult<()> {
-        let (Some(descriptor), true) = (self.descriptor, lock(&self.state).writer != blocked)
-        else {
-            return Ok(());
+        let descriptor = {
+            let mut state = lock(&self.state);
+            let changed = std::mem::replace(&mut state.writer, blocked) != blocked;
+            state.descriptor.filter(|_| changed)
         };
-        lock(&self.state).writer = blocked;
+        let Some(descriptor) = descriptor else { return Ok(()) };
         let tick = self.tick(py);
         let event_loop = self.event_loop.object.bind(py);
         match (blocked, tick) {

@@ -25,18 +25,21 @@ PATIENCE = 30.0
 """Seconds after which a test that waits for something that does not come is given up."""
 
 
-def run(main: Callable[[], Coroutine[Any, Any, T]], *, loop: str = "asyncio") -> T:
+def run(
+    main: Callable[[], Coroutine[Any, Any, T]], *, loop: str = "asyncio", patience: float = PATIENCE
+) -> T:
     """Runs `main` on a new loop; fails on whatever the loop would only have logged.
 
     Args:
         main: The test.
         loop: One of `LOOPS`.
+        patience: Seconds for all of it.
     """
     complaints: list[dict[str, Any]] = []
 
     async def guarded() -> T:
         asyncio.get_running_loop().set_exception_handler(lambda _, told: complaints.append(told))
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(patience):
             return await main()
 
     factory: Callable[[], asyncio.AbstractEventLoop] | None = None

@@ -1,0 +1,124 @@
+"""A server that is killed without a word, and started again in the same place."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from jetstream import Client, ConnectionLost, Limits, Session
+
+from tests.faults.ledger import Ledger, answer_to, ask
+from tests.faults.server import ServerProcess
+from tests.helpers import client_tls, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+AT_ONCE = 64
+
+
+class Load:
+    """Calls without end, each with a number of its own; a lost one is not repeated.
+
+    Whoever made a lost call connects again, by `connect`.
+    """
+
+    def __init__(self, client: Client, server: ServerProcess) -> None:
+        self._client = client
+        self._server = server
+        self._numbers = itertools.count(1)
+        self._session: Session | None = None
+        self._connecting = asyncio.Lock()
+        self.answered: set[int] = set()
+        self.lost: set[int] = set()
+        self._goal = asyncio.Event()
+        self._goal_at = 0
+        self.connected = asyncio.Event()
+        """Set when a session was made."""
+
+    async def session(self) -> Session:
+        """The session that works, or a new one."""
+        async with self._connecting:
+            if self._session is None or self._session.closed is not None:
+                self._session = await self._client.session(self._server.address)
+                self.connected.set()
+            return self._session
+
+    async def run(self) -> None:
+        """Calls and calls."""
+        while True:
+            ledger = (await self.session()).channel(Ledger)
+            number = next(self._numbers)
+            try:
+                await ask(ledger, number)
+            except ConnectionLost:
+                self.lost.add(number)
+            else:
+                self.answered.add(number)
+                if len(self.answered) == self._goal_at:
+                    self._goal.set()
+
+    async def more(self, count: int) -> None:
+        """Waits until so many more calls have been answered."""
+        self._goal.clear()
+        self._goal_at = len(self.answered) + count
+        await self._goal.wait()
+
+
+def killed_under_load(folder: Path, rounds: int) -> None:
+    async def main() -> None:
+        async with Client(client_tls()) as client:
+            load = Load(client, server)
+            callers = [asyncio.ensure_future(load.run()) for _ in range(AT_ONCE)]
+            for _ in range(rounds):
+                await load.more(2_000)
+                load.connected.clear()
+                server.kill()
+                # The loop goes on meanwhile: it is the callers' packets that are answered.
+                await asyncio.to_thread(server.start)
+                began = time.monotonic()
+                async with asyncio.timeout(1):
+                    await load.connected.wait()
+                    await load.more(100)
+                assert time.monotonic() - began < 1
+            for caller in callers:
+                caller.cancel()
+            await asyncio.gather(*callers, return_exceptions=True)
+            assert load.lost, "it was not killed under load"
+            entries = server.entries()
+            twice = [number for number, count in entries.items() if count > 1]
+            assert not twice, f"entered twice: {twice[:10]}"
+            assert load.answered <= set(entries), "answered, and not entered"
+
+    with ServerProcess(folder) as server:
+        run(main)
+
+
+def test_a_server_that_is_killed_and_restarted_under_load(tmp_path: Path) -> None:
+    killed_under_load(tmp_path, rounds=1)
+
+
+@pytest.mark.slow
+def test_a_server_that_is_killed_and_restarted_again_and_again(tmp_path: Path) -> None:
+    killed_under_load(tmp_path, rounds=10)
+
+
+def test_every_call_ends_when_the_server_is_gone_for_good(tmp_path: Path) -> None:
+    limits = Limits(idle_timeout=1.0, keep_alive=0.3)
+
+    async def main() -> None:
+        async with Client(client_tls(), limits=limits) as client:
+            session = await client.session(server.address, call_timeout=None)
+            ledger = session.channel(Ledger)
+            assert await ledger.enter(1) == answer_to(1)
+            server.kill()
+            calls = [asyncio.ensure_future(ask(ledger, number)) for number in range(2, 1_002)]
+            async with asyncio.timeout(5):
+                ends = await asyncio.gather(*calls, return_exceptions=True)
+            assert all(isinstance(end, ConnectionLost) for end in ends)
+
+    with ServerProcess(tmp_path) as server:
+        run(main)

@@ -105,6 +105,7 @@ class ChannelType(Generic[S]):
                 items=None if method.outbound is None else method.outbound.plan,
                 inbound=inbound,
                 idempotent=method.options.idempotent,
+                lossy=method.options.lossy,
                 metadata=metadata,
                 metadata_required=options.metadata_required,
             )

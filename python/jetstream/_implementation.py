@@ -61,6 +61,7 @@ def service_table(
                 stream=None if declared.outbound is None else declared.outbound.plan,
                 inbound=None if declared.inbound is None else declared.inbound.plan,
                 inbound_at=declared.inbound_at,
+                lossy=declared.options.lossy,
             )
         )
     return _core.ServiceTable(definition.version_string, methods)

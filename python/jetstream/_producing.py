@@ -33,6 +33,7 @@ def producer(
             async for item in items:
                 if type(item) is Done:
                     await _expect_end(what, items)
+                    outlet.finish()
                     return item.value
                 # What it gives to wait for is seldom there: the peer takes no more, or it is the
                 # others' turn.
@@ -42,6 +43,7 @@ def producer(
             # However it ended: a generator that is left, its `finally` runs now and not some day.
             if (close := getattr(items, "aclose", None)) is not None:
                 await close()
+        outlet.finish()
         return None
 
     return produce
@@ -59,4 +61,5 @@ async def _pass_on(outlet: _core.Outlet, subscription: Subscription[Any, Any]) -
         async for item in subscription:
             if (waiting := outlet.send(item)) is not None:
                 await waiting
+        outlet.finish()
         return subscription.result

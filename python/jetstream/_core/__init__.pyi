@@ -168,6 +168,7 @@ class ServiceMethod:
         inbound: How the items of its caller are laid out.
         inbound_at: Where the `Inlet` that gives them goes among the arguments, the context not
             counted.
+        lossy: Whether only the latest of its items counts.
     """
 
     def __new__(
@@ -184,6 +185,7 @@ class ServiceMethod:
         stream: Plan | None = None,
         inbound: Plan | None = None,
         inbound_at: int | None = None,
+        lossy: bool = False,
     ) -> ServiceMethod: ...
     @property
     def what(self) -> str: ...
@@ -528,6 +530,7 @@ class ChannelMethod:
         items: How a subscription's items are laid out; `None` for a call.
         inbound: Which argument is a stream from the caller, and how its items are laid out.
         idempotent: Whether a call may be sent twice.
+        lossy: Whether only the latest of its items counts.
         metadata: What each call says beside its arguments.
         metadata_required: Whether it fails where that cannot be said.
 
@@ -548,6 +551,7 @@ class ChannelMethod:
         items: Plan | None = None,
         inbound: tuple[int, Plan] | None = None,
         idempotent: bool = False,
+        lossy: bool = False,
         metadata: Sequence[tuple[str, bytes]] = ...,
         metadata_required: bool = True,
     ) -> ChannelMethod: ...
@@ -701,6 +705,13 @@ class Outlet:
         Raises:
             EncodeError: It is no item of this method.
             LimitExceeded: It is too large.
+            ClosedError: The lane is gone.
+        """
+
+    def finish(self) -> None:
+        """Sends what has been kept for a later moment, before the end.
+
+        Raises:
             ClosedError: The lane is gone.
         """
 

@@ -130,6 +130,8 @@ pub(crate) struct ChannelMethod {
     /// Which argument is a stream from the caller, and its items.
     inbound: Option<(usize, Py<Plan>)>,
     pub(crate) idempotent: bool,
+    /// Whether only the latest of its items counts.
+    pub(crate) lossy: bool,
     pub(crate) metadata: Metadata,
     /// Whether a call must fail where the metadata cannot be sent.
     pub(crate) metadata_required: bool,
@@ -240,7 +242,7 @@ type Entries = Vec<(String, Vec<u8>)>;
 impl ChannelMethod {
     #[new]
     #[pyo3(signature = (lane, what, index, arguments, result, timeout, bind, *, items=None,
-        inbound=None, idempotent=false, metadata=Vec::new(), metadata_required=true))]
+        inbound=None, idempotent=false, lossy=false, metadata=Vec::new(), metadata_required=true))]
     #[allow(clippy::too_many_arguments)] // one place in Python makes these
     fn new(
         lane: &Bound<'_, Lane>,
@@ -253,6 +255,7 @@ impl ChannelMethod {
         items: Option<Py<Plan>>,
         inbound: Option<(usize, Py<Plan>)>,
         idempotent: bool,
+        lossy: bool,
         metadata: Entries,
         metadata_required: bool,
     ) -> PyResult<Self> {
@@ -276,6 +279,7 @@ impl ChannelMethod {
             items,
             inbound,
             idempotent,
+            lossy,
             metadata,
             metadata_required,
             timeout: seconds(timeout)?,

@@ -56,6 +56,16 @@ impl Inbox {
         }
     }
 
+    /// Puts one item in the place of all that have not been taken.
+    pub(crate) fn replace(&self, bytes: Vec<u8>) {
+        let mut state = lock(&self.state);
+        if state.end.is_none() {
+            state.held = bytes.len();
+            state.runs.clear();
+            state.runs.push_back(Run { bytes, position: 0 });
+        }
+    }
+
     /// Says that no more comes; the first word stands.
     pub(crate) fn end(&self, py: Python<'_>, error: Option<PyErr>) {
         let failure = error.as_ref().map(|error| error.clone_ref(py));

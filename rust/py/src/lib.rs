@@ -19,6 +19,7 @@ mod handling;
 mod identity;
 mod inbox;
 mod inlet;
+mod lossy;
 mod outlet;
 mod parking;
 mod reply;

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 
 use crate::dispatch::ServiceLane;
 use crate::errors;
+use crate::lossy::Lossy;
 use crate::service::ServiceMethod;
 use crate::shared::{lock, resolve};
 
@@ -38,6 +39,7 @@ pub(crate) struct Outlet {
     tag: u16,
     flow: Mutex<Flow>,
     closed: AtomicBool,
+    lossy: Mutex<Lossy>,
 }
 
 /// How full a lane is.
@@ -56,7 +58,39 @@ impl Outlet {
         window: Option<Sending>,
     ) -> Self {
         let flow = Mutex::new(Flow { window, ..Flow::default() });
-        Self { lane: lane.clone(), method, tag, flow, closed: AtomicBool::new(false) }
+        let closed = AtomicBool::new(false);
+        Self { lane: lane.clone(), method, tag, flow, closed, lossy: Mutex::default() }
+    }
+
+    pub(crate) fn lane(&self) -> &Arc<ServiceLane> {
+        &self.lane
+    }
+
+    pub(crate) fn method(&self) -> &Py<ServiceMethod> {
+        &self.method
+    }
+
+    pub(crate) fn tag(&self) -> u16 {
+        self.tag
+    }
+
+    pub(crate) fn lossy(&self) -> &Mutex<Lossy> {
+        &self.lossy
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Whether the peer takes an item, as far as it says.
+    pub(crate) fn window_is_open(&self) -> bool {
+        lock(&self.flow).window.is_none_or(|window| window.is_open())
+    }
+
+    pub(crate) fn count_sent(&self, size: usize) {
+        if let Some(window) = &mut lock(&self.flow).window {
+            window.sent(size);
+        }
     }
 
     /// The request has been answered; nothing may follow.
@@ -116,22 +150,26 @@ impl Outlet {
 impl Outlet {
     /// Sends an item. What it returns is to be awaited before the next one, unless it is `None`.
     fn send<'py>(
-        &self,
-        py: Python<'py>,
+        slf: &Bound<'py, Self>,
         item: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        self.lane.shared.check()?;
-        let method = self.method.get();
-        if self.closed.load(Ordering::Relaxed) {
+        let py = slf.py();
+        let this = slf.get();
+        this.lane.shared.check()?;
+        let method = this.method.get();
+        if this.is_closed() {
             let message = format!("{} has ended: it takes no more items", method.what);
             return Err(errors::misuse(&message));
+        }
+        if method.lossy {
+            return Self::send_lossy(slf, item);
         }
         let Some(stream) = &method.stream else {
             return Err(errors::misuse("a method without items; this is a bug"));
         };
         // The lane's buffer is taken out meanwhile: encoding may run Python code that sends, too.
-        let (mut out, limit, side) = self.lane.take_out()?;
-        let start = frame::begin(&mut out, frame::kind::reply(method.index), self.tag);
+        let (mut out, limit, side) = this.lane.take_out()?;
+        let start = frame::begin(&mut out, frame::kind::reply(method.index), this.tag);
         let encoded = stream.get().encode_into(py, item, &mut out, &method.what);
         let finished = encoded.and_then(|()| {
             let finished = frame::finish(&mut out, start, limit);
@@ -141,9 +179,15 @@ impl Outlet {
             out.truncate(start);
         }
         let size = out.len() - start;
-        let fill = self.lane.put_out(py, out)?;
+        let fill = this.lane.put_out(py, out)?;
         finished?;
-        self.pace(py, size, &fill)
+        this.pace(py, size, &fill)
+    }
+
+    /// Sends what has been kept for a later moment, before the end.
+    fn finish(&self, py: Python<'_>) -> PyResult<()> {
+        self.lane.shared.check()?;
+        self.finish_lossy(py)
     }
 
     fn __repr__(&self) -> String {
@@ -154,7 +198,7 @@ impl Outlet {
 impl ServiceLane {
     /// The frames that leave at the end of this turn, to add to them: with the largest frame that
     /// the peer takes, and whose limit that is.
-    fn take_out(&self) -> PyResult<(Vec<u8>, u32, &'static str)> {
+    pub(crate) fn take_out(&self) -> PyResult<(Vec<u8>, u32, &'static str)> {
         let mut inner = lock(&self.inner);
         if inner.is_over() {
             return Err(errors::closed("the lane"));
@@ -163,7 +207,7 @@ impl ServiceLane {
         Ok((std::mem::take(&mut inner.out), inner.limit, side))
     }
 
-    fn put_out(self: &Arc<Self>, py: Python<'_>, mut out: Vec<u8>) -> PyResult<Fill> {
+    pub(crate) fn put_out(self: &Arc<Self>, py: Python<'_>, mut out: Vec<u8>) -> PyResult<Fill> {
         let (fill, clean) = {
             let mut inner = lock(&self.inner);
             if inner.is_over() {

@@ -33,6 +33,8 @@ pub(crate) struct ServiceMethod {
     pub(crate) inbound: Option<Py<Plan>>,
     /// Where that goes among the arguments, the context not counted.
     pub(crate) inbound_at: Option<usize>,
+    /// Whether only the latest of its items counts.
+    pub(crate) lossy: bool,
     pub(crate) style: Style,
     /// Where the context goes among the arguments, if the method wants it.
     pub(crate) context_at: Option<usize>,
@@ -45,7 +47,7 @@ pub(crate) struct ServiceMethod {
 impl ServiceMethod {
     #[new]
     #[pyo3(signature = (what, index, function, arguments, result, *, task, context_at=None,
-        idempotent=false, stream=None, inbound=None, inbound_at=None))]
+        idempotent=false, stream=None, inbound=None, inbound_at=None, lossy=false))]
     #[allow(clippy::too_many_arguments)] // one place in Python makes these
     fn new(
         what: String,
@@ -59,6 +61,7 @@ impl ServiceMethod {
         stream: Option<Py<Plan>>,
         inbound: Option<Py<Plan>>,
         inbound_at: Option<usize>,
+        lossy: bool,
     ) -> Self {
         let style = if task { Style::Task } else { Style::Direct };
         Self {
@@ -70,6 +73,7 @@ impl ServiceMethod {
             stream,
             inbound,
             inbound_at,
+            lossy,
             style,
             context_at,
             idempotent,

@@ -22,6 +22,7 @@ use crate::deadline;
 use crate::dispatch::ServiceLane;
 use crate::errors;
 use crate::handling::{ReadyTask, enter_context};
+use crate::outlet::Outlet;
 use crate::service::Services;
 use crate::turn::Tick;
 
@@ -92,6 +93,8 @@ pub(crate) struct State {
     /// Called with `(connection, why)` when a peer broke the rules of a lane.
     pub(crate) on_violation: Option<Py<PyAny>>,
     pub(crate) services: Option<Arc<Services>>,
+    /// Lossy subscriptions with an item that has not left.
+    pub(crate) lossy: Vec<Py<Outlet>>,
     pub(crate) ready_task: Option<ReadyTask>,
     pub(crate) quiet_waiters: Vec<Py<PyAny>>,
     /// The lanes have been finished, for those who wait for quiet.

@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use jetstream_proto::ext::{INITIAL_WINDOW, Metadata};
+use jetstream_proto::ext::{self, INITIAL_WINDOW, Metadata};
+use jetstream_proto::frame;
+use jetstream_proto::limits::FRAME_HEADER;
 use jetstream_proto::mux::{Receiving, Ticket};
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::prelude::*;
@@ -24,11 +26,17 @@ pub(crate) struct Flow {
     /// The lane is not read until items have been taken.
     pub(crate) paused: AtomicBool,
     ticket: OnceLock<Ticket>,
+    /// The type of its items' frames, where only the latest counts.
+    lossy: Option<u8>,
+    /// The number of the latest.
+    latest: Mutex<Option<u32>>,
 }
 
 impl Flow {
-    fn new(window: u32) -> Self {
+    fn new(window: u32, lossy: Option<u8>) -> Self {
         Self {
+            lossy,
+            latest: Mutex::new(None),
             inbox: Inbox::default(),
             window: Mutex::new(Receiving::new(window.max(INITIAL_WINDOW))),
             result: Mutex::new(None),
@@ -36,6 +44,30 @@ impl Flow {
             paused: AtomicBool::new(false),
             ticket: OnceLock::new(),
         }
+    }
+
+    pub(crate) fn is_lossy(&self) -> bool {
+        self.lossy.is_some()
+    }
+
+    /// Whether an item is later than all that came; if so, it is the latest from now on.
+    pub(crate) fn is_later(&self, number: u32) -> bool {
+        let mut latest = lock(&self.latest);
+        let later = latest.is_none_or(|last| ext::is_later(number, last));
+        if later {
+            *latest = Some(number);
+        }
+        later
+    }
+
+    /// A value as the frame that it is when it does not come as a datagram.
+    pub(crate) fn item_frame(&self, value: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(FRAME_HEADER + value.len());
+        let start = frame::begin(&mut out, self.lossy.unwrap_or_default(), 0);
+        out.extend_from_slice(value);
+        // It came in a frame, so it fits one.
+        let _ = frame::finish(&mut out, start, u32::MAX);
+        out
     }
 
     pub(crate) fn ticket(&self) -> Option<Ticket> {
@@ -75,8 +107,9 @@ impl Subscription {
     ) -> Self {
         LIVE_CALLS.fetch_add(1, Ordering::Relaxed);
         let window = method.get().lane().settings().stream_window;
+        let lossy = method.get().lossy.then(|| frame::kind::reply(method.get().index));
         let state = Mutex::new(State::Fresh { arguments, timeout, stream });
-        Self { method, flow: Arc::new(Flow::new(window)), state }
+        Self { method, flow: Arc::new(Flow::new(window, lossy)), state }
     }
 
     fn start(
@@ -150,6 +183,10 @@ impl Taker for Subscription {
     }
 
     fn took(&self, py: Python<'_>, size: usize) -> PyResult<()> {
+        if self.flow.is_lossy() {
+            // Counted when it came: nobody waits for it to be taken.
+            return Ok(());
+        }
         let grant = lock(&self.flow.window).took(size);
         if grant.is_none() && !self.flow.paused.load(Ordering::Relaxed) {
             return Ok(());

@@ -86,6 +86,7 @@ impl Shared {
         }
         round.note(self.expire(py));
         round.note(self.unpark(py));
+        round.note(self.flush_lossy(py));
         let frames = self.take_frames();
         let progress = py.detach(|| {
             let mut hub = lock(&self.hub);
@@ -262,6 +263,7 @@ impl Shared {
             Event::MayOpen { connection, dir } => {
                 self.wake(py, connection, |c| c.on_may_open(py, dir))
             }
+            Event::LaneDatagram { lane, frame } => self.on_lane_datagram(py, lane, &frame),
             Event::Datagram { connection } => {
                 self.wake(py, connection, |c| c.wake(py, Wait::Datagram, 0))
             }

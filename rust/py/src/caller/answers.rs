@@ -29,6 +29,8 @@ enum Came {
     Answer(Pending, bool),
     /// An item of a stream.
     Item(Arc<Flow>),
+    /// An item of a lossy stream, as a frame; it takes the place of the one before.
+    Latest(Arc<Flow>, Vec<u8>),
     /// A stream's end, with its result behind one byte.
     Done(Pending),
     /// A call was given up by the called end.
@@ -46,7 +48,31 @@ struct Items {
     range: Range<usize>,
 }
 
+/// An item of a lossy stream, numbered where the extension is spoken.
+fn latest(flow: Arc<Flow>, frame: &Frame<'_>) -> Came {
+    if frame.kind != ext::LOSSY {
+        let item = flow.item_frame(frame.payload);
+        return Came::Latest(flow, item);
+    }
+    match ext::decode_lossy(frame.payload) {
+        Ok((number, value)) if flow.is_later(number) => {
+            let item = flow.item_frame(value);
+            Came::Latest(flow, item)
+        }
+        Ok(_) => Came::Handled,
+        Err(error) => Came::Wrong(Failure::Protocol(error.to_string())),
+    }
+}
+
 impl CallerLane {
+    /// The lossy stream under a tag.
+    pub(crate) fn lossy_flow(&self, tag: u16) -> Option<Arc<Flow>> {
+        match &lock(&self.inner).caller.value(tag)?.waiter {
+            Waiter::Stream(flow) if flow.is_lossy() => Some(flow.clone()),
+            _ => None,
+        }
+    }
+
     pub(crate) fn on_frames(self: &Arc<Self>, py: Python<'_>, run: Vec<u8>) -> PyResult<()> {
         let mut items: Option<Items> = None;
         let mut frames = frame::frames(&run);
@@ -76,6 +102,10 @@ impl CallerLane {
                 Came::Cancelled(pending) => {
                     let error = errors::cancelled_by_peer(py, pending.what(py));
                     self.over_now(py, pending, error)
+                }
+                Came::Latest(flow, item) => {
+                    flow.inbox.replace(item);
+                    flow.inbox.wake_now(py)
                 }
                 Came::Granted(feed) => feed.wake(py),
                 Came::GoingAway => self.on_going_away(py),
@@ -174,7 +204,19 @@ impl CallerLane {
                         frame.tag
                     ));
                 }
-                return Came::Item(flow.clone());
+                if !flow.is_lossy() {
+                    return match frame.kind == ext::LOSSY {
+                        true => wrong("a numbered item of a stream that is not lossy".to_owned()),
+                        false => Came::Item(flow.clone()),
+                    };
+                }
+                let flow = flow.clone();
+                if inner.agreed.extension {
+                    if let Some(grant) = lock(&flow.window).took(size) {
+                        ext::credit(frame.tag, grant, &mut inner.out);
+                    }
+                }
+                return latest(flow, frame);
             }
             Err(error) => return wrong(error.to_string()),
         };

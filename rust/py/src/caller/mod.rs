@@ -177,11 +177,6 @@ impl CallerLane {
         Ok(Some(lane))
     }
 
-    /// The connection that carries the lane now.
-    pub(crate) fn connection(&self) -> Option<ConnectionKey> {
-        lock(&self.inner).wire.as_ref().map(|wire| wire.connection)
-    }
-
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }

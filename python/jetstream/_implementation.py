@@ -99,7 +99,8 @@ def _implement(
     if any(names):
         function = _with_names(function, names)
     if declared.outbound is not None:
-        function, task = producer(what, function), True
+        generates: Any = function
+        function, task = producer(what, generates), True
     return function, context_at, task
 
 

@@ -25,8 +25,9 @@ def producer(
 
     @functools.wraps(function)
     async def produce(outlet: _core.Outlet, *args: Any) -> Any:
-        items = aiter(function(*args))
-        if isinstance(items, Subscription):
+        items: Any = aiter(function(*args))
+        passed_on = isinstance(items, Subscription)
+        if passed_on:
             return await _pass_on(outlet, items)
         send = outlet.send
         try:
@@ -34,7 +35,8 @@ def producer(
                 if type(item) is Done:
                     await _expect_end(what, items)
                     outlet.finish()
-                    return item.value
+                    done: Any = item
+                    return done.value
                 # What it gives to wait for is seldom there: the peer takes no more, or it is the
                 # others' turn.
                 if (waiting := send(item)) is not None:

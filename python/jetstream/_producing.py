@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     from jetstream import _core
 
+# Untyped, so that what it tells apart stays whatever it is.
+_DONE: Any = Done
+
 
 def producer(
     what: str, function: Callable[..., AsyncIterator[Any]]
@@ -32,11 +35,10 @@ def producer(
         send = outlet.send
         try:
             async for item in items:
-                if type(item) is Done:
+                if type(item) is _DONE:
                     await _expect_end(what, items)
                     outlet.finish()
-                    done: Any = item
-                    return done.value
+                    return item.value
                 # What it gives to wait for is seldom there: the peer takes no more, or it is the
                 # others' turn.
                 if (waiting := send(item)) is not None:

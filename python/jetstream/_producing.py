@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # Untyped, so that what it tells apart stays whatever it is.
 _DONE: Any = Done
+_SUBSCRIPTION: Any = Subscription
 
 
 def producer(
@@ -29,8 +30,7 @@ def producer(
     @functools.wraps(function)
     async def produce(outlet: _core.Outlet, *args: Any) -> Any:
         items: Any = aiter(function(*args))
-        passed_on = isinstance(items, Subscription)
-        if passed_on:
+        if isinstance(items, _SUBSCRIPTION):
             return await _pass_on(outlet, items)
         send = outlet.send
         try:

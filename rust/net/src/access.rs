@@ -50,6 +50,13 @@ impl Endpoint {
         self.get(connection).map(Connection::counters)
     }
 
+    /// Asks the peer for a sign of life (PING, RFC 9000, section 19.2).
+    pub fn ping(&mut self, connection: ConnectionKey) {
+        if let Some(found) = self.touch(connection) {
+            found.quic.ping();
+        }
+    }
+
     /// Opens a stream; `None` while the peer allows no more of them.
     pub fn open_stream(&mut self, connection: ConnectionKey, dir: Dir) -> Option<StreamId> {
         self.touch(connection)?.quic.streams().open(dir)

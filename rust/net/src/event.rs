@@ -170,6 +170,8 @@ pub enum Lost {
     Reset,
     /// Nothing was heard for longer than the idle timeout.
     TimedOut,
+    /// Its owner gave it up: nothing was heard, while the peer answered on another connection.
+    Silent,
     /// The peer speaks no version of QUIC that we do.
     VersionMismatch,
 }

@@ -14,6 +14,7 @@ use crate::call::Call;
 use crate::caller::{Agreed, CallerLane, Settings};
 use crate::codec::{ArgumentsPlan, Plan};
 use crate::connection::Connection;
+use crate::errors;
 use crate::subscription::Subscription;
 
 /// The limits that matter on a lane.
@@ -22,6 +23,7 @@ struct LaneLimits {
     msize: u32,
     stream_window: u32,
     max_metadata: usize,
+    max_waiting: usize,
 }
 
 /// A lane that we call on.
@@ -64,9 +66,17 @@ impl Lane {
             assumed: assumed.map(|(limit, extension)| Agreed { limit, extension }),
             stream_window: limits.stream_window,
             max_metadata: limits.max_metadata,
+            max_waiting: limits.max_waiting,
         };
-        let caller = CallerLane::new(&connection.shared, connection.key(), settings);
+        if stays_up && connection.is_lost() {
+            return Ok(Self { caller: CallerLane::new(&connection.shared, None, settings) });
+        }
         connection.fail_if_lost(py)?;
+        if !connection.shared.hub()?.can_open_lane(connection.key()) {
+            return Err(errors::cannot_open_lane());
+        }
+        let key = Some(connection.key());
+        let caller = CallerLane::new(&connection.shared, key, settings);
         match stream {
             None => caller.open(py, connection)?,
             Some(stream) => {
@@ -112,6 +122,12 @@ impl Lane {
         self.caller.shared().check()?;
         self.caller.attach(py, connection.get())
     }
+
+    /// Without a connection, lets calls fail at once unless they wait for one.
+    fn suspend(&self, py: Python<'_>, why: &str) -> PyResult<()> {
+        self.caller.shared().check()?;
+        self.caller.suspend(py, why)
+    }
 }
 
 /// A method of a channel. It has a dictionary for the docstring of its own.
@@ -135,6 +151,8 @@ pub(crate) struct ChannelMethod {
     pub(crate) metadata: Metadata,
     /// Whether a call must fail where the metadata cannot be sent.
     pub(crate) metadata_required: bool,
+    /// Whether a call waits for a connection, however long there is none.
+    pub(crate) wait_for_ready: bool,
     timeout: f64,
     /// `(args, kwargs) -> args`: keywords and defaults, for calls that are not plain.
     bind: Py<PyAny>,
@@ -242,7 +260,8 @@ type Entries = Vec<(String, Vec<u8>)>;
 impl ChannelMethod {
     #[new]
     #[pyo3(signature = (lane, what, index, arguments, result, timeout, bind, *, items=None,
-        inbound=None, idempotent=false, lossy=false, metadata=Vec::new(), metadata_required=true))]
+        inbound=None, idempotent=false, lossy=false, metadata=Vec::new(), metadata_required=true,
+        wait_for_ready=false))]
     #[allow(clippy::too_many_arguments)] // one place in Python makes these
     fn new(
         lane: &Bound<'_, Lane>,
@@ -258,6 +277,7 @@ impl ChannelMethod {
         lossy: bool,
         metadata: Entries,
         metadata_required: bool,
+        wait_for_ready: bool,
     ) -> PyResult<Self> {
         if usize::from(index) >= jetstream_proto::limits::MAX_METHODS {
             return Err(PyValueError::new_err("too many methods for one service"));
@@ -282,6 +302,7 @@ impl ChannelMethod {
             lossy,
             metadata,
             metadata_required,
+            wait_for_ready,
             timeout: seconds(timeout)?,
             bind,
             name,

@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use crate::errors;
+use crate::service::{ServiceLimits, ServiceTable, Services};
 use crate::shared::{LIVE_CONNECTIONS, Shared, chain_tuple, lock, reject, resolve};
 
 /// What can be waited for.
@@ -76,6 +77,12 @@ struct State {
     /// Caller lanes that wait for the peer to allow a stream.
     opening: Vec<Arc<crate::caller::CallerLane>>,
     peer: Option<Py<PyAny>>,
+    /// The session on it; it holds the connection too, until that is lost.
+    session: Option<Py<PyAny>>,
+    /// What the peer may call, where that is not what the endpoint serves.
+    services: Option<Arc<Services>>,
+    /// We opened it.
+    outgoing: bool,
     /// What the handshake said, kept because a lost connection cannot be asked.
     facts: Facts,
 }
@@ -116,6 +123,34 @@ impl Connection {
 
     pub(crate) fn is_lost(&self) -> bool {
         lock(&self.state).lost.is_some()
+    }
+
+    /// What an endpoint serves is for those who connect to it.
+    pub(crate) fn mark_outgoing(&self) {
+        lock(&self.state).outgoing = true;
+    }
+
+    /// What the peer may call.
+    pub(crate) fn services(&self) -> Option<Arc<Services>> {
+        let state = lock(&self.state);
+        match &state.services {
+            Some(services) => Some(services.clone()),
+            None if state.outgoing => None,
+            None => {
+                drop(state);
+                self.shared.services()
+            }
+        }
+    }
+
+    /// Nobody is left to be told.
+    pub(crate) fn forget(&self) {
+        let session = lock(&self.state).session.take();
+        drop(session);
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        lock(&self.state).connected
     }
 
     pub(crate) fn on_connected(&self, py: Python<'_>) -> PyResult<()> {
@@ -188,12 +223,13 @@ impl Connection {
     }
 
     pub(crate) fn on_lost(&self, py: Python<'_>, reason: &Lost) {
-        let (waiters, opening) = {
+        let (waiters, opening, _session) = {
             let mut state = lock(&self.state);
             state.lost = Some(reason.clone());
             state.opened_bi.clear();
             state.opened_uni.clear();
-            (std::mem::take(&mut state.waiters), std::mem::take(&mut state.opening))
+            let session = state.session.take();
+            (std::mem::take(&mut state.waiters), std::mem::take(&mut state.opening), session)
         };
         for lane in opening {
             lane.on_lost(py, reason);
@@ -287,6 +323,72 @@ impl Connection {
     #[setter]
     fn set_peer(&self, peer: Py<PyAny>) {
         lock(&self.state).peer = Some(peer);
+    }
+
+    /// The session on it: the one that was set, or one made by whoever serves here; `None` where
+    /// there is neither.
+    #[getter]
+    fn session<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = slf.py();
+        let this = slf.get();
+        if let Some(session) = &lock(&this.state).session {
+            return Ok(Some(session.bind(py).clone()));
+        }
+        let Some(services) = this.services() else { return Ok(None) };
+        let session = services.make_session.bind(py).call1((slf,))?;
+        if !this.is_lost() {
+            this.set_session(session.clone().unbind());
+        }
+        Ok(Some(session))
+    }
+
+    #[setter]
+    fn set_session(&self, session: Py<PyAny>) {
+        let before = lock(&self.state).session.replace(session);
+        drop(before);
+    }
+
+    /// Lets the peer of a connection that we opened call services here; see the endpoint's.
+    fn set_services(
+        &self,
+        services: HashMap<String, Py<ServiceTable>>,
+        limits: ServiceLimits,
+        make_context: Py<PyAny>,
+        explain: Py<PyAny>,
+        make_session: Py<PyAny>,
+    ) -> PyResult<()> {
+        self.shared.check()?;
+        let services = Services::new(services, &limits, make_context, explain, make_session);
+        lock(&self.state).services = Some(Arc::new(services));
+        Ok(())
+    }
+
+    /// Calls of ours in flight on it.
+    #[getter]
+    fn calls(&self) -> usize {
+        self.shared.calls_on(self.key)
+    }
+
+    /// Datagrams heard from the peer; `None` where the transport itself notices silence.
+    #[getter]
+    fn heard(&self) -> Option<u64> {
+        let mut hub = self.shared.hub().ok()?;
+        hub.quic()?.counters(self.key).map(|counters| counters.received)
+    }
+
+    /// Asks the peer for a sign of life.
+    fn ping(&self, py: Python<'_>) -> PyResult<()> {
+        self.with_quic(py, |quic| quic.ping(self.key))
+    }
+
+    /// Takes the connection for lost: the peer answers elsewhere and is silent here.
+    fn give_up(&self, py: Python<'_>) -> PyResult<()> {
+        if self.is_lost() {
+            return Ok(());
+        }
+        self.shared.on_lost(py, self.key, &Lost::Silent);
+        self.shared.hub()?.close(Instant::now(), self.key, 0, b"");
+        self.shared.schedule(py)
     }
 
     /// Why the connection is gone; `None` while it is not.

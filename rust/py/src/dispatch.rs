@@ -433,7 +433,7 @@ impl ServiceLane {
             self.refuse(frame.tag, codes::SHUTDOWN, &mut run.answers);
             return Ok(Next::Go);
         }
-        let Some(services) = self.shared.services() else {
+        let Some(services) = self.connection.get().services() else {
             self.refuse(frame.tag, codes::UNKNOWN_SERVICE, &mut run.answers);
             return Ok(Next::Go);
         };

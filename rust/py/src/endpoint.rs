@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 
 use crate::connection::Connection;
 use crate::errors;
-use crate::service::{ServiceTable, Services};
+use crate::service::{ServiceLimits, ServiceTable, Services};
 use crate::shared::{Shared, lock};
 use crate::tls::{ClientTls, ServerTls};
 
@@ -33,9 +33,6 @@ struct Limits {
     datagram_buffer: usize,
     msize: u32,
     max_connections: usize,
-    max_handlers: usize,
-    max_metadata: usize,
-    stream_window: u32,
     handshake_timeout: f64,
     retry_above: usize,
 }
@@ -170,25 +167,21 @@ impl Endpoint {
         Ok(())
     }
 
-    /// What is served on lanes. `make_context(connection, what, deadline, metadata)` makes a call's
-    /// context (the last two may be left out), `explain(what, error)` gives `(message, code, help, url)` of an exception.
+    /// What those who connect may call. `make_context(connection, what, deadline, metadata)` makes a
+    /// call's context (the last two may be left out), `explain(what, error)` gives
+    /// `(message, code, help, url)` of an exception, `make_session(connection)` makes the session on
+    /// a connection.
     fn set_services(
         &self,
         services: HashMap<String, Py<ServiceTable>>,
-        limits: Limits,
+        limits: ServiceLimits,
         make_context: Py<PyAny>,
         explain: Py<PyAny>,
+        make_session: Py<PyAny>,
     ) -> PyResult<()> {
         self.shared.check()?;
-        self.shared.set_services(Arc::new(Services {
-            by_name: services,
-            msize: limits.msize,
-            max_handlers: limits.max_handlers,
-            max_metadata: limits.max_metadata,
-            stream_window: limits.stream_window,
-            make_context,
-            explain,
-        }));
+        let services = Services::new(services, &limits, make_context, explain, make_session);
+        self.shared.set_services(Arc::new(services));
         Ok(())
     }
 
@@ -247,6 +240,7 @@ impl Endpoint {
         };
         let key = key.map_err(|error| errors::ConnectError::new_err(error.to_string()))?;
         let connection = self.shared.connection(py, key)?;
+        connection.get().mark_outgoing();
         self.shared.schedule(py)?;
         Ok(connection)
     }
@@ -255,6 +249,12 @@ impl Endpoint {
     fn connection<'py>(&self, py: Python<'py>, key: u32) -> PyResult<Bound<'py, Connection>> {
         self.shared.check()?;
         self.shared.connection(py, ConnectionKey(key))
+    }
+
+    /// The connections whose handshake is complete.
+    fn connections(&self, py: Python<'_>) -> PyResult<Vec<Py<Connection>>> {
+        self.shared.check()?;
+        Ok(self.shared.established(py))
     }
 
     /// Serves with `tls` from the next handshake on; clients that it would refuse are sent away.

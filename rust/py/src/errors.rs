@@ -90,6 +90,14 @@ pub(crate) fn no_extension(what: &str, part: &str) -> PyErr {
     ))
 }
 
+/// A connection that carries one lane, which the other end opened.
+pub(crate) fn cannot_open_lane() -> PyErr {
+    LocalProtocolError::new_err(
+        "this connection carries a single lane, which the other end opened for its calls; calling \
+         back needs QUIC",
+    )
+}
+
 /// The called end gave a call up.
 pub(crate) fn cancelled_by_peer(py: Python<'_>, what: &str) -> PyErr {
     let build = || -> PyResult<PyErr> {
@@ -120,6 +128,18 @@ pub(crate) fn unavailable() -> PyErr {
     Unavailable::new_err(
         "the server is shutting down and had not begun the call; send it elsewhere",
     )
+}
+
+/// There is no connection, and the call does not wait for one.
+pub(crate) fn no_connection(why: &str) -> PyErr {
+    Unavailable::new_err(why.to_owned())
+}
+
+/// There is no connection, and enough calls wait for one.
+pub(crate) fn too_many_waiting(py: Python<'_>, size: usize, allowed: usize) -> PyErr {
+    let setting = "Limits(max_waiting=...)";
+    let limit = "calls that wait for a connection";
+    make(py.get_type::<LimitExceeded>(), (limit, size, allowed, "here", setting), &[])
 }
 
 /// The connection under a call is gone, for a reason of ours.
@@ -175,6 +195,10 @@ pub(crate) fn lost(py: Python<'_>, reason: &Lost) -> PyErr {
         }
         Lost::TimedOut => {
             ("nothing was heard from the peer for the idle timeout".to_owned(), None, false)
+        }
+        Lost::Silent => {
+            let why = "nothing is heard from the peer, which answers on another connection";
+            (why.to_owned(), None, false)
         }
         Lost::VersionMismatch => {
             ("the peer speaks no version of QUIC that we do".to_owned(), None, false)

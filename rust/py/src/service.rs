@@ -111,7 +111,16 @@ impl ServiceTable {
     }
 }
 
-/// All that a server serves, and the limits it serves under.
+/// The limits that matter to whoever serves.
+#[derive(FromPyObject)]
+pub(crate) struct ServiceLimits {
+    msize: u32,
+    max_handlers: usize,
+    max_metadata: usize,
+    stream_window: u32,
+}
+
+/// All that one end serves, and the limits it serves under.
 pub(crate) struct Services {
     pub(crate) by_name: HashMap<String, Py<ServiceTable>>,
     pub(crate) msize: u32,
@@ -124,4 +133,28 @@ pub(crate) struct Services {
     /// Turns an exception into `(message, code, help, url)`, logging what is not meant for the
     /// caller.
     pub(crate) explain: Py<PyAny>,
+    /// Makes the session on a connection.
+    pub(crate) make_session: Py<PyAny>,
+}
+
+impl Services {
+    pub(crate) fn new(
+        by_name: HashMap<String, Py<ServiceTable>>,
+        limits: &ServiceLimits,
+        make_context: Py<PyAny>,
+        explain: Py<PyAny>,
+        make_session: Py<PyAny>,
+    ) -> Self {
+        let &ServiceLimits { msize, max_handlers, max_metadata, stream_window } = limits;
+        Self {
+            by_name,
+            msize,
+            max_handlers,
+            max_metadata,
+            stream_window,
+            make_context,
+            explain,
+            make_session,
+        }
+    }
 }

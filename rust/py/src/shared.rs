@@ -16,7 +16,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::caller::CallerLane;
+use crate::caller::{CallerLane, Failure};
 use crate::connection::Connection;
 use crate::deadline;
 use crate::dispatch::ServiceLane;
@@ -354,6 +354,27 @@ impl Shared {
         state.roles.insert(key, (connection, role));
     }
 
+    /// Gives a lane that exists to another owner.
+    pub(crate) fn rebind_lane(&self, key: LaneKey, role: Role) {
+        let before = match lock(&self.state).roles.get_mut(&key) {
+            Some((_, owner)) => std::mem::replace(owner, role),
+            None => role,
+        };
+        // Dropped only when the lock is free again.
+        drop(before);
+    }
+
+    /// Calls of ours in flight on a connection.
+    pub(crate) fn calls_on(&self, connection: ConnectionKey) -> usize {
+        let state = lock(&self.state);
+        let keys = state.lanes.get(&connection).into_iter().flatten();
+        keys.filter_map(|key| match state.roles.get(key) {
+            Some((_, Role::Caller(lane))) => Some(lane.in_flight()),
+            _ => None,
+        })
+        .sum()
+    }
+
     pub(crate) fn unbind_lane(&self, key: LaneKey) {
         let removed = {
             let mut state = lock(&self.state);
@@ -438,6 +459,13 @@ impl Shared {
 
     pub(crate) fn known(&self, py: Python<'_>, key: ConnectionKey) -> Option<Py<Connection>> {
         lock(&self.state).connections.get(&key).map(|found| found.clone_ref(py))
+    }
+
+    /// The connections whose handshake is complete.
+    pub(crate) fn established(&self, py: Python<'_>) -> Vec<Py<Connection>> {
+        let state = lock(&self.state);
+        let all = state.connections.values().filter(|found| found.get().is_connected());
+        all.map(|found| found.clone_ref(py)).collect()
     }
 
     // ---- the end ----
@@ -556,6 +584,13 @@ impl Shared {
                 Role::Service(lane) => lane.forget(),
             }
         }
+        // Lanes that have no connection now are not among the roles.
+        for lane in state.callers.values().filter_map(Weak::upgrade) {
+            lane.forget();
+        }
+        for connection in state.connections.values() {
+            connection.get().forget();
+        }
     }
 
     /// Closes the endpoint: what waits fails, the socket is no longer watched.
@@ -566,6 +601,12 @@ impl Shared {
         let keys: Vec<ConnectionKey> = lock(&self.state).connections.keys().copied().collect();
         for key in keys {
             self.on_lost(py, key, &Lost::Here);
+        }
+        // Lanes without a connection, or with one of another endpoint, have their time kept here.
+        let callers: Vec<_> =
+            lock(&self.state).callers.values().filter_map(Weak::upgrade).collect();
+        for lane in callers {
+            lane.fail(py, Failure::Closed);
         }
         let state = std::mem::take(&mut *lock(&self.state));
         let event_loop = self.event_loop.object.bind(py);

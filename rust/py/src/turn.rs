@@ -115,7 +115,7 @@ impl Shared {
         dirty
             .into_iter()
             .filter_map(|role| match role {
-                Role::Caller(lane) => lane.take_frames(),
+                Role::Caller(lane) => lane.take_frames(self),
                 Role::Service(lane) => lane.take_frames(),
             })
             .collect()
@@ -222,6 +222,9 @@ impl Shared {
             },
             Event::Connected { connection, incoming } => {
                 let connection = self.connection(py, connection)?;
+                if !incoming {
+                    connection.get().mark_outgoing();
+                }
                 connection.get().on_connected(py)?;
                 let hook = lock(&self.state).on_connected.as_ref().map(|hook| hook.clone_ref(py));
                 match hook {

@@ -46,7 +46,7 @@ pub enum Reply<T> {
 }
 
 #[derive(Debug)]
-enum Slot<T> {
+pub(super) enum Slot<T> {
     Free,
     Pending {
         serial: u64,
@@ -68,14 +68,14 @@ enum Slot<T> {
 /// An abandoned call that the peer is asked to give up. Its tag may have gone to another call by the
 /// time of the answer; its serial tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Target {
+pub(super) struct Target {
     tag: u16,
     serial: u64,
 }
 
 /// Calls that wait for a tag, in order.
 #[derive(Debug)]
-struct Waiting<T> {
+pub(super) struct Waiting<T> {
     /// Ascending by serial.
     queue: VecDeque<(u64, Option<T>)>,
     live: usize,
@@ -121,38 +121,55 @@ impl<T> Waiting<T> {
         self.position(serial).is_some_and(|at| self.queue[at].1.is_some())
     }
 
-    /// Puts calls before all that wait: they have waited before.
-    fn put_back(&mut self, mut calls: Vec<(u64, T)>) {
+    /// Puts calls in their places among those that wait.
+    pub(super) fn put_back(&mut self, mut calls: Vec<(u64, T)>) {
         calls.sort_unstable_by_key(|(serial, _)| *serial);
         self.live += calls.len();
+        let in_front = match (calls.last(), self.queue.front()) {
+            (Some((last, _)), Some((first, _))) => last < first,
+            _ => true,
+        };
         for (serial, value) in calls.into_iter().rev() {
             self.queue.push_front((serial, Some(value)));
         }
+        if !in_front {
+            self.queue.make_contiguous().sort_unstable_by_key(|(serial, _)| *serial);
+        }
     }
 
-    fn drain(&mut self) -> Vec<T> {
-        self.live = 0;
-        self.queue.drain(..).filter_map(|(_, value)| value).collect()
+    /// Takes out those that `keep` does not let wait.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) -> Vec<T> {
+        let (mut kept, mut out) = (VecDeque::new(), Vec::new());
+        for (serial, value) in self.queue.drain(..) {
+            match value {
+                Some(value) if keep(&value) => kept.push_back((serial, Some(value))),
+                Some(value) => out.push(value),
+                None => {}
+            }
+        }
+        self.live = kept.len();
+        self.queue = kept;
+        out
     }
 }
 
 /// The calls that one end has made on a lane, each with a value of the owner's.
 #[derive(Debug)]
 pub struct Caller<T> {
-    slots: Vec<Slot<T>>,
-    free: Vec<u16>,
-    waiting: Waiting<T>,
-    waiting_streams: Waiting<T>,
+    pub(super) slots: Vec<Slot<T>>,
+    pub(super) free: Vec<u16>,
+    pub(super) waiting: Waiting<T>,
+    pub(super) waiting_streams: Waiting<T>,
     /// The tags of calls that waited for one, by serial: their tickets do not tell.
-    promoted: HashMap<u64, u16>,
+    pub(super) promoted: HashMap<u64, u16>,
     /// Tags held by calls, and by streams, abandoned ones included.
-    calls: usize,
-    streams: usize,
-    max_concurrent: u16,
-    serial: u64,
+    pub(super) calls: usize,
+    pub(super) streams: usize,
+    pub(super) max_concurrent: u16,
+    pub(super) serial: u64,
     /// What the reserved tag is being used to cancel, and what is to be cancelled after that.
-    reserved: Option<Target>,
-    to_cancel: VecDeque<Target>,
+    pub(super) reserved: Option<Target>,
+    pub(super) to_cancel: VecDeque<Target>,
 }
 
 impl<T> Caller<T> {
@@ -203,7 +220,7 @@ impl<T> Caller<T> {
         Some((self.slots.len() - 1) as u16)
     }
 
-    fn count(&mut self, shape: Shape) -> &mut usize {
+    pub(super) fn count(&mut self, shape: Shape) -> &mut usize {
         match shape {
             Shape::Call => &mut self.calls,
             Shape::Stream => &mut self.streams,
@@ -438,42 +455,6 @@ impl<T> Caller<T> {
         self.promoted.get(&ticket.serial).copied().filter(|&tag| holds(tag))
     }
 
-    /// The lane is gone and another takes its place. Calls that are pending and that `keep` lets
-    /// be sent again wait in front of those that wait, in the order in which they were made; the
-    /// others come back. Tags begin anew, tickets stay good.
-    pub fn restart(&mut self, mut keep: impl FnMut(&mut T) -> bool) -> Vec<T> {
-        self.free.clear();
-        self.promoted.clear();
-        self.to_cancel.clear();
-        (self.calls, self.streams, self.reserved) = (0, 0, None);
-        let (mut calls, mut streams, mut over) = (Vec::new(), Vec::new(), Vec::new());
-        for slot in std::mem::take(&mut self.slots) {
-            let Slot::Pending { serial, shape, mut value, .. } = slot else { continue };
-            match shape {
-                _ if !keep(&mut value) => over.push(value),
-                Shape::Call => calls.push((serial, value)),
-                Shape::Stream => streams.push((serial, value)),
-            }
-        }
-        self.waiting.put_back(calls);
-        self.waiting_streams.put_back(streams);
-        over
-    }
-
-    /// Ends the calls that wait for a tag.
-    pub fn drain_waiting(&mut self) -> Vec<T> {
-        let mut all = self.waiting.drain();
-        all.append(&mut self.waiting_streams.drain());
-        all
-    }
-
-    /// Ends every call, in no order; the lane is gone.
-    pub fn drain(&mut self) -> Vec<T> {
-        let mut all = self.restart(|_| false);
-        all.append(&mut self.drain_waiting());
-        all
-    }
-
     /// Calls and streams that hold a tag, abandoned ones included.
     pub fn pending(&self) -> usize {
         self.calls + self.streams
@@ -679,24 +660,6 @@ mod tests {
         // The first cancellation freed a tag, which serves for the second and the third.
         assert_eq!(caller.next_cancel(), Some((all[0].tag, all[1].tag)));
         assert_eq!(caller.next_cancel(), Some((NO_TAG, all[2].tag)));
-    }
-
-    #[test]
-    fn a_restart_keeps_order_and_tickets() {
-        let mut caller = Caller::new(2);
-        let first = caller.start(103, 1).unwrap();
-        let dropped = caller.start(103, 2).unwrap();
-        let third = caller.wait(3);
-        let stream = caller.start_stream(105, 4).unwrap();
-        assert_eq!(caller.restart(|value| *value != 2), [2]);
-        assert_eq!((caller.pending(), caller.waiting()), (0, 3));
-        assert!(caller.is_live(first) && caller.is_live(third) && caller.is_live(stream));
-        assert!(!caller.is_live(dropped));
-        let order: Vec<i32> =
-            std::iter::from_fn(|| caller.promote(|_| 103).map(|(_, value)| *value)).collect();
-        assert_eq!(order, [1, 3, 4]);
-        assert_eq!(caller.abandon(first), Some(1), "a ticket from before names the same call");
-        assert_eq!(caller.pending(), 3);
     }
 
     #[test]

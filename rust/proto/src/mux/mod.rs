@@ -4,12 +4,14 @@ mod callee;
 mod caller;
 mod cancel;
 mod deadlines;
+mod handover;
 mod window;
 
 pub use callee::Callee;
 pub use caller::{Caller, Reply, Shape, Ticket};
 pub use cancel::{Cancel, cancel, cancelled, ended};
 pub use deadlines::Deadlines;
+pub use handover::Kept;
 pub use window::{Receiving, Sending};
 
 /// A peer broke the rules of calls; the lane is beyond repair.

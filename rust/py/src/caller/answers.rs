@@ -8,13 +8,13 @@ use jetstream_proto::ext::{self, Metadata};
 use jetstream_proto::fault::Fault;
 use jetstream_proto::frame::{self, Frame, kind};
 use jetstream_proto::limits::{self, MIN_MSIZE};
-use jetstream_proto::mux;
+use jetstream_proto::mux::{self, Kept};
 use jetstream_proto::version::{self, Offer, Version};
 use pyo3::prelude::*;
 
 use super::calls::{Pending, Waiter};
 use super::end::Failure;
-use super::{Agreed, CallerLane, Inner, Phase};
+use super::{Agreed, CallerLane, Inner, Kind, Phase};
 use crate::errors;
 use crate::feed;
 use crate::reply::Reply;
@@ -39,6 +39,8 @@ enum Came {
     Granted(Arc<feed::Flow>),
     /// The called end begins nothing more.
     GoingAway,
+    /// Nor will it begin this one.
+    NotBegun(Kept<Pending>),
     Wrong(Failure),
 }
 
@@ -109,6 +111,7 @@ impl CallerLane {
                 }
                 Came::Granted(feed) => feed.wake(py),
                 Came::GoingAway => self.on_going_away(py),
+                Came::NotBegun(kept) => self.on_not_begun(py, kept),
                 Came::Wrong(failure) => {
                     self.fail(py, failure);
                     return outcome;
@@ -128,8 +131,8 @@ impl CallerLane {
         self.promote(py)?;
         let waits = {
             let inner = &mut *lock(&self.inner);
-            if self.own && inner.caller.pending() + inner.caller.waiting() == 0 {
-                // Its stream is over, and so is the lane.
+            if self.is_passing() && inner.caller.pending() + inner.caller.waiting() == 0 {
+                // What it was there for is over, and so is the lane.
                 None
             } else {
                 while let Some((tag, target)) = inner.caller.next_cancel() {
@@ -161,7 +164,14 @@ impl CallerLane {
         }
         if inner.agreed.extension {
             match frame.kind {
-                ext::GOAWAY => return Came::GoingAway,
+                ext::GOAWAY if frame.tag == limits::NO_TAG => return Came::GoingAway,
+                ext::GOAWAY => {
+                    return match inner.caller.not_begun(frame.tag) {
+                        Some(kept) => Came::NotBegun(kept),
+                        // Nobody waits for it any more.
+                        None => Came::Handled,
+                    };
+                }
                 ext::RMETA => {
                     return match Metadata::decode(frame.payload, self.settings.max_metadata) {
                         Ok(metadata) => {
@@ -260,7 +270,7 @@ impl CallerLane {
             }
             inner.wire.clone()
         };
-        if !self.own {
+        if !matches!(self.kind, Kind::Own(_)) {
             return self.overflow(py, flow);
         }
         flow.paused.store(true, Ordering::Relaxed);
@@ -321,7 +331,7 @@ impl CallerLane {
     }
 
     /// Ends a call with an error, from the top of a turn.
-    fn over_now(&self, py: Python<'_>, pending: Pending, error: PyErr) -> PyResult<()> {
+    pub(super) fn over_now(&self, py: Python<'_>, pending: Pending, error: PyErr) -> PyResult<()> {
         self.shared.calls.fetch_sub(1, Ordering::Relaxed);
         match &pending.waiter {
             Waiter::Reply(reply) => Reply::complete_now(reply.bind(py), Err(error)),

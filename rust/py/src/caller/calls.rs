@@ -11,7 +11,7 @@ use jetstream_proto::mux::{self, Ticket};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use super::{CallerLane, Inner, Phase};
+use super::{CallerLane, Inner, Kind, Phase};
 use crate::channel::ChannelMethod;
 use crate::deadline;
 use crate::errors;
@@ -48,12 +48,19 @@ impl Pending {
 
     /// Whether it may be sent a second time although the first may have been begun.
     pub(super) fn may_be_repeated(&self) -> bool {
-        self.method.get().idempotent && self.may_be_sent()
+        let is_call = matches!(self.waiter, Waiter::Reply(_));
+        is_call && self.method.get().idempotent && self.may_be_sent()
     }
 
-    /// Whether it can be sent at all, again.
+    /// Whether it can be sent again, provided that it was not begun. What has been taken of a stream
+    /// from the caller is gone.
     pub(super) fn may_be_sent(&self) -> bool {
-        matches!(self.waiter, Waiter::Reply(_)) && !self.frame.is_empty()
+        self.feed.is_none() && !self.frame.is_empty()
+    }
+
+    /// Whether it waits for a server, however long there is none.
+    pub(super) fn waits_for_ready(&self) -> bool {
+        self.method.get().wait_for_ready
     }
 
     fn reply_kind(&self) -> u8 {
@@ -104,7 +111,7 @@ impl CallerLane {
         };
         let (mut out, agreed, side, is_open, keeps) = {
             let mut inner = lock(&self.inner);
-            self.refuse_if_over(py, &inner)?;
+            self.refuse_if_over(py, &inner, called)?;
             // Arguments are encoded straight into the lane's buffer. It is taken out meanwhile,
             // because encoding may run Python code that calls on this lane.
             let is_open = matches!(inner.phase, Phase::Open);
@@ -143,7 +150,7 @@ impl CallerLane {
             Pending { waiter, method: method.clone().unbind(), timeout, until, feed, frame };
         let ticket = {
             let inner = &mut *lock(&self.inner);
-            self.refuse_if_over(py, inner)?;
+            self.refuse_if_over(py, inner, called)?;
             let room = match is_stream {
                 true => inner.caller.has_room_for_stream(),
                 false => inner.caller.has_room(),
@@ -184,6 +191,8 @@ impl CallerLane {
             self.shared.add_deadline(self.id, ticket, at);
         }
         self.mark_dirty(py)?;
+        // The deadline is kept here, also while the lane is carried elsewhere, or nowhere.
+        self.shared.schedule(py)?;
         Ok(ticket)
     }
 
@@ -291,7 +300,8 @@ impl CallerLane {
     }
 
     pub(crate) fn is_live(&self, ticket: Ticket) -> bool {
-        lock(&self.inner).caller.is_live(ticket)
+        let inner = lock(&self.inner);
+        inner.caller.is_live(ticket) || inner.former.iter().any(|lane| lane.is_live(ticket))
     }
 
     /// Sends an item of the stream that a request carries: its size on the wire, or `None` if the
@@ -304,6 +314,9 @@ impl CallerLane {
         encode: impl FnOnce(&mut Vec<u8>) -> PyResult<()>,
     ) -> PyResult<Option<usize>> {
         self.shared.check()?;
+        if let Some(lane) = self.elsewhere(ticket) {
+            return lane.send_item(py, ticket, what, encode);
+        }
         let (mut out, tag, limit, side) = {
             let inner = &mut *lock(&self.inner);
             let Some(tag) = inner.caller.tag_of(ticket) else { return Ok(None) };
@@ -331,6 +344,9 @@ impl CallerLane {
         ticket: Ticket,
         kind: u8,
     ) -> PyResult<()> {
+        if let Some(lane) = self.elsewhere(ticket) {
+            return lane.send_empty(py, ticket, kind);
+        }
         {
             let inner = &mut *lock(&self.inner);
             let Some(tag) = inner.caller.tag_of(ticket) else { return Ok(()) };
@@ -346,18 +362,23 @@ impl CallerLane {
         ticket: Ticket,
         error: PyErr,
     ) -> PyResult<()> {
+        if let Some(lane) = self.elsewhere(ticket) {
+            return lane.give_up(py, ticket, error);
+        }
         let Some(pending) = self.withdraw(ticket) else { return Ok(()) };
         self.over(py, pending, error)?;
-        if self.own { self.close(py) } else { self.mark_dirty(py) }
+        self.after_withdrawal(py)
     }
 
     /// Whoever waited for the call has gone: the called end is told, if it would understand.
     pub(crate) fn abandon(self: &Arc<Self>, py: Python<'_>, ticket: Ticket) {
+        if let Some(lane) = self.elsewhere(ticket) {
+            return lane.abandon(py, ticket);
+        }
         if let Some(pending) = self.withdraw(ticket) {
             self.shared.calls.fetch_sub(1, Ordering::Relaxed);
             drop(pending);
-            let told = if self.own { self.close(py) } else { self.mark_dirty(py) };
-            if let Err(error) = told {
+            if let Err(error) = self.after_withdrawal(py) {
                 error.write_unraisable(py, None);
             }
         }
@@ -365,9 +386,11 @@ impl CallerLane {
 
     /// The call's time is up, unless it ended before.
     pub(crate) fn expire(self: &Arc<Self>, py: Python<'_>, ticket: Ticket) -> PyResult<()> {
+        if let Some(lane) = self.elsewhere(ticket) {
+            return lane.expire(py, ticket);
+        }
         let Some(pending) = self.withdraw(ticket) else { return Ok(()) };
         self.shared.calls.fetch_sub(1, Ordering::Relaxed);
-        self.mark_dirty(py)?;
         let error = errors::deadline(py, pending.what(py), pending.timeout);
         let told = match &pending.waiter {
             Waiter::Reply(reply) => Reply::complete_now(reply.bind(py), Err(error)),
@@ -376,7 +399,12 @@ impl CallerLane {
                 flow.inbox.wake_now(py)
             }
         };
-        if self.own { self.close(py).and(told) } else { told }
+        self.after_withdrawal(py).and(told)
+    }
+
+    /// A call was taken off: what tells the called end leaves, and a stream's own lane ends.
+    fn after_withdrawal(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        if matches!(self.kind, Kind::Own(_)) { self.close(py) } else { self.mark_dirty(py) }
     }
 
     fn withdraw(&self, ticket: Ticket) -> Option<Pending> {
@@ -401,6 +429,9 @@ impl CallerLane {
         flow: &Flow,
         grant: Option<u32>,
     ) -> PyResult<()> {
+        if let Some(lane) = self.elsewhere(ticket) {
+            return lane.took(py, ticket, flow, grant);
+        }
         let resumed = {
             let inner = &mut *lock(&self.inner);
             if inner.agreed.extension {

@@ -1,21 +1,24 @@
-//! How a lane ends: with its connection, by a broken rule, by us; and how it goes on elsewhere.
+//! How a lane ends: with its connection, by a broken rule, by us.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use jetstream_net::{LaneEnd, Lost};
 use jetstream_proto::codes;
+use jetstream_proto::frame::{self, kind};
 use jetstream_proto::version;
 use pyo3::prelude::*;
 
-use super::calls::{Pending, Waiter};
-use super::{CallerLane, Inner, Phase, Wire};
+use super::calls::Waiter;
+use super::{CallerLane, Inner, Kind, Phase, Wire};
+use crate::channel::ChannelMethod;
 use crate::connection::Connection;
 use crate::errors;
 use crate::shared::lock;
 
 /// Why a lane cannot be called on any more. Each call gets an exception of its own.
 #[derive(Clone)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     Lost(Lost),
     Ended(LaneEnd),
     Protocol(String),
@@ -30,6 +33,13 @@ pub(super) enum Failure {
     Closed,
 }
 
+impl Failure {
+    /// Whether we wanted it so: nothing goes on elsewhere.
+    pub(super) fn is_ours(&self) -> bool {
+        matches!(self, Self::Closed | Self::Lost(Lost::Here))
+    }
+}
+
 impl CallerLane {
     pub(crate) fn on_end(self: &Arc<Self>, py: Python<'_>, end: &LaneEnd) -> PyResult<()> {
         let (negotiating, draining) = {
@@ -39,7 +49,7 @@ impl CallerLane {
         };
         if draining && *end == LaneEnd::Finished {
             // All that had been begun has been answered; the rest can be sent elsewhere.
-            return self.detach(py, Failure::Unavailable, Pending::may_be_sent);
+            return self.detach(py, Failure::Unavailable, |_, pending| pending.may_be_sent());
         }
         let failure = match end {
             LaneEnd::Stopped { code } if *code == u64::from(codes::UNKNOWN_SERVICE) => {
@@ -51,9 +61,16 @@ impl CallerLane {
                 self.refused(why.to_owned(), Some(version::UNKNOWN.to_owned()))
             }
             LaneEnd::Stopped { code } | LaneEnd::Reset { code }
+                if *code == u64::from(codes::SHUTDOWN) && negotiating =>
+            {
+                // It came too late: nothing was begun.
+                return self.detach(py, Failure::Unavailable, |_, pending| pending.may_be_sent());
+            }
+            LaneEnd::Stopped { code } | LaneEnd::Reset { code }
                 if *code == u64::from(codes::SHUTDOWN) =>
             {
-                return self.detach(py, Failure::Unavailable, Pending::may_be_sent);
+                let failure = Failure::Ended(end.clone());
+                return self.detach(py, failure, |_, pending| pending.may_be_repeated());
             }
             LaneEnd::Broken(_) | LaneEnd::Truncated { .. } => Failure::Ended(end.clone()),
             _ if negotiating => self.refused(
@@ -69,8 +86,19 @@ impl CallerLane {
     }
 
     pub(crate) fn on_lost(self: &Arc<Self>, py: Python<'_>, reason: &Lost) {
+        // What is still here has not left, whatever it is.
+        let unsent: HashSet<u16> = {
+            let inner = lock(&self.inner);
+            let requests = frame::frames(&inner.out);
+            requests
+                .filter(|frame| kind::method_of_request(frame.kind).is_some())
+                .map(|frame| frame.tag)
+                .collect()
+        };
         let failure = Failure::Lost(reason.clone());
-        let told = self.detach(py, failure, Pending::may_be_repeated);
+        let told = self.detach(py, failure, |tag, pending| {
+            pending.may_be_repeated() || (unsent.contains(&tag) && pending.may_be_sent())
+        });
         if let Err(error) = told {
             error.write_unraisable(py, None);
         }
@@ -97,36 +125,8 @@ impl CallerLane {
         }
     }
 
-    /// The wire is gone. A lane that stays up keeps the calls that `keep` lets be sent again, and
-    /// waits for another; any other lane fails.
-    fn detach(
-        self: &Arc<Self>,
-        py: Python<'_>,
-        failure: Failure,
-        keep: impl Fn(&Pending) -> bool,
-    ) -> PyResult<()> {
-        if !self.settings.stays_up || matches!(failure, Failure::Lost(Lost::Here)) {
-            self.fail(py, failure);
-            return Ok(());
-        }
-        let (wire, over) = {
-            let inner = &mut *lock(&self.inner);
-            if matches!(inner.phase, Phase::Failed(_) | Phase::Detached) {
-                return Ok(());
-            }
-            inner.phase = Phase::Detached;
-            (self.cut(inner), inner.caller.restart(|pending| keep(pending)))
-        };
-        self.release(py, wire, codes::DONE);
-        for pending in over {
-            let error = self.error(py, &failure);
-            self.over(py, pending, error)?;
-        }
-        Ok(())
-    }
-
     /// Forgets what belongs to the wire that is gone.
-    fn cut(&self, inner: &mut Inner) -> Option<Wire> {
+    pub(super) fn cut(&self, inner: &mut Inner) -> Option<Wire> {
         inner.out = Vec::new();
         inner.dirty = false;
         inner.assumed = false;
@@ -134,7 +134,7 @@ impl CallerLane {
         inner.wire.take()
     }
 
-    fn release(&self, py: Python<'_>, wire: Option<Wire>, code: u32) {
+    pub(super) fn release(&self, py: Python<'_>, wire: Option<Wire>, code: u32) {
         let Some(Wire { shared, key: Some(key), .. }) = wire else { return };
         shared.unbind_lane(key);
         if let Ok(mut hub) = shared.hub() {
@@ -143,25 +143,6 @@ impl CallerLane {
         if let Err(error) = shared.schedule(py) {
             error.write_unraisable(py, None);
         }
-    }
-
-    /// Goes on over another connection: what waits is sent there.
-    pub(crate) fn attach(
-        self: &Arc<Self>,
-        py: Python<'_>,
-        connection: &Connection,
-    ) -> PyResult<()> {
-        connection.fail_if_lost(py)?;
-        {
-            let mut inner = lock(&self.inner);
-            if !matches!(inner.phase, Phase::Detached) {
-                return Ok(());
-            }
-            inner.phase = Phase::Opening;
-            let (shared, key) = (connection.shared.clone(), None);
-            inner.wire = Some(Wire { shared, connection: connection.key(), key });
-        }
-        self.open(py, connection)
     }
 
     /// Begins anew on the same connection: the server has thrown early data away, so nothing of it
@@ -179,7 +160,7 @@ impl CallerLane {
             let wire = self.cut(inner);
             inner.phase = Phase::Opening;
             inner.wire = wire.clone().map(|wire| Wire { key: None, ..wire });
-            (wire, inner.caller.restart(|pending| !pending.frame.is_empty()))
+            (wire, inner.caller.restart(|_, pending| !pending.frame.is_empty()))
         };
         if let Some(Wire { shared, key: Some(key), .. }) = wire {
             shared.unbind_lane(key);
@@ -204,11 +185,11 @@ impl CallerLane {
 
     /// The loop is gone: nobody is left to be told.
     pub(crate) fn forget(&self) {
-        let calls = {
+        let (calls, former) = {
             let mut inner = lock(&self.inner);
             inner.phase = Phase::Failed(Failure::Closed);
             inner.wire = None;
-            inner.caller.drain()
+            (inner.caller.drain(), std::mem::take(&mut inner.former))
         };
         for pending in calls {
             match &pending.waiter {
@@ -216,16 +197,21 @@ impl CallerLane {
                 Waiter::Stream(flow) => flow.inbox.close(),
             }
         }
+        for lane in former {
+            lane.forget();
+        }
     }
 
-    pub(super) fn fail(&self, py: Python<'_>, failure: Failure) {
-        let (wire, calls) = {
+    pub(crate) fn fail(&self, py: Python<'_>, failure: Failure) {
+        let (wire, calls, passing) = {
             let inner = &mut *lock(&self.inner);
             if matches!(inner.phase, Phase::Failed(_)) {
                 return;
             }
             inner.phase = Phase::Failed(failure.clone());
-            (self.cut(inner), inner.caller.drain())
+            let mut passing = std::mem::take(&mut inner.former);
+            passing.extend(inner.stranded.drain(..).filter_map(|lane| lane.upgrade()));
+            (self.cut(inner), inner.caller.drain(), passing)
         };
         let code = match failure {
             Failure::Protocol(_) | Failure::Ended(LaneEnd::Broken(_)) => codes::PROTOCOL,
@@ -241,19 +227,40 @@ impl CallerLane {
                 error.write_unraisable(py, None);
             }
         }
+        if let Kind::Former(lane) = &self.kind {
+            if let Some(lane) = lane.upgrade() {
+                lane.forget_former(self.id);
+            }
+        }
+        for lane in passing {
+            lane.fail(py, failure.clone());
+        }
     }
 
-    pub(super) fn refuse_if_over(&self, py: Python<'_>, inner: &Inner) -> PyResult<()> {
+    pub(super) fn refuse_if_over(
+        &self,
+        py: Python<'_>,
+        inner: &Inner,
+        method: &ChannelMethod,
+    ) -> PyResult<()> {
         match &inner.phase {
             Phase::Failed(failure) => Err(self.error(py, failure)),
             Phase::Draining if !self.settings.stays_up => {
                 Err(self.error(py, &Failure::Unavailable))
             }
+            Phase::Draining | Phase::Detached => match &inner.suspended {
+                Some(why) if !method.wait_for_ready => Err(errors::no_connection(why)),
+                _ if inner.caller.waiting() >= self.settings.max_waiting => {
+                    let size = inner.caller.waiting() + 1;
+                    Err(errors::too_many_waiting(py, size, self.settings.max_waiting))
+                }
+                _ => Ok(()),
+            },
             _ => Ok(()),
         }
     }
 
-    fn error(&self, py: Python<'_>, failure: &Failure) -> PyErr {
+    pub(super) fn error(&self, py: Python<'_>, failure: &Failure) -> PyErr {
         match failure {
             Failure::Lost(reason) => errors::lost(py, reason),
             Failure::Ended(end) => errors::lane_ended(end),

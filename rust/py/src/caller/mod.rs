@@ -1,14 +1,15 @@
 //! The calling end of a lane: from opening and agreeing the version to the last reply.
 //!
 //! `mod` has the lane and how it begins, `calls` what goes out, `answers` what comes back, `end` how
-//! it ends, and how it goes on over another connection.
+//! it ends, `handover` how it goes on over another connection.
 
 mod answers;
 mod calls;
 mod end;
+mod handover;
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
 use jetstream_net::{ConnectionKey, LaneKey, StreamId};
@@ -19,7 +20,7 @@ use pyo3::prelude::*;
 
 use calls::Pending;
 pub(crate) use calls::Waiter;
-use end::Failure;
+pub(crate) use end::Failure;
 
 use crate::connection::Connection;
 use crate::errors;
@@ -35,6 +36,7 @@ pub(crate) struct Agreed {
 }
 
 /// What a lane is opened with.
+#[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) version: Version,
     /// The largest frame that we take.
@@ -54,6 +56,8 @@ pub(crate) struct Settings {
     pub(crate) stream_window: u32,
     /// Bytes of metadata that an answer may have.
     pub(crate) max_metadata: usize,
+    /// Calls that may wait while there is no connection.
+    pub(crate) max_waiting: usize,
 }
 
 #[derive(Clone)]
@@ -78,6 +82,16 @@ struct Wire {
     key: Option<LaneKey>,
 }
 
+impl Wire {
+    fn is_of(&self, connection: &Connection) -> bool {
+        Arc::ptr_eq(&self.shared, &connection.shared) && self.connection == connection.key()
+    }
+
+    fn is_same_connection(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared) && self.connection == other.connection
+    }
+}
+
 struct Inner {
     wire: Option<Wire>,
     phase: Phase,
@@ -88,10 +102,29 @@ struct Inner {
     agreed: Agreed,
     /// The server's version has not come yet, and its answer was taken for granted.
     assumed: bool,
+    /// What the server answered last time may be taken for granted.
+    may_assume: bool,
     /// Requests are kept until they are answered, because they may have to be sent again.
     keeps: bool,
     /// What came before the answer under this tag.
     metadata: Option<(u16, Metadata)>,
+    /// Why calls fail at once unless they wait for a connection, while there is none.
+    suspended: Option<Arc<str>>,
+    /// The connections that carried it before, with the calls that are being answered there.
+    former: Vec<Arc<CallerLane>>,
+    /// Lanes of streams' own that wait for the next connection.
+    stranded: Vec<Weak<CallerLane>>,
+}
+
+/// What a lane is to another.
+#[derive(Clone)]
+enum Kind {
+    /// A channel's.
+    Main,
+    /// One stream's own, beside that one.
+    Own(Weak<CallerLane>),
+    /// What is left of that one on an earlier connection.
+    Former(Weak<CallerLane>),
 }
 
 /// A lane that we opened, and the calls on it.
@@ -100,8 +133,7 @@ pub(crate) struct CallerLane {
     /// Where its calls are counted and their time is kept; the wire may be another's.
     shared: Arc<Shared>,
     settings: Settings,
-    /// Whether it is one stream's own.
-    own: bool,
+    kind: Kind,
     inner: Mutex<Inner>,
 }
 
@@ -113,38 +145,50 @@ impl Drop for CallerLane {
 }
 
 impl CallerLane {
+    /// A lane on a connection, or on none yet.
     pub(crate) fn new(
         shared: &Arc<Shared>,
-        connection: ConnectionKey,
+        connection: Option<ConnectionKey>,
         settings: Settings,
     ) -> Arc<Self> {
-        Self::make(shared, connection, settings, false)
+        let wire =
+            connection.map(|connection| Wire { shared: shared.clone(), connection, key: None });
+        Self::make(shared, wire, settings, Kind::Main)
     }
 
     fn make(
         shared: &Arc<Shared>,
-        connection: ConnectionKey,
+        wire: Option<Wire>,
         settings: Settings,
-        own: bool,
+        kind: Kind,
     ) -> Arc<Self> {
         LIVE_LANES.fetch_add(1, Ordering::Relaxed);
         let inner = Mutex::new(Inner {
-            wire: Some(Wire { shared: shared.clone(), connection, key: None }),
-            phase: Phase::Opening,
+            phase: if wire.is_some() { Phase::Opening } else { Phase::Detached },
+            wire,
             caller: Caller::new(settings.max_concurrent),
             out: Vec::new(),
             dirty: false,
             agreed: Agreed { limit: settings.msize, extension: false },
             assumed: false,
+            may_assume: true,
             keeps: settings.stays_up || settings.assumed.is_some(),
             metadata: None,
+            suspended: None,
+            former: Vec::new(),
+            stranded: Vec::new(),
         });
-        shared.add_caller(|id| Self { id, shared: shared.clone(), settings, own, inner })
+        shared.add_caller(|id| Self { id, shared: shared.clone(), settings, kind, inner })
+    }
+
+    /// Whether it is there for one stream, or for calls that were begun before, and for no others.
+    fn is_passing(&self) -> bool {
+        !matches!(self.kind, Kind::Main)
     }
 
     /// A lane of one stream's own beside this one; `None` where it has to share this one.
     pub(crate) fn for_stream(self: &Arc<Self>, py: Python<'_>) -> PyResult<Option<Arc<Self>>> {
-        if !self.settings.own_lanes || self.own {
+        if !self.settings.own_lanes || self.is_passing() {
             return Ok(None);
         }
         let (wire, assumed) = {
@@ -168,11 +212,12 @@ impl CallerLane {
         let settings = Settings {
             version: self.settings.version.clone(),
             max_concurrent: 1,
-            stays_up: false,
             assumed,
             ..self.settings
         };
-        let lane = Self::make(&wire.shared, wire.connection, settings, true);
+        let wire = Wire { key: None, ..wire };
+        let own = Kind::Own(Arc::downgrade(self));
+        let lane = Self::make(&wire.shared.clone(), Some(wire), settings, own);
         lane.begin(py, key)?;
         Ok(Some(lane))
     }
@@ -189,6 +234,14 @@ impl CallerLane {
 
     /// Opens the lane, now or when the peer allows it.
     pub(crate) fn open(self: &Arc<Self>, py: Python<'_>, connection: &Connection) -> PyResult<()> {
+        {
+            let inner = lock(&self.inner);
+            let here = inner.wire.as_ref().is_some_and(|wire| wire.is_of(connection));
+            if !here || !matches!(inner.phase, Phase::Opening) {
+                // It waited for its turn here, and has gone on elsewhere meanwhile.
+                return Ok(());
+            }
+        }
         let key = connection.shared.hub()?.open_lane(connection.key(), self.settings.msize);
         match key {
             Some(key) => self.begin(py, key),
@@ -228,7 +281,7 @@ impl CallerLane {
             version::offer(&offered, self.settings.msize, &mut inner.out);
             inner.phase = Phase::Negotiating;
             let wire = wire.clone();
-            if let Some(agreed) = self.settings.assumed.filter(|_| inner.keeps) {
+            if let Some(agreed) = self.settings.assumed.filter(|_| inner.keeps && inner.may_assume) {
                 inner.assumed = true;
                 self.set_agreed(inner, agreed);
             }
@@ -263,10 +316,17 @@ impl CallerLane {
         shared.mark_dirty(py, Role::Caller(self.clone()))
     }
 
-    pub(crate) fn take_frames(&self) -> Option<(LaneKey, Vec<u8>)> {
+    /// What is to leave over an endpoint at the end of its turn.
+    pub(crate) fn take_frames(&self, shared: &Shared) -> Option<(LaneKey, Vec<u8>)> {
         let mut inner = lock(&self.inner);
+        let wire = inner.wire.as_ref()?;
+        if !std::ptr::eq(&*wire.shared, shared) {
+            // It has moved to another endpoint since.
+            return None;
+        }
+        let key = wire.key;
         inner.dirty = false;
-        let key = inner.wire.as_ref()?.key?;
+        let key = key?;
         (!inner.out.is_empty()).then(|| (key, std::mem::take(&mut inner.out)))
     }
 
@@ -275,7 +335,13 @@ impl CallerLane {
     /// Calls that hold a tag, and calls that wait for one.
     pub(crate) fn load(&self) -> (usize, usize) {
         let inner = lock(&self.inner);
-        (inner.caller.pending(), inner.caller.waiting())
+        let before: usize = inner.former.iter().map(|lane| lane.load().0).sum();
+        (inner.caller.pending() + before, inner.caller.waiting())
+    }
+
+    /// Calls that wait for an answer of the connection that carries the lane.
+    pub(crate) fn in_flight(&self) -> usize {
+        lock(&self.inner).caller.pending()
     }
 
     pub(crate) fn is_failed(&self) -> bool {

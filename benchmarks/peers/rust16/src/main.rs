@@ -73,6 +73,10 @@ async fn serve(certificates: &Certificates<'_>) -> Result<(), BoxError> {
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
     let endpoint = certificates.listen(address, router.alpns())?;
     println!("{{\"address\": \"{}\"}}", endpoint.local_addr()?);
-    endpoint::serve(&endpoint, &router).await;
+    endpoint::serve(&endpoint, |incoming| {
+        let router = router.clone();
+        async move { router.handle_incoming(incoming).await }
+    })
+    .await;
     Ok(())
 }

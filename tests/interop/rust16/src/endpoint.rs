@@ -1,10 +1,9 @@
 //! Certificates from a directory, and a server's endpoint made of them.
 //!
-//! The benchmark's program on this crate uses this file too.
+//! The program on 15.2.0 and the benchmark's use this file too.
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{future::Future, net::SocketAddr, path::Path, sync::Arc};
 
-use jetstream_quic::QuicRouter;
 use rustls::{
     pki_types::{pem::PemObject, CertificateDer, PrivateKeyDer},
     server::WebPkiClientVerifier,
@@ -61,19 +60,20 @@ impl Certificates<'_> {
     }
 }
 
-/// Hands incoming connections to the router until standard input closes.
-pub async fn serve(endpoint: &quinn::Endpoint, router: &QuicRouter) {
+/// Hands incoming connections to a router, each in a task, until standard input closes.
+pub async fn serve<F>(endpoint: &quinn::Endpoint, handle: impl Fn(quinn::Incoming) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let (mut stdin, mut nowhere) = (tokio::io::stdin(), tokio::io::sink());
+    let accept = async {
+        while let Some(incoming) = endpoint.accept().await {
+            tokio::spawn(handle(incoming));
+        }
+    };
     tokio::select! {
-        () = accept(endpoint, router) => {}
+        () = accept => {}
         _ = tokio::io::copy(&mut stdin, &mut nowhere) => {}
     }
     endpoint.close(0u32.into(), b"stdin closed");
-}
-
-async fn accept(endpoint: &quinn::Endpoint, router: &QuicRouter) {
-    while let Some(incoming) = endpoint.accept().await {
-        let router = router.clone();
-        tokio::spawn(async move { router.handle_incoming(incoming).await });
-    }
 }

@@ -1,15 +1,11 @@
 //! One lane spoken frame by frame, for what the generated client cannot say or survive.
+//!
+//! The programs on 15.2.0 and 15.1.0 use this file too.
 
-use std::io::Cursor;
-
-use jetstream_rpc::{Frame, Rversion, Tversion, VersionFrame};
-use jetstream_wireformat::WireFormat;
 use quinn::{Connection, RecvStream, SendStream};
 
 use crate::{endpoint::BoxError, report::same};
 
-/// A refusal answers with this version and an msize of zero.
-const UNKNOWN: &str = "unknown";
 /// Longer answers are not expected here.
 const LONGEST: usize = 64 * 1024;
 
@@ -52,13 +48,6 @@ impl Lane {
         Ok(RawFrame { kind, tag: u16::from_le_bytes([low, high]), payload })
     }
 
-    pub async fn read_version(&mut self) -> Result<Rversion, BoxError> {
-        let frame = self.read().await?;
-        same("type of the answer", &frame.kind, &jetstream_rpc::RVERSION)?;
-        same("tag of the answer", &frame.tag, &VERSION_TAG)?;
-        Ok(Rversion::decode(&mut Cursor::new(frame.payload))?)
-    }
-
     /// Nothing more may come but the end of the lane.
     pub async fn read_end(&mut self) -> Result<(), BoxError> {
         match self.recv.read_to_end(LONGEST).await {
@@ -69,17 +58,6 @@ impl Lane {
     }
 }
 
-/// The tag that 9P uses for the version; the peers accept any.
-const VERSION_TAG: u16 = u16::MAX;
-
-/// The bytes that open a lane.
-pub fn version_request(msize: u32, version: &str) -> Result<Vec<u8>, BoxError> {
-    let msg = VersionFrame::Tversion(Tversion { msize, version: version.into() });
-    let mut bytes = Vec::new();
-    Frame { tag: VERSION_TAG, msg }.encode(&mut bytes)?;
-    Ok(bytes)
-}
-
 /// A frame with any type and payload.
 pub fn request(kind: u8, tag: u16, payload: &[u8]) -> Result<Vec<u8>, BoxError> {
     let size = u32::try_from(7 + payload.len())?;
@@ -88,17 +66,4 @@ pub fn request(kind: u8, tag: u16, payload: &[u8]) -> Result<Vec<u8>, BoxError> 
     bytes.extend_from_slice(&tag.to_le_bytes());
     bytes.extend_from_slice(payload);
     Ok(bytes)
-}
-
-/// The server must not serve this version: either it says so or it closes the lane.
-pub async fn refused(connection: &Connection, version: &str) -> Result<(), BoxError> {
-    let mut lane = Lane::open(connection).await?;
-    lane.write(&version_request(65_536, version)?).await?;
-    match lane.read_version().await {
-        Ok(answer) => {
-            same("version", &answer.version.as_str(), &UNKNOWN)?;
-            Ok(same("msize", &answer.msize, &0)?)
-        }
-        Err(_) => lane.read_end().await,
-    }
 }

@@ -3,9 +3,9 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use jetstream_quic::{QuicRouter, QuicRouterHandler};
-use serde_json::json;
 
 use crate::{
+    command::announce,
     endpoint::{self, BoxError, Certificates},
     values::{echo_protocol, values_protocol, EchoImpl, ValuesImpl},
 };
@@ -23,17 +23,10 @@ pub async fn run(address: SocketAddr, certificates: Certificates<'_>) -> Result<
 
     let endpoint = certificates.listen(address, router.alpns())?;
     announce(endpoint.local_addr()?);
-    endpoint::serve(&endpoint, &router).await;
+    endpoint::serve(&endpoint, |incoming| {
+        let router = router.clone();
+        async move { router.handle_incoming(incoming).await }
+    })
+    .await;
     Ok(())
-}
-
-fn announce(address: SocketAddr) {
-    let line = json!({
-        "address": address.to_string(),
-        "services": {
-            "Values": values_protocol::PROTOCOL_VERSION,
-            "Echo": echo_protocol::PROTOCOL_VERSION,
-        },
-    });
-    println!("{line}");
 }

@@ -247,3 +247,28 @@ class NextEcho:
     """Another major version."""
 
     async def ping(self) -> None: ...
+
+
+DIGESTS = {"values": "05531f9d", "echo": "3816ce98"}
+"""Of the traits in `rust16/src/values.rs`, as the programs announce them. Every change of a trait's
+text changes its digest, whatever version of the crate it is built with."""
+
+
+@service(name="values", version="15.2.0", digest=DIGESTS["values"])
+class Values15(Values):
+    """`Values` as it is found by peers of 15.2.0."""
+
+
+@service(name="echo", version="15.2.0", digest=DIGESTS["echo"])
+class Echo15(Echo):
+    """`Echo` as it is found by peers of 15.2.0."""
+
+
+@service(name="values", version="15.1.0", digest=DIGESTS["values"])
+class Values151(Values):
+    """`Values` as it is found by peers of 15.1.0."""
+
+
+@service(name="echo", version="15.1.0", digest=DIGESTS["echo"])
+class Echo151(Echo):
+    """`Echo` as it is found by peers of 15.1.0."""

@@ -93,6 +93,15 @@ impl Lane {
         self.caller.close(py)
     }
 
+    /// Ends the lane for a reason that is not its owner's: calls fail with that.
+    fn end(&self, py: Python<'_>, why: Option<&str>) -> PyResult<()> {
+        self.caller.shared().check()?;
+        match why {
+            Some(why) => self.caller.give_out(py, why),
+            None => self.caller.close(py),
+        }
+    }
+
     /// (calls that hold a tag, calls that wait for one)
     #[getter]
     fn load(&self) -> (usize, usize) {

@@ -369,6 +369,12 @@ impl Connection {
         self.shared.calls_on(self.key)
     }
 
+    /// Whether the peer has said that it begins nothing more.
+    #[getter]
+    fn going_away(&self) -> bool {
+        lock(&self.state).going_away
+    }
+
     /// Datagrams heard from the peer; `None` where the transport itself notices silence.
     #[getter]
     fn heard(&self) -> Option<u64> {

@@ -268,7 +268,10 @@ impl ServiceLane {
             }
             Seen::Other => self.on_other(py, frame, run),
             Seen::First => self.on_first(py, frame, run),
-            Seen::Unwanted => Ok(Next::Go),
+            Seen::Unwanted => {
+                ext::empty(ext::GOAWAY, frame.tag, &mut run.answers);
+                Ok(Next::Go)
+            }
             Seen::Wrong(why) => self.wrong(py, &why),
             Seen::Over => Ok(Next::Stop),
         }
@@ -430,8 +433,8 @@ impl ServiceLane {
             Err(error) => return self.wrong(py, &format!("a malformed Tversion: {error}")),
         };
         if self.shared.is_draining() {
-            self.refuse(frame.tag, codes::SHUTDOWN, &mut run.answers);
-            return Ok(Next::Go);
+            self.turn_away(py)?;
+            return Ok(Next::Stop);
         }
         let Some(services) = self.connection.get().services() else {
             self.refuse(frame.tag, codes::UNKNOWN_SERVICE, &mut run.answers);
@@ -480,6 +483,14 @@ impl ServiceLane {
             hub.write_lane(self.key, std::mem::take(answers));
             hub.refuse_lane(self.key, code);
         }
+    }
+
+    /// The lane came when we were going away: nothing was begun on it.
+    fn turn_away(&self, py: Python<'_>) -> PyResult<()> {
+        self.end(py);
+        self.shared.unbind_lane(self.key);
+        self.shared.hub()?.abort_lane(self.key, codes::SHUTDOWN);
+        Ok(())
     }
 
     // ---- the end ----

@@ -238,7 +238,7 @@ impl Endpoint {
             };
             quic.connect(Instant::now(), remote, server_name, options)
         };
-        let key = key.map_err(|error| errors::ConnectError::new_err(error.to_string()))?;
+        let key = key.map_err(|error| errors::connect(py, &error))?;
         let connection = self.shared.connection(py, key)?;
         connection.get().mark_outgoing();
         self.shared.schedule(py)?;

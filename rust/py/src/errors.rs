@@ -130,6 +130,19 @@ pub(crate) fn unavailable() -> PyErr {
     )
 }
 
+/// A connection could not even be begun.
+pub(crate) fn connect(py: Python<'_>, error: &jetstream_net::ConnectError) -> PyErr {
+    let class = py.get_type::<ConnectError>();
+    let message = error.to_string();
+    if !matches!(error, jetstream_net::ConnectError::ServerName(_)) {
+        return make(class, (message,), &[]);
+    }
+    match "jetstream::server_name".into_pyobject(py) {
+        Ok(code) => make(class, (message,), &[("code", code.into_any())]),
+        Err(never) => match never {},
+    }
+}
+
 /// There is no connection, and the call does not wait for one.
 pub(crate) fn no_connection(why: &str) -> PyErr {
     Unavailable::new_err(why.to_owned())

@@ -306,6 +306,7 @@ impl ServiceLane {
                 inner.finishing = true;
                 ext::empty(ext::GOAWAY, NO_TAG, &mut inner.out);
                 for parked in inner.parking.clear() {
+                    ext::empty(ext::GOAWAY, parked.tag, &mut inner.out);
                     inner.callee.finish(parked.tag);
                     dropped.extend(inner.inlets.remove(&parked.tag));
                 }

@@ -28,6 +28,8 @@ pub(crate) enum Failure {
     },
     /// The server is going away and had not begun the call.
     Unavailable,
+    /// There will be no further connection.
+    GivenOut(Arc<str>),
     /// The server answered otherwise than the last time, which we had counted on.
     Changed,
     Closed,
@@ -64,6 +66,7 @@ impl CallerLane {
                 if *code == u64::from(codes::SHUTDOWN) && negotiating =>
             {
                 // It came too late: nothing was begun.
+                self.tell_going_away(py)?;
                 return self.detach(py, Failure::Unavailable, |_, pending| pending.may_be_sent());
             }
             LaneEnd::Stopped { code } | LaneEnd::Reset { code }
@@ -106,11 +109,7 @@ impl CallerLane {
 
     /// The called end begins nothing that it has not begun.
     pub(super) fn on_going_away(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
-        let wire = {
-            let mut inner = lock(&self.inner);
-            inner.phase = Phase::Draining;
-            inner.wire.clone()
-        };
+        lock(&self.inner).phase = Phase::Draining;
         if !self.settings.stays_up {
             // Those that wait for a tag would never get one here.
             let waiting = lock(&self.inner).caller.drain_waiting();
@@ -119,6 +118,13 @@ impl CallerLane {
                 self.over(py, pending, error)?;
             }
         }
+        self.fail_suspended(py)?;
+        self.tell_going_away(py)
+    }
+
+    /// Those who wait for it on the connection are told.
+    fn tell_going_away(&self, py: Python<'_>) -> PyResult<()> {
+        let wire = lock(&self.inner).wire.clone();
         match wire.and_then(|wire| wire.shared.known(py, wire.connection)) {
             Some(connection) => connection.get().on_going_away(py),
             None => Ok(()),
@@ -180,6 +186,12 @@ impl CallerLane {
     /// Ends the lane on our side: calls in flight fail, the peer is told.
     pub(crate) fn close(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         self.fail(py, Failure::Closed);
+        self.shared.schedule(py)
+    }
+
+    /// Ends a lane that waits for a connection which will not come.
+    pub(crate) fn give_out(self: &Arc<Self>, py: Python<'_>, why: &str) -> PyResult<()> {
+        self.fail(py, Failure::GivenOut(why.into()));
         self.shared.schedule(py)
     }
 
@@ -270,6 +282,7 @@ impl CallerLane {
                 errors::version(py, message.clone(), &asked, answered.as_deref())
             }
             Failure::Unavailable => errors::unavailable(),
+            Failure::GivenOut(why) => errors::connection_lost(why.to_string()),
             Failure::Changed => errors::connection_lost(
                 "the server has changed since the last visit; call again".to_owned(),
             ),

@@ -181,7 +181,7 @@ impl CallerLane {
         Ok(())
     }
 
-    fn fail_suspended(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+    pub(super) fn fail_suspended(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         let (why, over, done) = {
             let inner = &mut *lock(&self.inner);
             let Some(why) = inner.suspended.clone() else { return Ok(()) };

@@ -59,6 +59,7 @@ from jetstream._identity import Peer as Peer
 from jetstream._identity import TlsPeer as TlsPeer
 from jetstream._identity import UnixPeer as UnixPeer
 from jetstream._limits import Limits as Limits
+from jetstream._reconnect import Reconnect as Reconnect
 
 # Servers.
 from jetstream._router import ProtocolHandler as ProtocolHandler
@@ -73,6 +74,7 @@ from jetstream._service import service as service
 from jetstream._session import FOREVER as FOREVER
 from jetstream._session import QuicTransport as QuicTransport
 from jetstream._session import Session as Session
+from jetstream._states import SessionState as SessionState
 
 # Streams.
 from jetstream._subscription import Done as Done

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from ipaddress import ip_address
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from jetstream._types import SocketAddress
 
 AddressLike: TypeAlias = str | tuple[str, int] | SocketAddress
 """``"host:port"``, ``"[::1]:port"``, ``("host", port)`` or a `SocketAddress`."""
+
+Addresses: TypeAlias = AddressLike | Sequence[AddressLike]
+"""An address, or several, best first."""
+
+
+def each_address(addresses: Addresses) -> Sequence[AddressLike]:
+    """The addresses of one or several; a pair of a host and a port is one."""
+    if isinstance(addresses, str | SocketAddress):
+        return (addresses,)
+    if len(addresses) == 2 and isinstance(addresses[1], int):
+        return (cast("tuple[str, int]", addresses),)
+    return cast("Sequence[AddressLike]", addresses)
 
 
 def address_of(pair: tuple[str, int] | None) -> SocketAddress | None:

@@ -49,6 +49,7 @@ class CallOptions:
     timeout: float | None
     metadata: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     metadata_required: bool = True
+    wait_for_ready: bool = False
 
 
 class ChannelType(Generic[S]):
@@ -108,6 +109,7 @@ class ChannelType(Generic[S]):
                 lossy=method.options.lossy,
                 metadata=metadata,
                 metadata_required=options.metadata_required,
+                wait_for_ready=options.wait_for_ready,
             )
             remote.__doc__ = method.doc
             channel.__dict__[method.name] = remote
@@ -164,6 +166,7 @@ def with_options(
     timeout: float | None = _KEEP,
     metadata: Mapping[str, bytes] = _KEEP,
     metadata_required: bool = _KEEP,
+    wait_for_ready: bool = _KEEP,
 ) -> S:
     """The same channel, on the same lane, with other options.
 
@@ -175,6 +178,8 @@ def with_options(
             bytes, together at most `Limits.max_metadata`.
         metadata_required: Whether a call fails where the peer does not understand metadata, as the
             Rust crates do not; else it goes without.
+        wait_for_ready: Whether calls wait while a session that stays up has no connection, see
+            `Session.channel`.
 
     Raises:
         TypeError: It is no channel.
@@ -188,6 +193,7 @@ def with_options(
             ("timeout", timeout),
             ("metadata", metadata),
             ("metadata_required", metadata_required),
+            ("wait_for_ready", wait_for_ready),
         )
         if value is not _KEEP
     }

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
 import socket
-from typing import TYPE_CHECKING, Any, cast
+import weakref
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 from jetstream import _core, _logging
-from jetstream._addresses import AddressLike, parse_address, spell_address
+from jetstream._addresses import (
+    Addresses,
+    AddressLike,
+    address_of,
+    each_address,
+    parse_address,
+    spell_address,
+)
 from jetstream._connection import Connection
 from jetstream._errors import (
     ClosedError,
@@ -18,15 +27,21 @@ from jetstream._errors import (
     NoSharedProtocol,
 )
 from jetstream._limits import CONNECT_TIMEOUT, DEFAULT_TIMEOUT, Limits
-from jetstream._router import RPC_ALPN
+from jetstream._reconnect import Reconnect
+from jetstream._router import RPC_ALPN, Router, as_router
+from jetstream._server import callable_by_peers, log_violation
 from jetstream._session import Session
 from jetstream._tls import ClientTls
+from jetstream._upkeep import Upkeep
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
     from types import TracebackType
 
     from jetstream._material import Source
+
+Serves: TypeAlias = "tuple[Mapping[str, _core.ServiceTable], Limits, Any, Any, Any]"
+"""What `callable_by_peers` gives."""
 
 _STAGGER = 0.25
 """Seconds after which the next address is tried beside the first (RFC 8305, section 5)."""
@@ -38,6 +53,28 @@ _SYSTEM = ClientTls()
 
 _SILENCE = 1.0
 """Seconds of silence after which the log says that UDP may be blocked."""
+
+
+class _Target(NamedTuple):
+    """One address to try."""
+
+    family: socket.AddressFamily
+    address: tuple[str, int]
+    name: str
+
+
+class _Plan(NamedTuple):
+    """Where a session's connections go, and what for."""
+
+    addr: Addresses
+    server_name: str | None
+    timeout: float
+    serves: Router | None
+
+    @property
+    def where(self) -> str:
+        """The server, for people."""
+        return spell_addresses(self.addr)
 
 
 class Client:
@@ -70,6 +107,7 @@ class Client:
         self._alpns = tuple(alpns)
         self._bind = None if bind is None else parse_address(bind)
         self._endpoints: dict[socket.AddressFamily, _core.Endpoint] = {}
+        self._staying: weakref.WeakSet[Session] = weakref.WeakSet()
         self._closed = False
 
     @classmethod
@@ -116,50 +154,92 @@ class Client:
 
     async def session(
         self,
-        addr: AddressLike,
+        addr: Addresses,
         server_name: str | None = None,
         *,
         timeout: float = CONNECT_TIMEOUT,
         call_timeout: float | None = DEFAULT_TIMEOUT,
+        reconnect: Reconnect | bool = False,
+        serve: object = None,
     ) -> Session:
         """Connects for calls; see `connect`."""
-        return await self._session(addr, server_name, timeout, call_timeout)
+        return await self._session(addr, server_name, timeout, call_timeout, reconnect, serve)
 
     async def _session(
         self,
-        addr: AddressLike,
+        addr: Addresses,
         server_name: str | None,
         timeout: float,
         call_timeout: float | None,
+        reconnect: Reconnect | bool,
+        serve: object,
         *,
         on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> Session:
-        core = await self._connect(addr, server_name, timeout, lanes=True)
-        return Session(
+        plan = _Plan(addr, server_name, timeout, None if serve is None else as_router(serve))
+        upkeep = None
+        if reconnect is False:
+            core = await self._dial(plan)
+        else:
+            options = Reconnect() if reconnect is True else reconnect
+            again = functools.partial(self._dial, plan, again=True)
+            upkeep = Upkeep(again, plan.where, options)
+            core = await (upkeep.open() if options.wait_for_ready else self._dial(plan))
+        session = Session(
             core,
             limits=self._limits,
             timeout=call_timeout,
             on_close=on_close,
             on_rebind=self.rebind,
+            upkeep=upkeep,
+            serves=plan.serves is not None,
+        )
+        if upkeep is not None:
+            self._staying.add(session)
+        return session
+
+    async def _dial(
+        self, plan: _Plan, avoid: tuple[str, int] | None = None, *, again: bool = False
+    ) -> _core.Connection:
+        """Connects for calls.
+
+        Args:
+            plan: Where to, and what for.
+            avoid: The address to try last.
+            again: It is one of many attempts, and not worth a warning.
+        """
+        serves = None
+        if plan.serves is not None:
+            serves = callable_by_peers(plan.serves, self._limits)
+        return await self._connect(
+            plan.addr,
+            plan.server_name,
+            plan.timeout,
+            lanes=True,
+            serves=serves,
+            avoid=avoid,
+            quiet=again,
         )
 
     async def _connect(
         self,
-        addr: AddressLike,
+        addr: Addresses,
         server_name: str | None,
         timeout: float,
         *,
         lanes: bool = False,
+        serves: Serves | None = None,
+        avoid: tuple[str, int] | None = None,
+        quiet: bool = False,
     ) -> _core.Connection:
         self._check_open()
-        host, port = parse_address(addr)
-        where = spell_address(host, port)
-        name = server_name or host
+        where = spell_addresses(addr)
         tried: list[str] = []
         try:
             async with asyncio.timeout(timeout):
-                addresses = await _resolve(host, port)
-                return await self._race(addresses, name, tried, lanes=lanes)
+                targets = await _resolve_all(addr, server_name)
+                targets.sort(key=lambda target: target.address == avoid)
+                return await self._race(targets, tried, lanes=lanes, serves=serves, quiet=quiet)
         except TimeoutError as error:
             if isinstance(error, JetStreamError):
                 raise
@@ -171,28 +251,27 @@ class Client:
 
     async def _race(
         self,
-        addresses: list[tuple[socket.AddressFamily, str, int]],
-        name: str,
+        targets: list[_Target],
         tried: list[str],
         *,
         lanes: bool,
+        serves: Serves | None,
+        quiet: bool,
     ) -> _core.Connection:
         """The first address that answers wins; each has a head start on the next."""
         attempts: dict[asyncio.Task[None], _core.Connection] = {}
         errors: list[BaseException] = []
         winner: _core.Connection | None = None
-        todo = iter(addresses)
+        todo = iter(targets)
         target = next(todo, None)
-        silence = asyncio.get_running_loop().call_later(_SILENCE, _warn_of_silence, tried)
+        warn = _ignore if quiet else _warn_of_silence
+        silence = asyncio.get_running_loop().call_later(_SILENCE, warn, tried)
         try:
             while winner is None and (target is not None or attempts):
                 if target is not None:
-                    family, ip, port = target
-                    tried.append(spell_address(ip, port))
+                    tried.append(spell_address(*target.address))
                     try:
-                        core = self._endpoint(family).connect(
-                            ip, port, name, self._tls, self._limits, lanes
-                        )
+                        core = self._begin(target, lanes=lanes, serves=serves)
                     except (ConnectError, OSError) as error:
                         errors.append(error)
                     else:
@@ -225,15 +304,25 @@ class Client:
                 # The server refused, and its words are all that came; what we offered we know.
                 reason.offered = self._alpns
             raise reason
-        _logging.client.info("connected to %s (%s)", tried[-1], name)
+        if not quiet:
+            _logging.client.info("connected to %s", address_of(winner.remote))
         return winner
+
+    def _begin(self, target: _Target, *, lanes: bool, serves: Serves | None) -> _core.Connection:
+        host, port = target.address
+        endpoint = self._endpoint(target.family)
+        core = endpoint.connect(host, port, target.name, self._tls, self._limits, lanes)
+        if serves is not None:
+            core.set_services(*serves)
+        return core
 
     def _endpoint(self, family: socket.AddressFamily) -> _core.Endpoint:
         endpoint = self._endpoints.get(family)
-        if endpoint is None:
+        if endpoint is None or endpoint.closed:
             any_address = "::" if family == socket.AF_INET6 else "0.0.0.0"  # noqa: S104  a client
             host, port = self._bind or (any_address, 0)
             endpoint = _core.Endpoint(asyncio.get_running_loop(), host, port, self._limits)
+            endpoint.set_hooks(_ignore, _ignore, log_violation)
             endpoint.start()
             self._endpoints[family] = endpoint
         return endpoint
@@ -298,6 +387,8 @@ class Client:
     async def close(self) -> None:
         """Closes all connections of this client."""
         self._closed = True
+        for session in list(self._staying):
+            session.abandon()
         for endpoint in self._endpoints.values():
             endpoint.shutdown(0, b"")
         self._endpoints.clear()
@@ -329,18 +420,45 @@ def _failure(error: BaseException) -> BaseException:
     return error
 
 
-async def _resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, str, int]]:
+def spell_addresses(addr: Addresses) -> str:
+    """The addresses, for people."""
+    return ", ".join(spell_address(*parse_address(each)) for each in each_address(addr))
+
+
+async def _resolve_all(addr: Addresses, server_name: str | None) -> list[_Target]:
+    """All addresses of all names, those of the first name first."""
+    found: dict[tuple[str, int], _Target] = {}
+    failure: ConnectError | None = None
+    for each in each_address(addr):
+        host, port = parse_address(each)
+        try:
+            resolved = await _resolve(host, port)
+        except ConnectError as error:
+            failure = failure or error
+            continue
+        for family, ip in resolved:
+            found.setdefault((ip, port), _Target(family, (ip, port), server_name or host))
+    if not found:
+        raise failure or ConnectError(f"{spell_addresses(addr)}: there is no address to connect to")
+    return list(found.values())
+
+
+async def _resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
     except socket.gaierror as error:
         raise ConnectError(f"{host}: the name cannot be resolved: {error.strerror}") from None
-    seen: dict[tuple[socket.AddressFamily, str, int], None] = {}
+    seen: dict[tuple[socket.AddressFamily, str], None] = {}
     for family, _, _, _, address in found:
         if family in (socket.AF_INET, socket.AF_INET6):
             ip = cast("tuple[Any, ...]", address)[0]
-            seen[(family, str(ip).partition("%")[0], port)] = None
+            seen[(family, str(ip).partition("%")[0])] = None
     return list(seen)
+
+
+def _ignore(*_: object) -> None:
+    """Nobody needs to be told."""
 
 
 def _warn_of_silence(tried: list[str]) -> None:
@@ -354,29 +472,17 @@ class _Connecting:
 
     def __init__(
         self,
-        addr: AddressLike,
         client: Client,
-        server_name: str | None,
-        timeout: float,
-        call_timeout: float | None,
+        open_session: Callable[..., Awaitable[Session]],
     ) -> None:
-        self._addr = addr
         self._client = client
-        self._server_name = server_name
-        self._timeout = timeout
-        self._call_timeout = call_timeout
+        self._open_session = open_session
         self._session: Session | None = None
 
     async def _open(self) -> Session:
         client = self._client
         try:
-            return await client._session(  # pyright: ignore[reportPrivateUsage]  its own module
-                self._addr,
-                self._server_name,
-                self._timeout,
-                self._call_timeout,
-                on_close=client.close,
-            )
+            return await self._open_session(on_close=client.close)
         except BaseException:
             await client.close()
             raise
@@ -399,7 +505,7 @@ class _Connecting:
 
 
 def connect(
-    addr: AddressLike,
+    addr: Addresses,
     *,
     tls: ClientTls | None = None,
     server_name: str | None = None,
@@ -407,19 +513,31 @@ def connect(
     call_timeout: float | None = DEFAULT_TIMEOUT,
     bind: AddressLike | None = None,
     limits: Limits | None = None,
+    reconnect: Reconnect | bool = False,
+    serve: object = None,
 ) -> _Connecting:
     """Connects to a server's services.
 
     Write ``async with connect("host:4433", tls=...) as session``.
 
+    With ``reconnect=`` the session outlives its connection. When that is lost, or the server says
+    that it is going away, another one is made, and the channels go on over it. Of the calls in
+    flight, those that had not left, those that a server that goes away had not begun, and those of
+    methods declared ``@method(idempotent=True)`` are sent again; the others fail with
+    `ConnectionLost`, because they may have been run. A certificate that is refused, and what else
+    another attempt would not change, ends the session.
+
     Args:
-        addr: Where to: ``"host:port"``, ``"[::1]:port"`` or ``("host", port)``.
+        addr: Where to: ``"host:port"``, ``"[::1]:port"`` or ``("host", port)``; or a list of them,
+            best first.
         tls: Whom to trust, and our own certificate; by default the system's roots and none.
         server_name: The name that the server's certificate must have; by default the host.
         timeout: Seconds until there must be a connection.
         call_timeout: Seconds for each call that does not say; `None` for ever.
         bind: Our own IP address and port; by default any.
         limits: What to take from the server.
+        reconnect: Whether, or how, the session stays up.
+        serve: What the server may call back here: a service, or a `Router` of them.
 
     Returns:
         Something to enter with ``async with``, or to await for a `Session` that its owner closes.
@@ -429,4 +547,13 @@ def connect(
         ConnectError: When entered or awaited; see `Client.connect`.
     """
     client = Client(tls, bind=bind, limits=limits)
-    return _Connecting(addr, client, server_name, timeout, call_timeout)
+    open_session = functools.partial(
+        client._session,  # pyright: ignore[reportPrivateUsage]  its own module
+        addr,
+        server_name,
+        timeout,
+        call_timeout,
+        reconnect,
+        serve,
+    )
+    return _Connecting(client, open_session)

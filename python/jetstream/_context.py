@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jetstream._identity import Peer
+    from jetstream._session import Session
     from jetstream._types import SocketAddress
 
 INJECTED: Final[Any] = None
@@ -102,6 +103,19 @@ class Context:
         if self._reply_metadata is None:
             self._reply_metadata = {}
         return self._reply_metadata
+
+    @property
+    def session(self) -> Session:
+        """The session with the caller, to call it back.
+
+        Raises:
+            RuntimeError: The context was made by hand, and belongs to no connection.
+        """
+        session = None if self._connection is None else self._connection.session
+        if session is None:
+            msg = "this context belongs to no connection on which services are called"
+            raise RuntimeError(msg)
+        return session
 
     @property
     def peer(self) -> Peer | None:

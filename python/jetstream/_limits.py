@@ -34,6 +34,10 @@ class Limits:
     max_concurrent: int = 65_535
     """Calls of one channel that are in flight at once; more wait, in order. The most there are."""
 
+    max_waiting: int = 65_536
+    """Calls of one channel that wait while a session that stays up has no connection; the next
+    fails. As many as can be in flight: what a second of full load leaves."""
+
     stream_window: int = 256 << 10
     """Bytes of one stream (a subscription's items, or a stream from the caller) ahead of whoever
     takes them; at least 65536. The sender waits, and nothing else does."""

@@ -176,3 +176,17 @@ class Router:
     def __repr__(self) -> str:
         served = [service.definition.version_string for service in self.services]
         return f"<Router of {', '.join([*served, *self._handlers]) or 'nothing'}>"
+
+
+def as_router(served: object) -> Router:
+    """What one end serves to the other: services, as protocol handlers are a server's.
+
+    Raises:
+        TypeError: It is nothing that can be served.
+        ValueError: It has protocol handlers, or nothing.
+    """
+    router = served if isinstance(served, Router) else Router(served)
+    if not router.services or len(router.alpns()) > 1:
+        msg = f"{router!r}: the connecting end serves services, and no protocol handlers"
+        raise ValueError(msg)
+    return router

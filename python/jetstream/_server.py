@@ -10,7 +10,7 @@ import logging
 import signal
 import time
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from jetstream import _core, _logging
 from jetstream._addresses import AddressLike, address_of, parse_address, spell_address
@@ -20,15 +20,18 @@ from jetstream._errors import ClosedError, EncodeError, JetStreamError
 from jetstream._identity import peer_of
 from jetstream._limits import GRACEFUL_TIMEOUT, Limits
 from jetstream._router import Router
+from jetstream._session import Session
 from jetstream._tls import ClientVerifier, ServerTls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Mapping
     from types import TracebackType
 
     from jetstream._material import Source
     from jetstream._router import ProtocolHandler
     from jetstream._types import SocketAddress
+
+P = ParamSpec("P")
 
 DEFAULT_PORT = 4433
 
@@ -46,6 +49,8 @@ class Server:
         port: The UDP port; 0 takes a free one, and `address` tells which.
         limits: What to take from peers.
         graceful_timeout: Seconds that calls in flight get when the server stops.
+        on_session: Called with the session of every client that connects, to call it back; what it
+            returns is awaited in a task of its own if it can be, until the server stops.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class Server:
         port: int = DEFAULT_PORT,
         limits: Limits | None = None,
         graceful_timeout: float = GRACEFUL_TIMEOUT,
+        on_session: Callable[[Session], Awaitable[object] | None] | None = None,
     ) -> None:
         self._router = router if isinstance(router, Router) else Router(router)
         self._tls = tls
@@ -68,6 +74,8 @@ class Server:
         self._loaded: _core.ServerTls | None = None
         self._reloading = asyncio.Lock()
         self._handlers: set[asyncio.Task[None]] = set()
+        self._on_session_hook = on_session
+        self._greetings: set[asyncio.Task[None]] = set()
 
     @classmethod
     def new_with_addr(cls, cert: Source, key: Source, addr: AddressLike, router: Router) -> Server:
@@ -106,6 +114,15 @@ class Server:
         """Connections that exist now."""
         return 0 if self._endpoint is None else self._endpoint.open_connections
 
+    @property
+    def sessions(self) -> list[Session]:
+        """The sessions of the clients that are connected now, to call them back."""
+        if self._endpoint is None:
+            return []
+        cores = self._endpoint.connections()
+        speaking = (core for core in cores if self._router.handler(core.alpn) is None)
+        return [core.session for core in speaking if core.session is not None]
+
     async def start(self) -> None:
         """Begins to listen.
 
@@ -138,10 +155,29 @@ class Server:
                 "0 for a free one"
             )
             raise OSError(error.errno, msg) from None
-        serve_on(endpoint, self._router, self._limits, _weakly(self._on_handler))
+        serve_on(
+            endpoint,
+            self._router,
+            self._limits,
+            _weakly(self._on_handler),
+            None if self._on_session_hook is None else _weakly(self._on_session),
+        )
         endpoint.start()
         self._endpoint, self._loaded = endpoint, loaded
         _logging.server.info("listening on UDP %s for %s", self.address, ", ".join(map(str, alpns)))
+
+    def _on_session(self, session: Session) -> None:
+        if self._on_session_hook is None:
+            return
+        try:
+            greeting = self._on_session_hook(session)
+        except Exception:
+            _logging.server.exception("on_session failed for %s", session.remote)
+            return
+        if greeting is not None:
+            task = asyncio.get_running_loop().create_task(_greet(greeting, session))
+            self._greetings.add(task)
+            task.add_done_callback(self._greetings.discard)
 
     def _on_handler(self, handler: ProtocolHandler, core: _core.Connection) -> None:
         task = asyncio.get_running_loop().create_task(_handle(handler, core))
@@ -208,7 +244,7 @@ class Server:
         finally:
             self._endpoint = None
             endpoint.shutdown(_SHUTDOWN, b"the server is shutting down")
-            for task in self._handlers:
+            for task in (*self._handlers, *self._greetings):
                 task.cancel()
             _logging.server.info("stopped")
 
@@ -278,18 +314,25 @@ def _not_listening() -> ClosedError:
     return ClosedError("the server does not listen: use 'async with server', or run()")
 
 
-def _weakly(
-    method: Callable[[ProtocolHandler, _core.Connection], None],
-) -> Callable[[ProtocolHandler, _core.Connection], None]:
+def _weakly(method: Callable[P, None]) -> Callable[P, None]:
     """The same method, which does not keep its object: the core keeps what it calls."""
     weak = weakref.WeakMethod(method)
 
-    def call(handler: ProtocolHandler, core: _core.Connection) -> None:
+    def call(*args: P.args, **kwargs: P.kwargs) -> None:
         target = weak()
         if target is not None:
-            target(handler, core)
+            target(*args, **kwargs)
 
     return call
+
+
+async def _greet(greeting: Awaitable[object], session: Session) -> None:
+    try:
+        await greeting
+    except JetStreamError as error:
+        _logging.server.info("on_session, %s: %s", session.remote, error)
+    except Exception:
+        _logging.server.exception("on_session failed for %s", session.remote)
 
 
 async def _resolve(host: str) -> str:
@@ -320,6 +363,7 @@ def serve_on(
     router: Router,
     limits: Limits,
     on_handler: Callable[[ProtocolHandler, _core.Connection], None],
+    on_session: Callable[[Session], None] | None = None,
 ) -> None:
     """Makes an endpoint serve a router."""
 
@@ -334,17 +378,32 @@ def serve_on(
         handler = router.handler(core.alpn)
         if handler is not None:
             on_handler(handler, core)
+        elif on_session is not None and core.session is not None:
+            on_session(core.session)
 
     def failed(address: str, error: BaseException) -> None:
         _logging.server.info("handshake with %s failed: %s", address, error)
 
-    def violation(core: _core.Connection, why: str) -> None:
-        _logging.server.warning("%s broke the protocol: %s", address_of(core.remote), why)
+    endpoint.set_hooks(connected, failed, log_violation)
+    endpoint.set_services(*callable_by_peers(router, limits))
 
+
+def log_violation(core: _core.Connection, why: str) -> None:
+    """Says that a peer broke the protocol."""
+    _logging.server.warning("%s broke the protocol: %s", address_of(core.remote), why)
+
+
+def callable_by_peers(
+    router: Router, limits: Limits
+) -> tuple[Mapping[str, _core.ServiceTable], Limits, Any, Any, Any]:
+    """What the core is told of the services that peers may call, and of how to call them."""
     wrap = _logged if _logging.call.isEnabledFor(logging.DEBUG) else None
-    endpoint.set_hooks(connected, failed, violation)
     tables = {service.definition.name: service.table(wrap) for service in router.services}
-    endpoint.set_services(tables, limits, make_context, _explain)
+
+    def make_session(core: _core.Connection) -> Session:
+        return Session(core, limits=limits)
+
+    return tables, limits, make_context, _explain, make_session
 
 
 def _explain(what: str, error: BaseException) -> tuple[str, str | None, str | None, str | None]:

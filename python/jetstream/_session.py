@@ -8,18 +8,21 @@ from jetstream import _core
 from jetstream._addresses import address_of
 from jetstream._channel import CallOptions, channel_type
 from jetstream._definition import definition_of
+from jetstream._errors import ClosedError
 from jetstream._identity import peer_of
 from jetstream._limits import DEFAULT_TIMEOUT, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
     from types import TracebackType
 
     from jetstream._addresses import AddressLike
     from jetstream._connection import Connection, ReceiveStream, SendStream
     from jetstream._errors import JetStreamError
     from jetstream._identity import Peer
+    from jetstream._states import SessionState
     from jetstream._types import SocketAddress
+    from jetstream._upkeep import Upkeep
 
 S = TypeVar("S")
 
@@ -63,12 +66,17 @@ class QuicTransport:
 class Session:
     """The association with a peer: who it is, and channels to its services.
 
+    A session has one connection, and ends with it; one that was made with ``reconnect=`` goes on
+    over another, with its channels.
+
     Args:
         core: The connection underneath.
         limits: What to take from the peer.
         timeout: Seconds for each call that does not say.
         on_close: What else ends with the session.
         on_rebind: What moves the session to another local address.
+        upkeep: What keeps it up.
+        serves: Whether the peer may call services here.
     """
 
     def __init__(
@@ -79,13 +87,25 @@ class Session:
         timeout: float | None = DEFAULT_TIMEOUT,
         on_close: Callable[[], Awaitable[None]] | None = None,
         on_rebind: Callable[[AddressLike | None], Awaitable[None]] | None = None,
+        upkeep: Upkeep | None = None,
+        serves: bool = False,
     ) -> None:
-        self._core = core
         self._limits = limits or Limits()
         self._timeout = timeout
         self._on_close = on_close
         self._on_rebind = on_rebind
+        self._upkeep = upkeep
+        self._serves = serves
         self._lanes: dict[tuple[str, int], _core.Lane] = {}
+        self._use(core)
+        if upkeep is not None:
+            upkeep.start(core, self._lanes.values, self._use)
+
+    def _use(self, core: _core.Connection) -> None:
+        self._core = core
+        if self._serves:
+            # What the peer calls finds this session in its context.
+            core.session = self
 
     @classmethod
     def on(cls, connection: Connection, **options: Any) -> Session:
@@ -119,7 +139,45 @@ class Session:
     @property
     def closed(self) -> JetStreamError | None:
         """Why the session is over; `None` while it is not."""
-        return self._core.lost
+        return self._core.lost if self._upkeep is None else self._upkeep.error
+
+    @property
+    def state(self) -> SessionState:
+        """Whether calls can be sent; one that does not stay up is ready until it is closed."""
+        if self._upkeep is None:
+            return "ready" if self._core.lost is None else "closed"
+        return self._upkeep.states.now
+
+    async def wait_for(self, state: SessionState) -> None:
+        """Waits until the session is, or was for a moment, in a state.
+
+        Raises:
+            JetStreamError: It is over, and so will never be; this is the reason.
+        """
+        if self._upkeep is not None:
+            reached = await self._upkeep.states.wait_for(state)
+        else:
+            reached = state == self.state
+            if not reached:
+                await self._core.wait("closed")
+                reached = state == "closed"
+        if not reached and self.closed is not None:
+            raise self.closed
+
+    async def states(self) -> AsyncGenerator[SessionState]:
+        """The present state and those that follow: ``async for state in session.states()``.
+
+        It ends when the session is closed. Whoever is slow gets the latest state, and misses those
+        between.
+        """
+        if self._upkeep is not None:
+            async for state in self._upkeep.states.follow():
+                yield state
+            return
+        if self._core.lost is None:
+            yield "ready"
+            await self._core.wait("closed")
+        yield "closed"
 
     def channel(
         self,
@@ -127,6 +185,7 @@ class Session:
         *,
         timeout: float | _Default | None = None,
         max_concurrent: int | None = None,
+        wait_for_ready: bool | None = None,
     ) -> S:
         """The typed client of a service at the other end.
 
@@ -138,10 +197,14 @@ class Session:
             timeout: Seconds for each call that does not say; `jetstream.FOREVER` for no limit. By
                 default the session's.
             max_concurrent: Calls in flight at once, from 1 to 65535; more wait in order.
+            wait_for_ready: Whether calls wait, as long as they have time, while a session that
+                stays up has no connection. Otherwise they fail with `Unavailable` once there has
+                been none for `Reconnect.patience`. By default `Reconnect.wait_for_ready`.
 
         Raises:
             TypeError: It is no service class.
             ConnectionLost: The session is over.
+            LocalProtocolError: The transport carries a single lane, and this end did not connect.
         """
         seconds = self._timeout if timeout is None else timeout
         if isinstance(seconds, _Default):
@@ -149,12 +212,18 @@ class Session:
         version = definition_of(service).version_string
         count = self._limits.max_concurrent if max_concurrent is None else max_concurrent
         lane = self.open_lane(version, count)
-        return channel_type(service).on_lane(lane, CallOptions(seconds))
+        if wait_for_ready is None:
+            wait_for_ready = self._upkeep is not None and self._upkeep.options.wait_for_ready
+        options = CallOptions(seconds, wait_for_ready=wait_for_ready)
+        return channel_type(service).on_lane(lane, options)
 
     def open_lane(self, version: str, max_concurrent: int) -> _core.Lane:
         """The lane for a service of this version string, opened where there is none that works."""
         key = (version, max_concurrent)
         lane = self._lanes.get(key)
+        upkeep = self._upkeep
+        if upkeep is not None:
+            upkeep.check()
         if lane is None or lane.failed:
             lane = _core.Lane(
                 self._core,
@@ -162,8 +231,11 @@ class Session:
                 limits=self._limits,
                 max_concurrent=max_concurrent,
                 default_time=self._timeout,
+                stays_up=upkeep is not None,
             )
             self._lanes[key] = lane
+            if upkeep is not None and upkeep.unavailable is not None:
+                lane.suspend(upkeep.unavailable)
         return lane
 
     async def rebind(self, bind: AddressLike | None = None) -> None:
@@ -188,13 +260,26 @@ class Session:
             code: The reason, for the peer's program.
             reason: The reason, for the peer's people.
         """
+        self.abandon(code, reason)
+        try:
+            if self._upkeep is not None:
+                await self._upkeep.wait_stopped()
+        finally:
+            if self._on_close is not None:
+                await self._on_close()
+
+    def abandon(self, code: int = 0, reason: str = "") -> None:
+        """Ends the session at once, as `close` does, and leaves its client as it is."""
+        if self._upkeep is not None:
+            self._upkeep.stop(ClosedError("the session is closed"))
         self._core.close(code, reason.encode())
-        if self._on_close is not None:
-            await self._on_close()
 
     async def wait_closed(self) -> JetStreamError:
         """Waits until the session is over, and tells why."""
-        return await self._core.wait("closed")
+        if self._upkeep is None:
+            return await self._core.wait("closed")
+        await self._upkeep.states.wait_for("closed")
+        return self._upkeep.error or ClosedError("the session is closed")
 
     async def __aenter__(self) -> Session:
         return self
@@ -208,7 +293,8 @@ class Session:
         await self.close()
 
     def __repr__(self) -> str:
-        state = "open" if self._core.lost is None else "over"
+        names = {"ready": "open", "closed": "over"}
+        state = names.get(self.state, self.state)
         return f"<Session with {self.peer or 'nobody known'} at {self.remote}, {state}>"
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from jetstream import _core
 from jetstream._limits import DEFAULT_TIMEOUT, Limits
-from jetstream._router import Router
-from jetstream._server import serve_on
+from jetstream._router import Router, as_router
+from jetstream._server import callable_by_peers, serve_on
 from jetstream._session import Session
 from jetstream._testing_ca import ThrowawayCA, WrittenFiles
 
@@ -33,6 +33,7 @@ async def pair(
     client_chain: Sequence[bytes] = (),
     server_chain: Sequence[bytes] = (),
     single_lane: bool = False,
+    client: object = None,
 ) -> AsyncGenerator[Session]:
     """A session with services that are served in this process.
 
@@ -46,6 +47,8 @@ async def pair(
         server_chain: The certificates, in DER, that the session sees as the server's.
         single_lane: Behave as a session over TCP or a Unix socket does: only the client opens
             lanes, and streams of items share them with the calls.
+        client: What the client's end serves, for methods that call their caller back: a service or
+            a `Router`.
     """
     limits = limits or Limits()
     only = entries[0] if len(entries) == 1 else None
@@ -56,7 +59,9 @@ async def pair(
     serve_on(endpoint, router, limits, _refuse_handler)
     endpoint.start()
     core = endpoint.connection(0)
-    session = Session(core, limits=limits, timeout=call_timeout)
+    if client is not None:
+        core.set_services(*callable_by_peers(as_router(client), limits))
+    session = Session(core, limits=limits, timeout=call_timeout, serves=client is not None)
     try:
         await core.wait("connected")
         yield session

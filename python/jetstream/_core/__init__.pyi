@@ -14,6 +14,7 @@ from jetstream._context import Context as CallContext
 from jetstream._errors import JetStreamError
 from jetstream._identity import TlsPeer
 from jetstream._limits import Limits
+from jetstream._session import Session
 
 from . import codec as codec
 from .codec import ArgumentsPlan, Plan
@@ -270,8 +271,9 @@ class Endpoint:
         limits: Limits,
         make_context: Callable[..., CallContext],
         explain: Callable[[str, BaseException], tuple[str, str | None, str | None, str | None]],
+        make_session: Callable[[Connection], Session],
     ) -> None:
-        """Says what is served on lanes.
+        """Says what those who connect may call.
 
         Args:
             services: By name.
@@ -279,6 +281,7 @@ class Endpoint:
             make_context: Makes the context of a call from its connection, its name, its deadline in
                 seconds of `time.monotonic()`, and its metadata; the last two may be left out.
             explain: Gives message, code, help and url for an exception of a method.
+            make_session: Makes the session on a connection.
         """
 
     @property
@@ -311,6 +314,9 @@ class Endpoint:
 
     def connection(self, key: int) -> Connection:
         """Returns the connection of this number."""
+
+    def connections(self) -> list[Connection]:
+        """Returns the connections whose handshake is complete."""
 
     def reload_server(self, tls: ServerTls) -> None:
         """Serves with `tls` from the next handshake on; clients that it refuses are sent away."""
@@ -391,6 +397,43 @@ class Connection:
     @peer.setter
     def peer(self, value: TlsPeer | None) -> None: ...
     @property
+    def session(self) -> Session | None:
+        """The session on it: that which was set, or one made by whoever serves here."""
+
+    @session.setter
+    def session(self, value: Session) -> None: ...
+    def set_services(
+        self,
+        services: Mapping[str, ServiceTable],
+        limits: Limits,
+        make_context: Callable[..., CallContext],
+        explain: Callable[[str, BaseException], tuple[str, str | None, str | None, str | None]],
+        make_session: Callable[[Connection], Session],
+    ) -> None:
+        """Lets the peer of a connection that we opened call services here.
+
+        See `Endpoint.set_services`.
+        """
+
+    @property
+    def calls(self) -> int:
+        """Calls of ours in flight on it."""
+
+    @property
+    def heard(self) -> int | None:
+        """Datagrams heard from the peer; `None` where the transport itself notices silence."""
+
+    def ping(self) -> None:
+        """Asks the peer for a sign of life."""
+
+    def give_up(self) -> None:
+        """Takes the connection for lost: the peer answers elsewhere and is silent here."""
+
+    @property
+    def going_away(self) -> bool:
+        """Whether the peer has said that it begins nothing more."""
+
+    @property
     def lost(self) -> JetStreamError | None:
         """Why the connection is gone; `None` while it is not."""
 
@@ -461,7 +504,7 @@ class Lane:
     Args:
         connection: Where.
         version: The version string of the service to agree on.
-        limits: What we take: `msize`, `stream_window` and `max_metadata`.
+        limits: What we take: `msize`, `stream_window`, `max_metadata`, `max_waiting`.
         max_concurrent: Calls in flight at once, at least 1.
         stream: A stream that is open already; by default a new one.
         extension: Whether to offer the extension x1.
@@ -473,7 +516,8 @@ class Lane:
 
     Raises:
         ValueError: The version string is none.
-        ConnectionLost: The connection is gone.
+        ConnectionLost: The connection is gone, and it does not stay up.
+        LocalProtocolError: The connection carries a single lane, and is not ours to open it on.
     """
 
     def __new__(
@@ -492,6 +536,9 @@ class Lane:
     def close(self) -> None:
         """Ends the lane: calls in flight fail."""
 
+    def end(self, why: str | None) -> None:
+        """Ends the lane for a reason that is not its owner's; without one it is closed."""
+
     @property
     def load(self) -> tuple[int, int]:
         """Calls that hold a tag, and calls that wait for one."""
@@ -509,11 +556,16 @@ class Lane:
         """The largest frame and whether the extension is spoken, once the server has answered."""
 
     def attach(self, connection: Connection) -> None:
-        """Goes on over another connection, if it waits for one.
+        """Goes on over another connection.
+
+        What is in flight on the one before is answered there, if it is still there.
 
         Raises:
             ConnectionLost: That is gone, too.
         """
+
+    def suspend(self, why: str) -> None:
+        """Without a connection, lets calls fail at once unless they wait for one."""
 
 @final
 class ChannelMethod:
@@ -533,6 +585,7 @@ class ChannelMethod:
         lossy: Whether only the latest of its items counts.
         metadata: What each call says beside its arguments.
         metadata_required: Whether it fails where that cannot be said.
+        wait_for_ready: Whether it waits while there is no connection, however long that is.
 
     Raises:
         ValueError: Metadata that cannot be sent, or a timeout that cannot be.
@@ -554,6 +607,7 @@ class ChannelMethod:
         lossy: bool = False,
         metadata: Sequence[tuple[str, bytes]] = ...,
         metadata_required: bool = True,
+        wait_for_ready: bool = False,
     ) -> ChannelMethod: ...
     @property
     def __name__(self) -> str: ...

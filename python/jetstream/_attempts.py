@@ -1,0 +1,122 @@
+"""Attempts to connect, each begun a while after the one before and beside it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from jetstream import _logging
+from jetstream._reconnect import can_heal
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from jetstream import _core
+
+_AT_ONCE = 4
+"""Attempts beside each other. One that nobody has answered says little more: QUIC doubles the time
+between its packets (RFC 9002, section 6.2.1)."""
+
+
+class Attempts:
+    """Connects, and goes on until a connection has come about.
+
+    Args:
+        dial: One attempt, which gives up by itself.
+        distances: Seconds from each attempt to the next.
+        limit: At most so many.
+    """
+
+    def __init__(
+        self,
+        dial: Callable[[], Awaitable[_core.Connection]],
+        distances: Iterator[float],
+        limit: int | None,
+    ) -> None:
+        self._dial = dial
+        self._distances = distances
+        self._left = limit
+        self._running: list[asyncio.Future[_core.Connection]] = []
+        self._error: BaseException | None = None
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why the latest attempt that has failed did."""
+        return self._error
+
+    async def run(self, *, at_once: bool) -> _core.Connection:
+        """The first connection that comes about.
+
+        Args:
+            at_once: Whether the first attempt begins now, or after the next distance.
+
+        Raises:
+            JetStreamError: Why no attempt can succeed, or the last one did not.
+        """
+        try:
+            if not at_once:
+                await asyncio.sleep(next(self._distances))
+            while True:
+                self._begin()
+                winner = await self._first_within(next(self._distances))
+                if winner is not None:
+                    return winner
+                if self._left == 0 and not self._running and self._error is not None:
+                    raise self._error
+        finally:
+            running = self._running.copy()
+            self._running.clear()
+            for task in running:
+                await stop(task)
+
+    def _begin(self) -> None:
+        if self._left == 0:
+            return
+        if self._left is not None:
+            self._left -= 1
+        elif len(self._running) >= _AT_ONCE:
+            _give_up(self._running.pop(0))
+        self._running.append(asyncio.ensure_future(self._dial()))
+
+    async def _first_within(self, seconds: float) -> _core.Connection | None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while (left := until - loop.time()) > 0:
+            if not self._running:
+                await asyncio.sleep(left)
+                break
+            await asyncio.wait(self._running, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            winner = self._harvest()
+            if winner is not None:
+                return winner
+        return None
+
+    def _harvest(self) -> _core.Connection | None:
+        for task in [task for task in self._running if task.done()]:
+            self._running.remove(task)
+            failure = task.exception()
+            if failure is None:
+                return task.result()
+            if not can_heal(failure):
+                raise failure
+            _logging.client.debug("an attempt to connect failed: %s", failure)
+            self._error = failure
+        return None
+
+
+async def stop(task: asyncio.Future[_core.Connection]) -> None:
+    """Gives an attempt up, and waits until nothing of it is left."""
+    _give_up(task)
+    if not task.done():
+        await asyncio.wait((task,))
+
+
+def _give_up(task: asyncio.Future[_core.Connection]) -> None:
+    # The connection may come about all the same.
+    task.cancel()
+    task.add_done_callback(_close)
+
+
+def _close(task: asyncio.Future[_core.Connection]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result().close(0, b"")

@@ -1,0 +1,100 @@
+"""How a session that stays up connects again: when, how often, and when not."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from jetstream._errors import JetStreamError, NoSharedProtocol, TlsConfigError, TlsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+UNUSABLE_NAME = "jetstream::server_name"
+"""The code of a server's name that no certificate can have."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reconnect:
+    """How a session stays up: ``connect(addr, reconnect=Reconnect(...))``.
+
+    Attempts begin at growing distances (capped exponential backoff with jitter, as gRPC's), the
+    first at once; one that is not answered goes on beside the next ones, so that a server that is
+    back is found within the present distance. Each resolves the names again.
+
+    Raises:
+        ValueError: A number is out of its range.
+    """
+
+    first: float = 0.05
+    """Seconds from the first attempt to the second. gRPC says 1: its attempts over TCP are told
+    when nobody listens, and ours over UDP are not."""
+
+    factor: float = 1.6
+    """By how much each distance is longer than the one before; gRPC says the same."""
+
+    most: float = 5.0
+    """Seconds that distances do not grow beyond: how long a server that was away for long may wait
+    for its clients. gRPC says 120."""
+
+    jitter: float = 0.2
+    """How much distances vary, as a part of each, so that a thousand clients do not come at once;
+    gRPC says the same."""
+
+    attempts: int | None = None
+    """Attempts after which the session is over with the last one's error; `None` for no end."""
+
+    patience: float = 2.0
+    """Seconds without a connection for which calls wait for the next; then they fail at once with
+    `Unavailable`, unless they wait for ready. Long enough for a server that restarts."""
+
+    wait_for_ready: bool = False
+    """Whether to wait for a server that is not there: the first connection is tried as often as
+    the later ones, and calls wait as long as they have time, unless their channel says otherwise
+    (``session.channel(..., wait_for_ready=...)``)."""
+
+    probe: float | None = 1.0
+    """Seconds of silence, with calls in flight, after which the server is asked for a sign of life;
+    after three times as many another connection is tried, and is used if it comes about and
+    the old one stays silent. `None` leaves that to the idle timeout."""
+
+    def __post_init__(self) -> None:
+        for name in ("first", "factor", "most", "jitter", "patience", "probe"):
+            self._check(name, getattr(self, name))
+        if self.attempts is not None and self.attempts < 1:
+            msg = f"Reconnect(attempts={self.attempts}): at least 1, or None for no end"
+            raise ValueError(msg)
+
+    def _check(self, name: str, value: float | None) -> None:
+        least, most = {"factor": (1.0, math.inf), "jitter": (0.0, 1.0)}.get(name, (0.0, math.inf))
+        if value is None:
+            return
+        if not least <= value <= most or math.isinf(value) or (value == 0 and name != "jitter"):
+            what = {"factor": "at least 1", "jitter": "from 0 to 1"}.get(name, "more than 0")
+            msg = f"Reconnect({name}={value!r}): it must be {what}"
+            raise ValueError(msg)
+
+    def distances(
+        self, uniform: Callable[[float, float], float] = random.uniform
+    ) -> Iterator[float]:
+        """Seconds from each attempt to the next.
+
+        Args:
+            uniform: Gives a number between two others; for tests.
+        """
+        distance = self.first
+        while True:
+            distance = min(distance, self.most)
+            yield distance * uniform(1 - self.jitter, 1 + self.jitter)
+            distance *= self.factor
+
+
+def can_heal(error: BaseException) -> bool:
+    """Whether another attempt may end otherwise than with this error."""
+    if isinstance(error, TlsError | NoSharedProtocol | TlsConfigError):
+        return False
+    if isinstance(error, JetStreamError):
+        return error.code != UNUSABLE_NAME
+    return isinstance(error, OSError)

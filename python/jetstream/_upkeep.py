@@ -1,0 +1,252 @@
+"""What keeps a session up: notices that its connection goes, makes another, moves the lanes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+from typing import TYPE_CHECKING, Any
+
+from jetstream import _logging
+from jetstream._attempts import Attempts, stop
+from jetstream._errors import ClosedError, JetStreamError
+from jetstream._pulse import Pulse
+from jetstream._reconnect import Reconnect, can_heal
+from jetstream._states import States
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Iterator
+
+    from jetstream import _core
+
+_BRIEF = 1.0
+"""Seconds that a connection must have lasted for the next one to be tried at once."""
+
+
+class Upkeep:
+    """Keeps one session up.
+
+    Args:
+        dial: Makes a connection: one attempt. It is told the address to prefer all others to.
+        where: The server, for people.
+        options: When, and how often.
+    """
+
+    def __init__(
+        self,
+        dial: Callable[[tuple[str, int] | None], Awaitable[_core.Connection]],
+        where: str,
+        options: Reconnect,
+    ) -> None:
+        self.options = options
+        self.states = States("connecting")
+        self.error: JetStreamError | None = None
+        """Why the session is over."""
+        self.unavailable: str | None = None
+        """Why calls fail, while they do."""
+        self._dial = dial
+        self._where = where
+        self._lanes: Callable[[], Collection[_core.Lane]] = tuple
+        self._use: Callable[[_core.Connection], None] = _ignore
+        self._former: set[_core.Connection] = set()
+        self._avoid: tuple[str, int] | None = None
+        self._patience: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(self) -> _core.Connection:
+        """The first connection, for which there are further attempts only if that is wished."""
+        if not self.options.wait_for_ready:
+            return await self._dial(None)
+        return await self._attempts(self.options.distances()).run(at_once=True)
+
+    def start(
+        self,
+        core: _core.Connection,
+        lanes: Callable[[], Collection[_core.Lane]],
+        use: Callable[[_core.Connection], None],
+    ) -> None:
+        """Begins to watch the first connection.
+
+        Args:
+            core: The connection.
+            lanes: The session's lanes.
+            use: Called with each later connection.
+        """
+        self._lanes, self._use = lanes, use
+        self.states.change("ready")
+        self._task = asyncio.get_running_loop().create_task(self._run(core))
+
+    def stop(self, error: JetStreamError) -> None:
+        """Ends the upkeep, and whatever waits for a connection; the session is over."""
+        if self.error is not None:
+            return
+        self.error = error
+        self._calm()
+        if self._task is not None and self._task is not asyncio.current_task():
+            self._task.cancel()
+        for core in self._former:
+            core.close(0, b"")
+        why = str(error) if not isinstance(error, ClosedError) else None
+        for lane in list(self._lanes()):
+            lane.end(why)
+        self.states.change("closed")
+
+    async def wait_stopped(self) -> None:
+        """Waits until nothing of it runs any more."""
+        if self._task is not None and self._task is not asyncio.current_task():
+            await asyncio.wait((self._task,))
+
+    def check(self) -> None:
+        """Raises why the session is over, if it is."""
+        if self.error is not None:
+            raise copy.copy(self.error)
+
+    # ---- the task ----
+
+    async def _run(self, core: _core.Connection) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            distances, at_once = self.options.distances(), True
+            while True:
+                began = loop.time()
+                pulse = Pulse(core, self.options.probe)
+                await _until_doubtful(core, pulse)
+                if loop.time() - began >= _BRIEF:
+                    distances, at_once = self.options.distances(), True
+                new = await self._replace(core, pulse, distances, at_once=at_once)
+                if new is not core:
+                    self._install(new, core)
+                    core, at_once = new, False
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            reason = error if isinstance(error, JetStreamError) else JetStreamError(str(error))
+            _logging.client.error("the session with %s is over: %s", self._where, error)
+            self.stop(reason)
+            if not isinstance(error, JetStreamError | OSError):
+                raise
+
+    async def _replace(
+        self, core: _core.Connection, pulse: Pulse, distances: Iterator[float], *, at_once: bool
+    ) -> _core.Connection:
+        """Another connection; or the old one, if it was only silent and is heard again."""
+        if not _is_doubtful(core):
+            self._check_healing(core)
+            self._disconnected(core)
+        dialling = asyncio.ensure_future(self._attempts(distances).run(at_once=at_once))
+        new = core
+        try:
+            new = await self._next(core, pulse, dialling)
+        finally:
+            if new is core:
+                await stop(dialling)
+        return new
+
+    async def _next(
+        self, core: _core.Connection, pulse: Pulse, dialling: asyncio.Future[_core.Connection]
+    ) -> _core.Connection:
+        if _is_doubtful(core):
+            _logging.client.info("%s is silent; connecting beside", self._where)
+            if await _first(pulse.until_heard(), dialling):
+                return core
+            if core.lost is not None:
+                self._check_healing(core)
+                self._disconnected(core)
+        try:
+            new = await dialling
+        except JetStreamError as error:
+            if _is_doubtful(core) and can_heal(error):
+                return core
+            raise
+        if _is_doubtful(core) and not await self._is_dead(core, pulse):
+            return core
+        return new
+
+    async def _is_dead(self, core: _core.Connection, pulse: Pulse) -> bool:
+        """Whether a silent connection stays so although the server answers on a new one."""
+        if await pulse.until_heard(self.options.probe):
+            return False
+        core.give_up()
+        return True
+
+    def _attempts(self, distances: Iterator[float]) -> Attempts:
+        return Attempts(lambda: self._dial(self._avoid), distances, self.options.attempts)
+
+    def _check_healing(self, core: _core.Connection) -> None:
+        lost = core.lost
+        if lost is not None and (isinstance(lost, ClosedError) or not can_heal(lost)):
+            raise lost
+
+    def _disconnected(self, core: _core.Connection) -> None:
+        why = core.lost or "the server is going away"
+        self._avoid = core.remote
+        if self.states.change("connecting"):
+            _logging.client.info("%s: %s; connecting again", self._where, why)
+        if self._patience is None:
+            loop = asyncio.get_running_loop()
+            self._patience = loop.call_later(self.options.patience, self._suspend, str(why))
+
+    def _suspend(self, why: str) -> None:
+        self.unavailable = (
+            f"there is no connection to {self._where}: {why.splitlines()[0]}; connecting goes on"
+        )
+        if self.states.change("unavailable"):
+            _logging.client.warning("%s", self.unavailable)
+        for lane in list(self._lanes()):
+            lane.suspend(self.unavailable)
+
+    def _calm(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        self.unavailable = None
+
+    def _install(self, new: _core.Connection, old: _core.Connection) -> None:
+        self._calm()
+        if old.lost is None:
+            # It answers what it has begun, and is closed by the server.
+            self._former.add(old)
+            old.wait("closed").add_done_callback(lambda _: self._former.discard(old))
+        self._use(new)
+        for lane in list(self._lanes()):
+            # The new one may be gone already, which the next round sees.
+            with contextlib.suppress(JetStreamError):
+                lane.attach(new)
+        self.states.change("ready")
+        _logging.client.info("connected to %s again", self._where)
+
+
+def _ignore(core: _core.Connection) -> None:
+    """Nobody uses connections before the first one is there."""
+
+
+def _is_doubtful(core: _core.Connection) -> bool:
+    """Whether a connection may still be good: neither lost nor about to be closed."""
+    return core.lost is None and not core.going_away
+
+
+async def _until_doubtful(core: _core.Connection, pulse: Pulse) -> None:
+    """Waits until a connection is gone, going or silent."""
+    silent = asyncio.ensure_future(pulse.until_silent())
+    ends: tuple[asyncio.Future[Any], ...] = (core.wait("closed"), core.wait("going_away"), silent)
+    try:
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for end in ends:
+            _discard(end)
+
+
+async def _first(heard: Awaitable[bool], dialling: asyncio.Future[_core.Connection]) -> bool:
+    """Whether the old connection is heard before the new one is there."""
+    task = asyncio.ensure_future(heard)
+    try:
+        await asyncio.wait((task, dialling), return_when=asyncio.FIRST_COMPLETED)
+        return task.done() and not dialling.done() and task.result()
+    finally:
+        _discard(task)
+
+
+def _discard(future: asyncio.Future[Any]) -> None:
+    """Nobody waits for it any more, however it ends."""
+    if not future.cancel() and not future.cancelled():
+        future.exception()

@@ -14,7 +14,10 @@ pub struct Kept<T> {
 impl<T> Caller<T> {
     /// Takes every pending call off the lane, which is gone: those that `keep` lets be sent again,
     /// and the others. It is asked with each call's tag. Tags begin anew.
-    pub fn dismantle(&mut self, mut keep: impl FnMut(u16, &mut T) -> bool) -> (Vec<Kept<T>>, Vec<T>) {
+    pub fn dismantle(
+        &mut self,
+        mut keep: impl FnMut(u16, &mut T) -> bool,
+    ) -> (Vec<Kept<T>>, Vec<T>) {
         self.free.clear();
         self.promoted.clear();
         self.to_cancel.clear();

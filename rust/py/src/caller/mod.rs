@@ -156,12 +156,7 @@ impl CallerLane {
         Self::make(shared, wire, settings, Kind::Main)
     }
 
-    fn make(
-        shared: &Arc<Shared>,
-        wire: Option<Wire>,
-        settings: Settings,
-        kind: Kind,
-    ) -> Arc<Self> {
+    fn make(shared: &Arc<Shared>, wire: Option<Wire>, settings: Settings, kind: Kind) -> Arc<Self> {
         LIVE_LANES.fetch_add(1, Ordering::Relaxed);
         let inner = Mutex::new(Inner {
             phase: if wire.is_some() { Phase::Opening } else { Phase::Detached },
@@ -281,7 +276,8 @@ impl CallerLane {
             version::offer(&offered, self.settings.msize, &mut inner.out);
             inner.phase = Phase::Negotiating;
             let wire = wire.clone();
-            if let Some(agreed) = self.settings.assumed.filter(|_| inner.keeps && inner.may_assume) {
+            if let Some(agreed) = self.settings.assumed.filter(|_| inner.keeps && inner.may_assume)
+            {
                 inner.assumed = true;
                 self.set_agreed(inner, agreed);
             }

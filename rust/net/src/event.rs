@@ -134,6 +134,8 @@ pub enum LaneEnd {
     },
     /// The peer sent what is no frame.
     Broken(jetstream_proto::frame::FrameError),
+    /// The connection that the lane had to itself is gone, or did not come about.
+    Lost(Lost),
 }
 
 /// Why a connection is gone.
@@ -174,6 +176,19 @@ pub enum Lost {
     Silent,
     /// The peer speaks no version of QUIC that we do.
     VersionMismatch,
+    /// The peer ended the stream of bytes that the connection is, in order. Such a stream tells no
+    /// code and no reason.
+    Ended,
+    /// The stream of bytes that the connection is was cut off.
+    Broken {
+        /// How.
+        reason: String,
+    },
+    /// The server could not be reached, or ended the connection before it had begun.
+    Refused {
+        /// Where, and how.
+        reason: String,
+    },
 }
 
 impl Lost {

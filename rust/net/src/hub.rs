@@ -1,4 +1,4 @@
-//! One face for the transports: what calls need of an endpoint, be it QUIC or memory.
+//! One face for the transports: what calls need of an endpoint, be it QUIC, TCP, Unix or memory.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,11 +12,14 @@ use crate::endpoint::{Endpoint, Progress};
 use crate::event::Event;
 use crate::lane::LaneKey;
 use crate::memory::Memory;
+use crate::streams::{Credentials, Streams};
 
 /// Where lanes live. The methods mean what they mean on [`Endpoint`].
 pub enum Hub {
     /// A UDP socket with QUIC connections.
     Quic(Box<Endpoint>),
+    /// TCP and Unix sockets.
+    Streams(Box<Streams>),
     /// Two ends in this process.
     Memory(Memory),
 }
@@ -25,6 +28,7 @@ macro_rules! either {
     ($self:ident, $hub:ident => $call:expr) => {
         match $self {
             Hub::Quic($hub) => $call,
+            Hub::Streams($hub) => $call,
             Hub::Memory($hub) => $call,
         }
     };
@@ -35,7 +39,15 @@ impl Hub {
     pub fn quic(&mut self) -> Option<&mut Endpoint> {
         match self {
             Self::Quic(endpoint) => Some(endpoint),
-            Self::Memory(_) => None,
+            Self::Streams(_) | Self::Memory(_) => None,
+        }
+    }
+
+    /// The streams, where it is some.
+    pub fn streams(&mut self) -> Option<&mut Streams> {
+        match self {
+            Self::Streams(streams) => Some(streams),
+            Self::Quic(_) | Self::Memory(_) => None,
         }
     }
 
@@ -46,6 +58,7 @@ impl Hub {
     pub fn receive(&mut self, now: Instant) -> io::Result<bool> {
         match self {
             Self::Quic(endpoint) => endpoint.receive(now),
+            Self::Streams(streams) => streams.receive(now),
             Self::Memory(_) => Ok(false),
         }
     }
@@ -57,6 +70,7 @@ impl Hub {
     pub fn transmit(&mut self, now: Instant) -> io::Result<Progress> {
         match self {
             Self::Quic(endpoint) => endpoint.transmit(now),
+            Self::Streams(streams) => streams.transmit(now),
             Self::Memory(memory) => {
                 Ok(Progress { more: memory.has_events(), blocked: false, timeout: None })
             }
@@ -82,6 +96,7 @@ impl Hub {
     pub fn unsent(&self) -> usize {
         match self {
             Self::Quic(endpoint) => endpoint.unsent(),
+            Self::Streams(streams) => streams.unsent(),
             Self::Memory(_) => 0,
         }
     }
@@ -90,20 +105,43 @@ impl Hub {
     pub fn unacknowledged(&mut self) -> usize {
         match self {
             Self::Quic(endpoint) => endpoint.unacknowledged(),
+            Self::Streams(streams) => streams.unfinished(),
             Self::Memory(_) => 0,
         }
     }
 
-    /// Closes a connection.
+    /// Closes a connection; streams have no room for the code and the reason.
     pub fn close(&mut self, now: Instant, connection: ConnectionKey, code: u64, reason: &[u8]) {
-        either!(self, hub => hub.close(now, connection, code, reason));
+        match self {
+            Self::Quic(endpoint) => endpoint.close(now, connection, code, reason),
+            Self::Streams(streams) => streams.close(now, connection),
+            Self::Memory(memory) => memory.close(now, connection, code, reason),
+        }
     }
 
-    /// The peer's address; there is none in memory.
+    /// The peer's address; there is none over Unix sockets and in memory.
     pub fn remote(&self, connection: ConnectionKey) -> Option<SocketAddr> {
         match self {
             Self::Quic(endpoint) => endpoint.remote(connection),
+            Self::Streams(streams) => streams.remote(connection),
             Self::Memory(_) => None,
+        }
+    }
+
+    /// The protocol that was agreed, where TLS is spoken.
+    pub fn alpn(&self, connection: ConnectionKey) -> Option<Vec<u8>> {
+        match self {
+            Self::Quic(endpoint) => endpoint.alpn(connection),
+            Self::Streams(streams) => streams.alpn(connection),
+            Self::Memory(_) => None,
+        }
+    }
+
+    /// The process at the other end, over Unix sockets.
+    pub fn credentials(&self, connection: ConnectionKey) -> Option<Credentials> {
+        match self {
+            Self::Streams(streams) => streams.credentials(connection),
+            Self::Quic(_) | Self::Memory(_) => None,
         }
     }
 
@@ -117,6 +155,7 @@ impl Hub {
     pub fn many_lanes(&self, _connection: ConnectionKey) -> bool {
         match self {
             Self::Quic(_) => true,
+            Self::Streams(_) => false,
             Self::Memory(memory) => memory.many_lanes(),
         }
     }
@@ -126,6 +165,7 @@ impl Hub {
     pub fn can_open_lane(&self, connection: ConnectionKey) -> bool {
         match self {
             Self::Quic(_) => true,
+            Self::Streams(streams) => streams.can_open_lane(connection),
             Self::Memory(memory) => memory.can_open_lane(connection),
         }
     }
@@ -137,6 +177,7 @@ impl Hub {
                 let stream = endpoint.open_stream(connection, Dir::Bi)?;
                 endpoint.make_lane(connection, stream, msize)
             }
+            Self::Streams(streams) => streams.open_lane(connection, msize),
             Self::Memory(memory) => memory.open_lane(connection, msize),
         }
     }
@@ -150,6 +191,7 @@ impl Hub {
     pub fn write_lane(&mut self, lane: LaneKey, frames: Vec<u8>) {
         match self {
             Self::Quic(endpoint) => endpoint.write_lane(lane, frames),
+            Self::Streams(streams) => streams.write_lane(lane, frames),
             Self::Memory(memory) => memory.write_lane(lane, &frames),
         }
     }
@@ -158,7 +200,7 @@ impl Hub {
     pub fn lane_datagram(&mut self, lane: LaneKey, frame: &[u8]) -> Sent {
         match self {
             Self::Quic(endpoint) => endpoint.lane_datagram(lane, frame),
-            Self::Memory(_) => Sent::Unfit,
+            Self::Streams(_) | Self::Memory(_) => Sent::Unfit,
         }
     }
 
@@ -166,6 +208,7 @@ impl Hub {
     pub fn lane_unsent(&self, lane: LaneKey) -> usize {
         match self {
             Self::Quic(endpoint) => endpoint.lane_unsent(lane),
+            Self::Streams(streams) => streams.lane_unsent(lane),
             Self::Memory(memory) => memory.lane_unsent(lane),
         }
     }
@@ -187,12 +230,20 @@ impl Hub {
 
     /// Ends a lane in order and asks the peer to send no more, with a code that says why.
     pub fn refuse_lane(&mut self, lane: LaneKey, code: u32) {
-        either!(self, hub => hub.refuse_lane(lane, code));
+        match self {
+            Self::Quic(endpoint) => endpoint.refuse_lane(lane, code),
+            Self::Streams(streams) => streams.refuse_lane(lane),
+            Self::Memory(memory) => memory.refuse_lane(lane, code),
+        }
     }
 
     /// Gives a lane up at once.
     pub fn abort_lane(&mut self, lane: LaneKey, code: u32) {
-        either!(self, hub => hub.abort_lane(lane, code));
+        match self {
+            Self::Quic(endpoint) => endpoint.abort_lane(lane, code),
+            Self::Streams(streams) => streams.abort_lane(lane),
+            Self::Memory(memory) => memory.abort_lane(lane, code),
+        }
     }
 
     /// Forgets a lane of which nothing more is expected; what it has queued is still sent.

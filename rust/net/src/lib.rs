@@ -21,6 +21,7 @@ mod review;
 mod slab;
 mod socket;
 mod stream;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -36,3 +37,4 @@ pub use lane::LaneKey;
 pub use memory::Memory;
 pub use quinn_proto::{Dir, Side, StreamId};
 pub use stream::{Read, Write};
+pub use streams::{Credentials, StreamLimits, Streams, TcpOptions, TcpServer, UnixAddress};

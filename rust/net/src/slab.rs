@@ -59,6 +59,22 @@ impl<T> Slab<T> {
         self.entries.iter().filter_map(|entry| entry.value.as_ref())
     }
 
+    /// The keys of those that `wanted` says.
+    pub(crate) fn keys(&self, wanted: impl Fn(&T) -> bool) -> Vec<u64> {
+        let found = |(index, entry): (usize, &Entry<T>)| {
+            let wanted = entry.value.as_ref().is_some_and(&wanted);
+            wanted.then_some(u64::from(entry.generation) << 32 | index as u64)
+        };
+        self.entries.iter().enumerate().filter_map(found).collect()
+    }
+
+    /// The key of the value that is in this place, the lower half of its key.
+    pub(crate) fn key_at(&self, index: u32) -> Option<u64> {
+        let entry = self.entries.get(index as usize)?;
+        entry.value.as_ref()?;
+        Some(u64::from(entry.generation) << 32 | u64::from(index))
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.entries.len() - self.free.len()
     }

@@ -525,7 +525,7 @@ impl ServiceLane {
                 };
                 self.break_off(py, &why)
             }
-            LaneEnd::Reset { .. } | LaneEnd::Stopped { .. } => {
+            LaneEnd::Reset { .. } | LaneEnd::Stopped { .. } | LaneEnd::Lost(_) => {
                 self.end(py);
                 self.shared.unbind_lane(self.key);
                 self.shared.hub()?.abort_lane(self.key, codes::DONE);

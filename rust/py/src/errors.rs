@@ -213,6 +213,9 @@ pub(crate) fn lost(py: Python<'_>, reason: &Lost) -> PyErr {
             let why = "nothing is heard from the peer, which answers on another connection";
             (why.to_owned(), None, false)
         }
+        Lost::Ended => ("the peer ended the connection".to_owned(), None, true),
+        Lost::Broken { reason } => (format!("the connection broke: {reason}"), None, false),
+        Lost::Refused { reason } => return ConnectError::new_err(reason.clone()),
         Lost::VersionMismatch => {
             ("the peer speaks no version of QUIC that we do".to_owned(), None, false)
         }
@@ -273,7 +276,7 @@ fn rejected(py: Python<'_>, rejection: &PeerRejection) -> PyErr {
 }
 
 /// The lane under a call is gone.
-pub(crate) fn lane_ended(end: &LaneEnd) -> PyErr {
+pub(crate) fn lane_ended(py: Python<'_>, end: &LaneEnd) -> PyErr {
     match end {
         LaneEnd::Finished => ConnectionLost::new_err("the peer ended the lane"),
         LaneEnd::Truncated { bytes } => remote_protocol(format!(
@@ -283,6 +286,7 @@ pub(crate) fn lane_ended(end: &LaneEnd) -> PyErr {
             ConnectionLost::new_err(format!("the peer gave the lane up, with code {code}"))
         }
         LaneEnd::Broken(error) => remote_protocol(error.to_string()),
+        LaneEnd::Lost(reason) => lost(py, reason),
     }
 }
 

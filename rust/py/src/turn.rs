@@ -63,7 +63,7 @@ impl Shared {
 
     /// The socket does not work any more: everything on it fails with the reason.
     fn broken(self: &Arc<Self>, py: Python<'_>, error: &io::Error) -> PyResult<()> {
-        let reason = Lost::Failed { code: 1, reason: format!("the UDP socket failed: {error}") };
+        let reason = Lost::Failed { code: 1, reason: format!("the socket failed: {error}") };
         let connections: Vec<ConnectionKey> =
             lock(&self.state).connections.keys().copied().collect();
         for connection in connections {

@@ -71,7 +71,8 @@ impl fmt::Debug for ClientOptions {
 /// The TLS of a client, for any number of connections, and its memory of servers.
 #[derive(Clone)]
 pub struct ClientTls {
-    inner: Arc<rustls::ClientConfig>,
+    /// It resumes nothing; QUIC's connections have copies that do.
+    pub(super) inner: Arc<rustls::ClientConfig>,
     verifier: Arc<ServerVerifier>,
     visits: Arc<Visits>,
     clock: Clock,

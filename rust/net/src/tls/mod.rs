@@ -36,6 +36,7 @@ mod failure;
 pub mod material;
 mod server;
 mod session;
+mod stream;
 mod text;
 mod tickets;
 mod verify;
@@ -58,6 +59,7 @@ pub use server::{
     ClientAuth, MAX_OFFERED_PROTOCOLS, ServerOptions, ServerTls, server, server_after,
 };
 pub use session::HandshakeData;
+pub(crate) use stream::{StreamAcceptor, StreamTls};
 pub use text::MAX_REASON_BYTES;
 
 /// A certificate of our own with its key.

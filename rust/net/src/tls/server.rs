@@ -88,6 +88,8 @@ impl fmt::Debug for ServerOptions {
 /// (RFC 9000, section 7.4.1), so those must not shrink while sessions are remembered.
 pub struct ServerTls {
     inner: Arc<QuicServerConfig>,
+    /// The same for ordered streams, see [`StreamAcceptor`](super::stream::StreamAcceptor).
+    pub(super) streams: rustls::ServerConfig,
     alpns: Arc<[Vec<u8>]>,
     last: Mutex<Diagnosis>,
     reset_secret: ResetSecret,
@@ -164,9 +166,11 @@ fn make(
     tls.send_tls13_tickets = usize::from(options.sessions > 0);
     // QUIC knows all or nothing here (RFC 9001, section 4.6.1); flow control bounds it.
     tls.max_early_data_size = if options.early_data { u32::MAX } else { 0 };
+    let streams = super::stream::server_config(&tls);
     let inner = QuicServerConfig::try_from(tls).map_err(config::library)?;
     Ok(Arc::new(ServerTls {
         inner: Arc::new(inner),
+        streams,
         alpns: options.alpns.into(),
         last: Mutex::default(),
         reset_secret,

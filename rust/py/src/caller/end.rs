@@ -76,6 +76,10 @@ impl CallerLane {
                 return self.detach(py, failure, |_, pending| pending.may_be_repeated());
             }
             LaneEnd::Broken(_) | LaneEnd::Truncated { .. } => Failure::Ended(end.clone()),
+            LaneEnd::Lost(reason) => {
+                self.on_lost(py, reason);
+                return Ok(());
+            }
             _ if negotiating => self.refused(
                 "the server closed the lane without an answer, as some do for a name that they \
                  do not serve"
@@ -275,7 +279,7 @@ impl CallerLane {
     pub(super) fn error(&self, py: Python<'_>, failure: &Failure) -> PyErr {
         match failure {
             Failure::Lost(reason) => errors::lost(py, reason),
-            Failure::Ended(end) => errors::lane_ended(end),
+            Failure::Ended(end) => errors::lane_ended(py, end),
             Failure::Protocol(message) => errors::remote_protocol(message.clone()),
             Failure::Version { message, answered } => {
                 let asked = self.settings.version.to_string();

@@ -24,6 +24,8 @@ const YIELD_AFTER: u32 = 64;
 pub(crate) struct Lossy {
     /// The frame of the item that has not left.
     latest: Option<Vec<u8>>,
+    /// The frame of the item that left last, as a datagram: it may get lost.
+    unsure: Option<Vec<u8>>,
     number: u32,
     /// Whether it is on the list of those that have something to send.
     listed: bool,
@@ -87,10 +89,14 @@ impl Outlet {
             false => Sent::Unfit,
         };
         let waits = match sent {
-            Sent::Sent => None,
+            Sent::Sent => {
+                lock(self.lossy()).unsure = Some(item);
+                None
+            }
             Sent::Busy => Some(item),
             Sent::Unfit if self.window_is_open() && lane.is_idle()? => {
                 self.put(py, item)?;
+                lock(self.lossy()).unsure = None;
                 None
             }
             Sent::Unfit => Some(item),
@@ -105,9 +111,15 @@ impl Outlet {
         }
     }
 
-    /// The last item does not give way any more: it goes on the lane, before the end.
+    /// The last item does not give way any more: it goes on the lane, before the end, also if it
+    /// has gone as a datagram. Whoever got it knows it by its number.
     pub(crate) fn finish_lossy(&self, py: Python<'_>) -> PyResult<()> {
-        match lock(self.lossy()).latest.take() {
+        let last = {
+            let mut lossy = lock(self.lossy());
+            let unsure = lossy.unsure.take();
+            lossy.latest.take().or(unsure)
+        };
+        match last {
             Some(item) => self.put(py, item),
             None => Ok(()),
         }

@@ -17,7 +17,7 @@ use crate::channel::ChannelMethod;
 use crate::feed::{self, Feed};
 use crate::inbox::thrown;
 use crate::reply::Reply;
-use crate::shared::{LIVE_CALLS, lock};
+use crate::shared::{LIVE_CALLS, at_drop, lock};
 use crate::subscription::metadata_mapping;
 
 enum State {
@@ -138,7 +138,7 @@ impl Call {
 
     /// As the interpreter does for a coroutine of its own.
     fn warn_unawaited(&self) {
-        Python::attach(|py| {
+        at_drop(|py| {
             let message = format!("call of '{}' was never awaited\0", self.method.get().what);
             let Ok(message) = CStr::from_bytes_until_nul(message.as_bytes()) else { return };
             if let Err(error) = PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), message, 1) {
@@ -168,7 +168,7 @@ impl Drop for Call {
             State::Fresh { .. } => self.warn_unawaited(),
             State::Waiting { .. } => {}
         }
-        Python::attach(|py| self.give_up(py));
+        at_drop(|py| self.give_up(py));
     }
 }
 

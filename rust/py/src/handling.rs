@@ -21,7 +21,7 @@ use pyo3::types::{PyDict, PyTuple, PyType};
 
 use crate::answer::{Question, is_cancelled};
 use crate::dispatch::ServiceLane;
-use crate::shared::{Shared, lock, resolve, vectorcall};
+use crate::shared::{Shared, at_drop, lock, resolve, vectorcall};
 
 /// A handler that waits after its first step.
 pub(crate) struct Suspended {
@@ -325,7 +325,7 @@ impl Drop for Handling {
     fn drop(&mut self) {
         // The loop ended before the handler did.
         if let Some(request) = self.end() {
-            Python::attach(|py| {
+            at_drop(|py| {
                 if let Err(error) = request.lane.release_task(py, request.slot) {
                     error.write_unraisable(py, None);
                 }

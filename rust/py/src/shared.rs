@@ -633,6 +633,18 @@ impl Shared {
     }
 }
 
+/// Runs what has to be done when an object goes. That may be while an exception is on its way
+/// through the interpreter, which must find it again.
+pub(crate) fn at_drop(work: impl FnOnce(Python<'_>)) {
+    Python::attach(|py| {
+        let raised = PyErr::take(py);
+        work(py);
+        if let Some(raised) = raised {
+            raised.restore(py);
+        }
+    });
+}
+
 /// Resolves a future, unless whoever waited has gone.
 pub(crate) fn resolve(py: Python<'_>, future: &Bound<'_, PyAny>, value: Py<PyAny>) -> PyResult<()> {
     ignore_gone(py, future.call_method1(intern!(py, "set_result"), (value,)))

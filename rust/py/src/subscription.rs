@@ -15,7 +15,7 @@ use crate::caller::{CallerLane, Waiter};
 use crate::channel::ChannelMethod;
 use crate::feed::{self, Feed};
 use crate::inbox::{Inbox, NextItem, Taker};
-use crate::shared::{LIVE_CALLS, Shared, lock};
+use crate::shared::{LIVE_CALLS, Shared, at_drop, lock};
 
 /// What the lane gives and the subscription takes.
 pub(crate) struct Flow {
@@ -151,7 +151,7 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         LIVE_CALLS.fetch_sub(1, Ordering::Relaxed);
-        Python::attach(|py| self.stop(py));
+        at_drop(|py| self.stop(py));
     }
 }
 

@@ -108,9 +108,7 @@ impl Call {
             }
             State::Waiting { reply, ticket, streaming } => match reply.get().take(py) {
                 Some(outcome) => {
-                    if let Some(metadata) = reply.get().take_metadata() {
-                        let _ = self.metadata.set(metadata);
-                    }
+                    self.set_metadata(&reply);
                     let lane = match &streaming {
                         Some(streaming) => &streaming.lane,
                         None => self.method.get().lane(),
@@ -133,6 +131,18 @@ impl Call {
                 }
             },
             State::Over => Err(PyRuntimeError::new_err("cannot reuse already awaited call")),
+        }
+    }
+
+    fn keep_metadata(&self) {
+        if let State::Waiting { reply, .. } = &*lock(&self.state) {
+            self.set_metadata(reply);
+        }
+    }
+
+    fn set_metadata(&self, reply: &Py<Reply>) {
+        if let Some(metadata) = reply.get().take_metadata() {
+            let _ = self.metadata.set(metadata);
         }
     }
 
@@ -203,6 +213,8 @@ impl Call {
         traceback: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let _ = traceback;
+        // This may be the call's own failure, which its task throws in.
+        self.keep_metadata();
         self.give_up(py);
         Err(thrown(exception, value)?)
     }

@@ -26,7 +26,7 @@ BUILT := $(VENV)/.built
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-rust test-python test-slow check fmt bench fuzz docs build clean
+.PHONY: help demo test test-rust test-python test-slow soak check fmt bench fuzz docs build clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ test-python: build $(VENV)/.interop
 
 test-slow: build $(VENV)/.interop ## the tests that take longer; CI runs them after `make test`
 	$(BIN)/python -m pytest -q -m slow
+
+soak: build ## a million calls, ten thousand reconnects, 20,000 connections; make soak SOAK=calls
+	$(BIN)/python -W error -m tests.soak $(SOAK)
 
 check: build ## formats, lints, types, stubs: what CI checks; edits nothing
 	$(CARGO) fmt --all --check

@@ -1,4 +1,4 @@
-"""Whole processes: signals, exits with calls in flight, forks, loops that are cancelled."""
+"""Whole processes: signals, loops that never end, forks."""
 
 from __future__ import annotations
 
@@ -142,29 +142,6 @@ async def main():
     END
 """
 
-ENDS = {
-    "return": ("return", 0),
-    "sys.exit": ("sys.exit(3)", 3),
-    "globals": ("global kept; kept = (server, session, echo, tasks)", 0),
-    "a cycle": ("server.me = server; impl.all = (impl, session, tasks, server)", 0),
-}
-
-
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-@pytest.mark.parametrize("end", ENDS)
-def test_an_interpreter_ends_cleanly_with_calls_in_flight(end: str, loop: str) -> None:
-    statement, code = ENDS[end]
-    runner = "asyncio.run(main())" if loop == "asyncio" else "import uvloop; uvloop.run(main())"
-    script = IN_FLIGHT.replace("END", statement)
-    if code:
-        script += f"try:\n    {runner}\nexcept SystemExit as error:\n    sys.exit(error.code)\n"
-    else:
-        script += runner
-    began = time.monotonic()
-    out = finish(start(script), code)
-    assert time.monotonic() - began < 4
-    assert out == ""
-
 
 def test_an_interpreter_ends_cleanly_when_the_loop_never_did() -> None:
     """The loop stops in the middle, is never closed, and the interpreter goes."""
@@ -179,43 +156,6 @@ loop.run_forever()
     assert process.returncode == 0, err
     assert "panic" not in err.lower()
     assert "Fatal" not in err
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_runs_that_are_cancelled_at_any_moment(loop: str) -> None:
-    script = """
-async def main(steps):
-    me = asyncio.current_task()
-    loop = asyncio.get_running_loop()
-    def countdown(left):
-        me.cancel() if left == 0 else loop.call_soon(countdown, left - 1)
-    loop.call_soon(countdown, steps)
-    impl = EchoImpl()
-    async with serve(impl, graceful_timeout=0) as server:
-        async with join(server) as session:
-            echo = session.channel(Echo)
-            async with asyncio.TaskGroup() as group:
-                for n in range(5):
-                    group.create_task(echo.echo(str(n)))
-                    group.create_task(echo.hold("x"))
-
-FACTORY
-for n in range(150):
-    try:
-        with asyncio.Runner(loop_factory=factory) as runner:
-            runner.run(main(n))
-    except asyncio.CancelledError:
-        pass
-gc.collect()
-from jetstream import _core
-print(_core.live_objects())
-"""
-    factory = "factory = None"
-    if loop == "uvloop":
-        factory = "import uvloop; factory = uvloop.new_event_loop"
-    out = finish(start(script.replace("FACTORY", factory)))
-    assert out.strip() == "{'connections': 0, 'lanes': 0, 'calls': 0}"
 
 
 def test_a_forked_child_is_told_so() -> None:

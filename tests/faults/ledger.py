@@ -27,6 +27,11 @@ class Ledger(Interface):
         """Enters a number with many bytes; answers them backwards."""
         ...
 
+    @method(idempotent=True)
+    async def has(self, number: U64) -> bool:
+        """Whether a number has been entered; may be asked again."""
+        ...
+
 
 def answer_to(number: int) -> int:
     """What `enter` answers."""
@@ -61,6 +66,9 @@ class LedgerImpl(Ledger):
         if number % 3 == 0:
             await asyncio.sleep(0)
         return data[::-1]
+
+    async def has(self, number: U64) -> bool:
+        return self.entries[number] > 0
 
 
 async def ask(ledger: Ledger, number: int) -> None:

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from jetstream import Client, ConnectionLost, Limits, Session
+from jetstream import Client, ConnectionLost, Limits, Session, connect
 
 from tests.faults.ledger import Ledger, answer_to, ask
 from tests.faults.server import ServerProcess
@@ -104,6 +104,74 @@ def test_a_server_that_is_killed_and_restarted_under_load(tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_a_server_that_is_killed_and_restarted_again_and_again(tmp_path: Path) -> None:
     killed_under_load(tmp_path, rounds=10)
+
+
+def stays_up(folder: Path, rounds: int) -> None:
+    """A session that stays up, under load: calls that change something are sent once at most, and
+    those that do not are all answered."""
+
+    async def main() -> None:
+        numbers = itertools.count(1)
+        answered: set[int] = set()
+        lost: set[int] = set()
+        fresh, looked = asyncio.Event(), asyncio.Event()
+
+        async def enter(ledger: Ledger) -> None:
+            while True:
+                number = next(numbers)
+                try:
+                    await ask(ledger, number)
+                except ConnectionLost:
+                    lost.add(number)
+                else:
+                    answered.add(number)
+                    fresh.set()
+
+        async def look(ledger: Ledger) -> None:
+            while True:
+                assert not await ledger.has(2**63), "nobody has entered that"
+                looked.set()
+
+        async with connect(server.address, tls=client_tls(), reconnect=True) as session:
+            ledger = session.channel(Ledger)
+            tasks = [asyncio.ensure_future(enter(ledger)) for _ in range(AT_ONCE)]
+            lookers = [asyncio.ensure_future(look(ledger)) for _ in range(8)]
+            for _ in range(rounds):
+                for _ in range(500):
+                    fresh.clear()
+                    await fresh.wait()
+                server.kill()
+                await asyncio.to_thread(server.start)
+                fresh.clear()
+                async with asyncio.timeout(1):
+                    await fresh.wait()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for _ in range(100):
+                looked.clear()
+                await looked.wait()
+            assert not any(looker.done() for looker in lookers), "an idempotent call failed"
+            for looker in lookers:
+                looker.cancel()
+            await asyncio.gather(*lookers, return_exceptions=True)
+        assert lost, "it was not killed under load"
+        entries = server.entries()
+        twice = [number for number, count in entries.items() if count > 1]
+        assert not twice, f"entered twice: {twice[:10]}"
+        assert answered <= set(entries), "answered, and not entered"
+
+    with ServerProcess(folder) as server:
+        run(main)
+
+
+def test_a_session_that_stays_up(tmp_path: Path) -> None:
+    stays_up(tmp_path, rounds=1)
+
+
+@pytest.mark.slow
+def test_a_session_that_stays_up_again_and_again(tmp_path: Path) -> None:
+    stays_up(tmp_path, rounds=10)
 
 
 def test_every_call_ends_when_the_server_is_gone_for_good(tmp_path: Path) -> None:

@@ -68,6 +68,9 @@ class Tally(Ledger):
             await asyncio.sleep(0)
         return data[::-1]
 
+    async def has(self, number: U64) -> bool:
+        return bool(self._seen[number // 8] & 1 << number % 8)
+
 
 @dataclass(frozen=True)
 class Figures:

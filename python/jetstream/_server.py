@@ -233,6 +233,8 @@ class Server:
         if endpoint is None:
             return
         seconds = self._graceful_timeout if graceful_timeout is None else graceful_timeout
+        for greeting in self._greetings:
+            greeting.cancel()
         try:
             endpoint.stop_accepting()
             endpoint.drain()
@@ -244,7 +246,7 @@ class Server:
         finally:
             self._endpoint = None
             endpoint.shutdown(_SHUTDOWN, b"the server is shutting down")
-            for task in (*self._handlers, *self._greetings):
+            for task in self._handlers:
                 task.cancel()
             _logging.server.info("stopped")
 

@@ -520,15 +520,16 @@ impl Shared {
         // Nothing more will be answered: the lanes end, and when the peers have acknowledged that,
         // they have all that was answered.
         if !std::mem::replace(&mut lock(&self.state).finished, true) {
-            let lanes: Vec<LaneKey> = {
+            let lanes: Vec<(LaneKey, Role)> = {
                 let state = lock(&self.state);
-                let served = |(key, (_, role)): (&LaneKey, &(ConnectionKey, Role))| {
-                    matches!(role, Role::Service(_)).then_some(*key)
-                };
-                state.roles.iter().filter_map(served).collect()
+                state.roles.iter().map(|(key, (_, role))| (*key, role.clone())).collect()
             };
-            for lane in lanes {
-                lock(&self.hub).finish_lane(lane);
+            for (key, role) in lanes {
+                match role {
+                    Role::Service(_) => lock(&self.hub).finish_lane(key),
+                    // Methods that called their callers back have ended.
+                    Role::Caller(lane) => lane.close(py)?,
+                }
             }
             return Ok(true);
         }

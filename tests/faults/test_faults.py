@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from jetstream import Client, ConnectTimeout, Limits, Session
 
+from tests.faults.feeds import Feeds, FeedsImpl, use
 from tests.faults.ledger import Ledger, LedgerImpl, ask, ask_all, check_entries
 from tests.faults.proxy import Faults, Proxy
 from tests.helpers import client_tls, run, serve
@@ -65,6 +66,9 @@ WAYS = {
 }
 
 
+STREAMED = ("5 % loss", "reordering", "corruption", "mixed")
+
+
 def through(way: Way, seed: int, count: int, *, patience: float = 25.0) -> None:
     """Makes that many calls over the way."""
     numbers = range(1, count + 1)
@@ -86,7 +90,7 @@ def through(way: Way, seed: int, count: int, *, patience: float = 25.0) -> None:
 
 @asynccontextmanager
 async def behind_a_proxy(
-    impl: LedgerImpl, faults: Faults, seed: int
+    impl: LedgerImpl | FeedsImpl, faults: Faults, seed: int
 ) -> AsyncGenerator[tuple[Proxy, Client]]:
     """A server, a proxy before it and a client that knows only the proxy."""
     async with serve(impl, limits=PATIENT, graceful_timeout=0) as server:
@@ -112,6 +116,47 @@ def test_calls_are_right_and_none_happens_twice(name: str) -> None:
 @pytest.mark.parametrize("name", WAYS)
 def test_thousands_of_calls_are_right_and_none_happens_twice(name: str, seed: int) -> None:
     through(WAYS[name], seed=seed, count=WAYS[name].long)
+
+
+def streams_through(way: Way, seed: int, count: int) -> None:
+    """Uses everything but plain calls that often over the way; all of it ends."""
+
+    async def main() -> None:
+        impl = FeedsImpl()
+        async with behind_a_proxy(impl, way.faults, seed) as (proxy, client):
+            session = await client.session(proxy.address, timeout=25, call_timeout=None)
+            feeds = session.channel(Feeds)
+            every = asyncio.ensure_future(_repeat(proxy.rebind, way.rebind_every))
+            todo = iter(range(count))
+
+            async def some() -> None:
+                for number in todo:
+                    await use(feeds, number)
+
+            async with asyncio.timeout(25), asyncio.TaskGroup() as group:
+                for _ in range(8):
+                    group.create_task(some())
+            every.cancel()
+            await session.close()
+            # What was cancelled last has been told so by now, or by the end of the connection.
+            async with asyncio.timeout(5):
+                while impl.running:
+                    await impl.ended.wait()
+                    impl.ended.clear()
+
+    run(main)
+
+
+@pytest.mark.parametrize("name", STREAMED)
+def test_streams_are_right_and_end(name: str) -> None:
+    streams_through(WAYS[name], seed=1, count=64)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [2, 3])
+@pytest.mark.parametrize("name", STREAMED)
+def test_many_streams_are_right_and_end(name: str, seed: int) -> None:
+    streams_through(WAYS[name], seed=seed, count=400)
 
 
 @pytest.mark.slow

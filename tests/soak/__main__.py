@@ -13,6 +13,7 @@ from tests.soak import stages
 
 STAGES = {
     "calls": functools.partial(stages.make_calls, count=1_000_000, warm_up=200_000),
+    "varied": functools.partial(stages.vary, count=100_000, warm_up=20_000),
     "reconnects": functools.partial(stages.reconnect, count=10_000, warm_up=2_000),
     "runs": functools.partial(stages.cancel_runs, count=10_000),
     "connections": functools.partial(stages.hold_connections, count=20_000),

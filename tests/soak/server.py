@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jetstream import U64, Limits, Server, ServerTls, method
+from jetstream import U64, Limits, Router, Server, ServerTls, method
 
+from tests.faults.feeds import FeedsImpl
 from tests.faults.ledger import Ledger, answer_to
 from tests.helpers import authority, live_objects, resident, server_identity
 
@@ -83,6 +84,8 @@ class Figures:
     connections: int
     entered: int
     twice: int
+    running: int
+    """Handlers of `Feeds` that have not ended."""
     port: int
 
 
@@ -148,12 +151,12 @@ class SoakServer:
 
 async def _main(folder: Path) -> None:
     loop = asyncio.get_running_loop()
-    tally = Tally()
+    tally, feeds = Tally(), FeedsImpl()
     tls = ServerTls(folder / "chain.pem", folder / "key.pem", client_ca=folder / "ca.pem")
     # Those who come all at once are let in without a Retry, and few of those who have gone are
     # remembered: what that costs is not what is measured.
     limits = Limits(retry_above=65_535, resumable_sessions=256)
-    server = Server(tally, tls=tls, port=0, limits=limits)
+    server = Server(Router(tally, feeds), tls=tls, port=0, limits=limits)
     await server.start()
     port = server.address.port
 
@@ -164,6 +167,7 @@ async def _main(folder: Path) -> None:
             "connections": server.connections,
             "entered": tally.entered,
             "twice": tally.twice,
+            "running": feeds.running,
             "port": port,
         }
         print(json.dumps(figures), flush=True)

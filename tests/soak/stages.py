@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 from jetstream import Client, ClosedError, connect
 
+from tests.faults.feeds import Feeds, use
 from tests.faults.ledger import Ledger, answer_to, ask, ask_all
 from tests.helpers import LOOPS, client_tls, live_objects
 from tests.soak.crowd import Crowd
 from tests.soak.server import ROOT, Figures, SoakServer, settled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterable
     from pathlib import Path
 
 PER_CONNECTION = 60_000
@@ -102,6 +103,45 @@ def make_calls(
     _with_server(folder, work, 300 + count / 1_000)
 
 
+def vary(
+    folder: Path, count: int, warm_up: int, say: Callable[[str], None] = lambda _: None
+) -> None:
+    """Subscribes, streams, cancels, misses deadlines and fails that often."""
+
+    async def work(server: SoakServer) -> None:
+        async with Client(client_tls()) as client:
+            session = await client.session(server.address)
+            feeds = session.channel(Feeds)
+            await _together(16, range(warm_up), lambda number: use(feeds, number))
+            memory = await Memory.after_warm_up(server, connections=1)
+            share = -(-count // 10)
+            for first in range(warm_up, warm_up + count, share):
+                numbers = range(first, first + share)
+                await _together(16, numbers, lambda number: use(feeds, number))
+                say(f"{first + share - warm_up:,} uses, {memory}")
+            # The last ones are cancelled, and their handlers end soon.
+            idle = await asyncio.to_thread(until, server, lambda now: not now.running, 5)
+            assert idle.running == 0
+            await memory.check()
+            say(f"at rest: {memory}")
+
+    _with_server(folder, work, 60 + count / 100)
+
+
+async def _together(
+    at_once: int, numbers: Iterable[int], work: Callable[[int], Coroutine[None, None, None]]
+) -> None:
+    todo = iter(numbers)
+
+    async def some() -> None:
+        for number in todo:
+            await work(number)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(at_once):
+            group.create_task(some())
+
+
 def reconnect(
     folder: Path, count: int, warm_up: int, say: Callable[[str], None] = lambda _: None
 ) -> None:
@@ -109,29 +149,18 @@ def reconnect(
 
     async def work(server: SoakServer) -> None:
         async with Client(client_tls()) as client:
-            await _visits(client, server, 0, warm_up)
+            await _together(8, range(warm_up), lambda number: _visit(client, server, number))
             memory = await Memory.after_warm_up(server, connections=0)
             share = -(-count // 10)
             for first in range(warm_up, warm_up + count, share):
-                await _visits(client, server, first, share)
+                numbers = range(first, first + share)
+                await _together(8, numbers, lambda number: _visit(client, server, number))
                 say(f"{first + share - warm_up:,} connections, {memory}")
             assert server.figures().twice == 0
             await memory.check()
             say(f"at rest: {memory}")
 
     _with_server(folder, work, 60 + count / 20)
-
-
-async def _visits(client: Client, server: SoakServer, first: int, count: int) -> None:
-    todo = iter(range(first, first + count))
-
-    async def come_and_go() -> None:
-        for number in todo:
-            await _visit(client, server, number)
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(8):
-            group.create_task(come_and_go())
 
 
 async def _visit(client: Client, server: SoakServer, number: int) -> None:

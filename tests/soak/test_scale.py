@@ -14,7 +14,7 @@ from jetstream import U64, Interface, Limits, service
 
 from tests.faults.ledger import answer_to
 from tests.helpers import join, live_objects, run, serve
-from tests.soak.stages import cancel_runs, hold_connections, make_calls, reconnect
+from tests.soak.stages import cancel_runs, hold_connections, make_calls, reconnect, vary
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,6 +77,11 @@ def test_5000_connections_are_held_at_60_kb_each(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_50000_calls_leave_nothing(tmp_path: Path) -> None:
     make_calls(tmp_path, 50_000, warm_up=20_000)
+
+
+@pytest.mark.slow
+def test_streams_cancellations_and_failures_leave_nothing(tmp_path: Path) -> None:
+    vary(tmp_path, 4_000, warm_up=2_000)
 
 
 @pytest.mark.slow

@@ -53,6 +53,10 @@ from jetstream._errors import TlsError as TlsError
 from jetstream._errors import Unavailable as Unavailable
 from jetstream._errors import VersionMismatch as VersionMismatch
 
+# Older peers.
+from jetstream._generations import Generation as Generation
+from jetstream._generations import alpn_of as alpn_of
+
 # Identity.
 from jetstream._identity import Certificate as Certificate
 from jetstream._identity import Peer as Peer

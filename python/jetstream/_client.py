@@ -26,9 +26,10 @@ from jetstream._errors import (
     JetStreamError,
     NoSharedProtocol,
 )
+from jetstream._generations import RPC_ALPN
 from jetstream._limits import CONNECT_TIMEOUT, DEFAULT_TIMEOUT, Limits
 from jetstream._reconnect import Reconnect
-from jetstream._router import RPC_ALPN, Router, as_router
+from jetstream._router import Router, as_router
 from jetstream._server import callable_by_peers, log_violation
 from jetstream._session import Session
 from jetstream._tls import ClientTls
@@ -509,6 +510,7 @@ def connect(
     *,
     tls: ClientTls | None = None,
     server_name: str | None = None,
+    alpns: Sequence[str] = (RPC_ALPN,),
     timeout: float = CONNECT_TIMEOUT,
     call_timeout: float | None = DEFAULT_TIMEOUT,
     bind: AddressLike | None = None,
@@ -532,6 +534,8 @@ def connect(
             best first.
         tls: Whom to trust, and our own certificate; by default the system's roots and none.
         server_name: The name that the server's certificate must have; by default the host.
+        alpns: The protocols to offer, best first; `alpn_of` tells those of servers on the Rust
+            crates 15.
         timeout: Seconds until there must be a connection.
         call_timeout: Seconds for each call that does not say; `None` for ever.
         bind: Our own IP address and port; by default any.
@@ -546,7 +550,7 @@ def connect(
         TlsConfigError: At once: a certificate or key that cannot be used, and what to do.
         ConnectError: When entered or awaited; see `Client.connect`.
     """
-    client = Client(tls, bind=bind, limits=limits)
+    client = Client(tls, alpns=alpns, bind=bind, limits=limits)
     open_session = functools.partial(
         client._session,  # pyright: ignore[reportPrivateUsage]  its own module
         addr,

@@ -122,6 +122,8 @@ class ServiceDefinition:
     version: str
     digest: str
     methods: tuple[Method, ...]
+    digest_is_given: bool = False
+    """Whether the digest was set, such as to a Rust trait's, and not derived."""
 
     @property
     def version_string(self) -> str:
@@ -241,6 +243,7 @@ def define(
         version=version,
         digest=_digest(name, methods) if digest is None else digest,
         methods=methods,
+        digest_is_given=digest is not None,
     )
 
 

@@ -5,10 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 
 from jetstream._definition import ServiceDefinition, definition_of
+from jetstream._generations import (
+    GENERATIONS,
+    MAX_ALPN,
+    RPC_ALPN,
+    Generation,
+    names_alone,
+)
 from jetstream._implementation import service_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from jetstream import _core
     from jetstream._connection import Connection
@@ -16,9 +23,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 
-RPC_ALPN = "jetstream"
-"""The protocol under which services are called (jetstream 16)."""
-
+DEFAULT_GENERATIONS: tuple[Generation, ...] = ("16", "15.2")
 
 _TAKEN = "the protocol {!r} is taken already"
 
@@ -88,10 +93,26 @@ class Router:
 
     Args:
         entries: What to register at once.
+        generations: Of which generations of the Rust crates callers may be. Those of 15 are for
+            services whose class says ``digest=``, which must be the Rust trait's; 15.1 numbers
+            methods differently.
+
+    Raises:
+        ValueError: There is no such generation, or none at all is given.
     """
 
-    def __init__(self, *entries: object) -> None:
+    def __init__(
+        self, *entries: object, generations: Collection[Generation] = DEFAULT_GENERATIONS
+    ) -> None:
+        unknown = [each for each in generations if each not in GENERATIONS]
+        if unknown or not generations or isinstance(generations, str):
+            msg = f"generations={generations!r}: give some of {', '.join(GENERATIONS)}"
+            raise ValueError(msg)
+        self._generations: tuple[Generation, ...] = tuple(
+            each for each in GENERATIONS if each in generations
+        )
         self._services: dict[str, Service[Any]] = {}
+        self._alone: list[str] = []
         self._handlers: dict[str, ProtocolHandler] = {}
         for entry in entries:
             self.register(entry)
@@ -140,21 +161,38 @@ class Router:
                 "@service(name=...)"
             )
             raise ValueError(msg)
-        if RPC_ALPN in self._handlers:
-            raise ValueError(_TAKEN.format(RPC_ALPN))
+        alone = names_alone(service.definition, self._generations)
+        names = (RPC_ALPN, *alone) if self._shared else alone
+        if not names:
+            msg = (
+                f"{service.definition.title} would be found by nobody: callers of the generations "
+                f"{', '.join(self._generations)} look for the digest of a Rust trait; write "
+                "@service(digest=...)"
+            )
+            raise ValueError(msg)
+        for taken in names:
+            if taken in self._handlers:
+                raise ValueError(_TAKEN.format(taken))
         self._services[name] = service
+        self._alone += alone
         return self
+
+    @property
+    def _shared(self) -> bool:
+        """Whether services are called under the one protocol for all."""
+        return "16" in self._generations
 
     def _add_handler(self, handler: ProtocolHandler) -> Router:
         names = list(handler.alpns())
         if not names:
             msg = f"{handler!r}: alpns() is empty, so no connection would ever reach it"
             raise ValueError(msg)
+        taken = {*self._handlers, *self._service_alpns()}
         for name in names:
-            if name in self._handlers or (name == RPC_ALPN and self._services):
+            if name in taken:
                 raise ValueError(_TAKEN.format(name))
-            if not 1 <= len(name.encode()) <= 255:
-                msg = f"the protocol {name!r}: a name must have 1 to 255 bytes (RFC 7301)"
+            if not 1 <= len(name.encode()) <= MAX_ALPN:
+                msg = f"the protocol {name!r}: a name must have 1 to {MAX_ALPN} bytes (RFC 7301)"
                 raise ValueError(msg)
         for name in names:
             self._handlers[name] = handler
@@ -166,8 +204,12 @@ class Router:
         return tuple(self._services.values())
 
     def alpns(self) -> tuple[str, ...]:
-        """The protocols that are served."""
-        return ((RPC_ALPN,) if self._services else ()) + tuple(self._handlers)
+        """The protocols that are served, best first."""
+        return self._service_alpns() + tuple(self._handlers)
+
+    def _service_alpns(self) -> tuple[str, ...]:
+        shared = (RPC_ALPN,) if self._services and self._shared else ()
+        return (*shared, *self._alone)
 
     def handler(self, alpn: str | None) -> ProtocolHandler | None:
         """The handler of a protocol; `None` for services and for what nobody speaks."""

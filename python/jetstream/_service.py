@@ -52,8 +52,9 @@ def service(
         name: The name on the wire; by default the class's, lower case.
         version: ``major.minor.patch``; a server serves clients of the same major version that are
             not newer.
-        digest: Tells builds apart in logs; never decides. By default 8 hexadecimal digits of
-            SHA-256 over the methods' signatures.
+        digest: Tells builds apart in logs, and never decides for peers of the Rust crate 16; those
+            of 15 find the service only under the digest of their own trait. By default 8
+            hexadecimal digits of SHA-256 over the methods' signatures.
 
     Raises:
         SchemaError: Something in the class cannot be a service: what, where, and what to write.

@@ -203,6 +203,8 @@ class Session:
 
         Raises:
             TypeError: It is no service class.
+            VersionMismatch: The session's protocol is the version string of another service; see
+                `alpn_of`.
             ConnectionLost: The session is over.
             LocalProtocolError: The transport carries a single lane, and this end did not connect.
         """

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 import pytest
-from jetstream import Interface, ProtocolHandler, Router, service
+from jetstream import Interface, ProtocolHandler, Router, alpn_of, service
 
 
 @service
@@ -40,7 +40,12 @@ def test_services_by_name_and_handlers_by_protocol():
     router = Router(EchoImpl(), handler)
     assert router.register(Other()) is router
     assert [service.definition.name for service in router.services] == ["echo", "other"]
-    assert router.alpns() == ("jetstream", "chat", "chat/2")
+    assert router.alpns() == (
+        "jetstream",
+        "rs.jetstream.proto/other/1.2.3+d1",
+        "chat",
+        "chat/2",
+    )
     assert router.handler("chat") is router.handler("chat/2") is handler
     assert router.handler("jetstream") is None
     assert router.handler(None) is None
@@ -142,3 +147,72 @@ def test_texts():
     assert repr(Echo.Service(implementation)) == f"<EchoService of {implementation!r}>"
     assert repr(Echo.Service) == "<EchoService>"
     assert Echo.Service.__doc__ == "Serves an implementation of Echo."
+
+
+# ---- peers of the Rust crates 15 ----
+
+PLUS, HYPHEN = "rs.jetstream.proto/other/1.2.3+d1", "rs.jetstream.proto/other/1.2.3-d1"
+
+
+@pytest.mark.parametrize(
+    ("generations", "alpns"),
+    [
+        (("16",), ("jetstream",)),
+        (("15.2",), (PLUS,)),
+        (("15.1",), (HYPHEN,)),
+        # Newest first, in whatever order they are written: a server chooses the first.
+        (["15.1", "15.2", "16"], ("jetstream", PLUS, HYPHEN)),
+        ({"15.1", "16"}, ("jetstream", HYPHEN)),
+    ],
+)
+def test_generations(generations, alpns):
+    router = Router(Other(), generations=generations)
+    assert router.alpns() == alpns
+    assert all(router.handler(alpn) is None for alpn in alpns)
+
+
+def test_a_digest_that_was_derived_is_no_rust_traits():
+    router = Router(EchoImpl(), generations=["16", "15.2", "15.1"])
+    assert router.alpns() == ("jetstream",)
+
+
+def test_a_service_that_nobody_would_find():
+    with pytest.raises(ValueError, match=r"Echo would be found by nobody.*15\.2.*digest=\.\.\."):
+        Router(EchoImpl(), generations=["15.2"])
+
+
+@pytest.mark.parametrize("generations", [[], ["14"], ["16", "15"], "16"])
+def test_generations_that_are_none(generations):
+    with pytest.raises(ValueError, match=r"give some of 16, 15\.2, 15\.1"):
+        Router(generations=generations)
+
+
+@pytest.mark.parametrize("services_first", [True, False])
+def test_the_protocol_of_one_service_is_taken_by_it(services_first):
+    entries = [Other(), Handler(PLUS)]
+    with pytest.raises(ValueError, match=r"'rs\.jetstream\.proto/other.*' is taken already"):
+        Router(*(entries if services_first else reversed(entries)))
+
+
+def test_a_version_string_that_is_no_protocol_name():
+    """RFC 7301, section 3.1: a name has at most 255 bytes."""
+    prefix, suffix = "rs.jetstream.proto/", "/1.0.0+d"
+
+    def serving(length):
+        @service(name="x" * (length - len(prefix + suffix)), digest="d")
+        class Long(Other):
+            pass
+
+        return Router(Long()).alpns()
+
+    assert len(serving(255)) == 2
+    assert serving(256) == ("jetstream",)
+
+
+def test_names_of_protocols():
+    assert [alpn_of(Other, each) for each in ("16", "15.2", "15.1")] == ["jetstream", PLUS, HYPHEN]
+    assert alpn_of(Other) == "jetstream"
+    with pytest.raises(ValueError, match=r"no generation '15'.*write one of 16, 15\.2, 15\.1"):
+        alpn_of(Other, "15")
+    with pytest.raises(TypeError, match="not a service class"):
+        alpn_of(Handler)

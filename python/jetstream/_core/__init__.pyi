@@ -516,6 +516,7 @@ class Lane:
 
     Raises:
         ValueError: The version string is none.
+        VersionMismatch: The connection's protocol is the version string of another service.
         ConnectionLost: The connection is gone, and it does not stay up.
         LocalProtocolError: The connection carries a single lane, and is not ours to open it on.
     """

@@ -244,7 +244,7 @@ mod tests {
         });
         let there = opened.unwrap();
         let mut bytes = Vec::new();
-        let start = frame::begin(&mut bytes, frame::kind::request(0), 1);
+        let start = frame::begin(&mut bytes, frame::kind::FIRST_METHOD, 1);
         bytes.resize(UNSENT_LOW, 0);
         frame::finish(&mut bytes, start, u32::MAX).unwrap();
         memory.write_lane(here, &bytes);

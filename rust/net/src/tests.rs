@@ -152,7 +152,7 @@ impl Pair {
 
 fn request(tag: u16, payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    let start = frame::begin(&mut out, kind::request(0), tag);
+    let start = frame::begin(&mut out, kind::FIRST_METHOD, tag);
     out.extend_from_slice(payload);
     frame::finish(&mut out, start, u32::MAX).unwrap();
     out
@@ -432,7 +432,7 @@ fn a_lane_tells_once_when_it_has_drained() {
     let lane = pair.lane();
     assert!(!pair.client.watch_drained(lane), "nothing is unsent");
     let mut bytes = Vec::new();
-    let start = frame::begin(&mut bytes, kind::request(0), 1);
+    let start = frame::begin(&mut bytes, kind::FIRST_METHOD, 1);
     bytes.resize(700 << 10, 0);
     frame::finish(&mut bytes, start, u32::MAX).unwrap();
     // Far over the stream's window: the rest is unsent until the peer has read.

@@ -19,31 +19,12 @@ pub mod kind {
     pub const TVERSION: u8 = 100;
     /// The answer to it.
     pub const RVERSION: u8 = 101;
-    /// The first method's request.
+    /// The first method's request; see [`Dialect`](crate::dialect::Dialect) for the others.
     pub const FIRST_METHOD: u8 = 102;
-
-    /// The request type of the method at `index`.
-    pub const fn request(index: u8) -> u8 {
-        FIRST_METHOD + 2 * index
-    }
-
-    /// The reply type of the method at `index`.
-    pub const fn reply(index: u8) -> u8 {
-        FIRST_METHOD + 1 + 2 * index
-    }
 
     /// The request type that a reply type answers.
     pub const fn request_of_reply(reply: u8) -> u8 {
         reply.wrapping_sub(1)
-    }
-
-    /// The method that a request type asks for, if it is a request of a method at all.
-    pub const fn method_of_request(kind: u8) -> Option<u8> {
-        if kind >= FIRST_METHOD && (kind - FIRST_METHOD) % 2 == 0 {
-            Some((kind - FIRST_METHOD) / 2)
-        } else {
-            None
-        }
     }
 }
 
@@ -210,6 +191,14 @@ pub fn retag(frame: &mut [u8], tag: u16) {
     }
 }
 
+/// Writes another type into the frame that begins at `start`: a request may leave by a lane that
+/// numbers methods differently.
+pub fn retype(frame: &mut [u8], kind: u8) {
+    if let Some(field) = frame.get_mut(4) {
+        *field = kind;
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -277,20 +266,11 @@ mod tests {
     }
 
     #[test]
-    fn a_late_tag_is_written_in_place() {
+    fn a_late_tag_and_type_are_written_in_place() {
         let mut bytes = frame(104, 0, b"x");
         retag(&mut bytes, 0x1234);
-        assert_eq!(frames(&bytes).next().unwrap().tag, 0x1234);
-    }
-
-    #[test]
-    fn method_types_start_at_102() {
-        assert_eq!((kind::request(0), kind::reply(0)), (102, 103));
-        assert_eq!((kind::request(76), kind::reply(76)), (254, 255));
-        assert_eq!(kind::method_of_request(102), Some(0));
-        assert_eq!(kind::method_of_request(254), Some(76));
-        assert_eq!(kind::method_of_request(103), None);
-        assert_eq!(kind::method_of_request(100), None);
-        assert_eq!(kind::method_of_request(5), None);
+        retype(&mut bytes, 103);
+        let expected = Frame { kind: 103, tag: 0x1234, payload: b"x" };
+        assert_eq!(frames(&bytes).next(), Some(expected));
     }
 }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod codes;
+pub mod dialect;
 pub mod ext;
 pub mod fault;
 pub mod frame;

@@ -8,7 +8,8 @@ use std::fmt;
 use crate::frame;
 use crate::limits::{MAX_VERSION_STRING, NO_TAG};
 
-const PREFIX: &str = "rs.jetstream.proto/";
+/// How every version string begins.
+pub const PREFIX: &str = "rs.jetstream.proto/";
 
 /// The answer that refuses a version.
 pub const UNKNOWN: &str = "unknown";

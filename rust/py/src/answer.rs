@@ -272,11 +272,14 @@ impl ServiceLane {
         };
         let before = answers.len();
         let finished = self.add_metadata(py, question, limit, answers).and_then(|()| {
-            let kind =
-                if method.stream.is_some() { kind::RDONE } else { kind::reply(method.index) };
+            let kind = if method.stream.is_some() {
+                kind::RDONE
+            } else {
+                self.dialect.reply(method.index)
+            };
             let start = frame::begin(answers, kind, question.tag);
             if method.stream.is_some() {
-                answers.push(kind::request(method.index));
+                answers.push(self.dialect.request(method.index));
             }
             method.result.get().encode_into(py, value, answers, &method.what)?;
             frame::finish(answers, start, limit)

@@ -81,9 +81,10 @@ impl Lane {
             None => caller.open(py, connection)?,
             Some(stream) => {
                 let id: StreamId = crate::connection::stream_id(stream);
-                caller.adopt(py, id)?;
+                caller.adopt(py, connection, id)?;
             }
         }
+        caller.fail_if_over(py)?;
         Ok(Self { caller })
     }
 

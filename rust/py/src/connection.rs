@@ -121,6 +121,15 @@ impl Connection {
         self.key
     }
 
+    /// The protocol that was agreed (ALPN), as soon as the handshake has come to it.
+    pub(crate) fn protocol(&self) -> Option<Vec<u8>> {
+        let known = lock(&self.state).facts.alpn.clone();
+        known.or_else(|| {
+            let mut hub = self.shared.hub().ok()?;
+            hub.quic()?.alpn(self.key)
+        })
+    }
+
     pub(crate) fn is_lost(&self) -> bool {
         lock(&self.state).lost.is_some()
     }

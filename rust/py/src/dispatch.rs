@@ -7,11 +7,11 @@ use std::time::Instant;
 
 use jetstream_net::{LaneEnd, LaneKey};
 use jetstream_proto::codes;
+use jetstream_proto::dialect::Dialect;
 use jetstream_proto::ext::{self, FOREVER, Head};
-use jetstream_proto::frame::{self, Frame, kind};
+use jetstream_proto::frame::{self, Frame};
 use jetstream_proto::limits::MIN_MSIZE;
 use jetstream_proto::mux::Callee;
-use jetstream_proto::version::{self, Offer, Version};
 use pyo3::prelude::*;
 
 use crate::answer::Asked;
@@ -97,9 +97,10 @@ pub(crate) struct ServiceLane {
     pub(crate) shared: Arc<Shared>,
     pub(crate) key: LaneKey,
     pub(crate) connection: Py<Connection>,
+    pub(crate) dialect: Dialect,
     pub(crate) services: OnceLock<Arc<Services>>,
     /// Both ends speak the extension.
-    extension: AtomicBool,
+    pub(crate) extension: AtomicBool,
     pub(crate) inner: Mutex<Inner>,
 }
 
@@ -155,12 +156,22 @@ enum Seen {
 }
 
 impl ServiceLane {
-    pub(crate) fn new(shared: Arc<Shared>, key: LaneKey, connection: Py<Connection>) -> Arc<Self> {
+    pub(crate) fn new(
+        py: Python<'_>,
+        shared: Arc<Shared>,
+        key: LaneKey,
+        connection: Py<Connection>,
+    ) -> Arc<Self> {
         LIVE_LANES.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Self {
+        // A connection may be for one service alone; then so is the lane, before anything is said.
+        let services = connection.get().services();
+        let protocol = connection.get().protocol();
+        let alone = services.as_ref().and_then(|all| all.under(py, protocol.as_deref()));
+        let lane = Arc::new(Self {
             shared,
             key,
             connection,
+            dialect: alone.as_ref().map_or(Dialect::V16, |(_, dialect)| *dialect),
             services: OnceLock::new(),
             extension: AtomicBool::new(false),
             inner: Mutex::new(Inner {
@@ -182,7 +193,17 @@ impl ServiceLane {
                 congested: false,
                 draining: Vec::new(),
             }),
-        })
+        });
+        if let (Some(services), Some((table, _))) = (services, alone) {
+            {
+                let mut inner = lock(&lane.inner);
+                inner.limit = services.msize;
+                inner.limit_is_ours = true;
+                inner.phase = Phase::Open(table);
+            }
+            let _ = lane.services.set(services);
+        }
+        lane
     }
 
     /// Whether both ends speak the extension.
@@ -284,7 +305,7 @@ impl ServiceLane {
             Phase::Silent => return Seen::First,
             Phase::Open(table) => table,
         };
-        let request = kind::method_of_request(frame.kind);
+        let request = self.dialect.method_of_request(frame.kind);
         let head = match inner.callee.go_on(request.map(|_| frame.tag)) {
             Ok(true) => inner.head.take(),
             Ok(false) => None,
@@ -313,7 +334,8 @@ impl ServiceLane {
     ) -> PyResult<Next> {
         let table = table.get();
         let Some(method) = table.methods.get(usize::from(index)) else {
-            let fault = faults::unknown_method(&table.version.name, index);
+            let fault =
+                faults::unknown_method(&table.version.name, index, self.dialect.request(index));
             self.answer_fault(asked.tag, &fault, &mut run.answers);
             return Ok(Next::Go);
         };
@@ -416,83 +438,6 @@ impl ServiceLane {
         outcome
     }
 
-    // ---- the first frame ----
-
-    /// The first frame says which service the lane is for.
-    fn on_first(
-        self: &Arc<Self>,
-        py: Python<'_>,
-        frame: Frame<'_>,
-        run: &mut Run,
-    ) -> PyResult<Next> {
-        if frame.kind != kind::TVERSION {
-            return self.wrong(py, "the first frame on a lane must be a Tversion");
-        }
-        let asked = match Offer::decode(frame.payload) {
-            Ok(offer) => offer,
-            Err(error) => return self.wrong(py, &format!("a malformed Tversion: {error}")),
-        };
-        if self.shared.is_draining() {
-            self.turn_away(py)?;
-            return Ok(Next::Stop);
-        }
-        let Some(services) = self.connection.get().services() else {
-            self.refuse(frame.tag, codes::UNKNOWN_SERVICE, &mut run.answers);
-            return Ok(Next::Go);
-        };
-        let client = Version::parse(&asked.version).ok();
-        let table = client.as_ref().and_then(|client| services.by_name.get(&client.name));
-        match (client.as_ref(), table) {
-            (Some(client), Some(table)) if table.get().version.serves(client) => {
-                let limit = asked.msize.min(services.msize);
-                if limit < MIN_MSIZE {
-                    self.refuse(frame.tag, codes::VERSION_REFUSED, &mut run.answers);
-                    return Ok(Next::Go);
-                }
-                let ours = &table.get().version;
-                let extension = ext::is_marked(client, ext::OFFER);
-                let version = match extension {
-                    true => ext::marked(ours, ext::ACCEPT).to_string(),
-                    false => ours.to_string(),
-                };
-                let answer = Offer { msize: limit, version };
-                answer.encode(kind::RVERSION, frame.tag, &mut run.answers);
-                let mut inner = lock(&self.inner);
-                inner.limit = limit;
-                inner.limit_is_ours = services.msize <= asked.msize;
-                inner.phase = Phase::Open(table.clone_ref(py));
-                drop(inner);
-                self.extension.store(extension, Ordering::Relaxed);
-                self.shared.hub()?.set_lane_limit(self.key, limit);
-                let _ = self.services.set(services);
-            }
-            (_, None) => self.refuse(frame.tag, codes::UNKNOWN_SERVICE, &mut run.answers),
-            _ => self.refuse(frame.tag, codes::VERSION_REFUSED, &mut run.answers),
-        }
-        Ok(Next::Go)
-    }
-
-    fn refuse(&self, tag: u16, code: u32, answers: &mut Vec<u8>) {
-        let unknown = Offer { msize: 0, version: version::UNKNOWN.to_owned() };
-        unknown.encode(kind::RVERSION, tag, answers);
-        let mut inner = lock(&self.inner);
-        inner.phase = Phase::Over;
-        drop(inner);
-        if let Ok(mut hub) = self.shared.hub() {
-            // The answer is queued first, the end and the code follow it.
-            hub.write_lane(self.key, std::mem::take(answers));
-            hub.refuse_lane(self.key, code);
-        }
-    }
-
-    /// The lane came when we were going away: nothing was begun on it.
-    fn turn_away(&self, py: Python<'_>) -> PyResult<()> {
-        self.end(py);
-        self.shared.unbind_lane(self.key);
-        self.shared.hub()?.abort_lane(self.key, codes::SHUTDOWN);
-        Ok(())
-    }
-
     // ---- the end ----
 
     /// The peer broke the rules.
@@ -576,7 +521,7 @@ impl ServiceLane {
     }
 
     /// Nobody is left to answer: handlers that run are cancelled.
-    fn end(&self, py: Python<'_>) {
+    pub(crate) fn end(&self, py: Python<'_>) {
         let (tasks, inlets, kept) = {
             let mut inner = lock(&self.inner);
             inner.phase = Phase::Over;

@@ -36,6 +36,9 @@ impl ServiceLane {
         if frame.kind == kind::TCANCEL && self.may_cancel() {
             return self.on_cancel(py, frame, run);
         }
+        if frame.kind == kind::TVERSION && self.dialect.version_is_a_call() {
+            return self.on_version_call(py, frame, run);
+        }
         if !self.is_extended() {
             return self.wrong(py, &format!("a frame of type {} is no request", frame.kind));
         }

@@ -12,8 +12,7 @@ pub(crate) fn internal(what: &str) -> Fault {
 }
 
 /// The service has fewer methods.
-pub(crate) fn unknown_method(service: &str, index: u8) -> Fault {
-    let kind = jetstream_proto::frame::kind::request(index);
+pub(crate) fn unknown_method(service: &str, index: u8, kind: u8) -> Fault {
     fault("unknown_method", format!("{service} has no method {index} (type {kind})"))
 }
 

@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 
+mod agreement;
 mod answer;
 mod call;
 mod caller;

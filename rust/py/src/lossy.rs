@@ -50,7 +50,7 @@ impl Outlet {
             lossy.number
         };
         let mut out = Vec::new();
-        let kind = if extended { ext::LOSSY } else { frame::kind::reply(method.index) };
+        let kind = if extended { ext::LOSSY } else { outlet.lane().dialect.reply(method.index) };
         frame::begin(&mut out, kind, outlet.tag());
         if extended {
             out.extend_from_slice(&number.to_le_bytes());

@@ -169,7 +169,7 @@ impl Outlet {
         };
         // The lane's buffer is taken out meanwhile: encoding may run Python code that sends, too.
         let (mut out, limit, side) = this.lane.take_out()?;
-        let start = frame::begin(&mut out, frame::kind::reply(method.index), this.tag);
+        let start = frame::begin(&mut out, this.lane.dialect.reply(method.index), this.tag);
         let encoded = stream.get().encode_into(py, item, &mut out, &method.what);
         let finished = encoded.and_then(|()| {
             let finished = frame::finish(&mut out, start, limit);

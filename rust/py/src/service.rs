@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use jetstream_proto::dialect::Dialect;
 use jetstream_proto::version::Version;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -156,5 +157,17 @@ impl Services {
             explain,
             make_session,
         }
+    }
+
+    /// The service that a connection of this protocol is for, if for one alone.
+    pub(crate) fn under(
+        &self,
+        py: Python<'_>,
+        protocol: Option<&[u8]>,
+    ) -> Option<(Py<ServiceTable>, Dialect)> {
+        let named = Version::parse(std::str::from_utf8(protocol?).ok()?).ok()?;
+        let table = self.by_name.get(&named.name)?;
+        let dialect = Dialect::under(protocol, &table.get().version).ok()?;
+        Some((table.clone_ref(py), dialect))
     }
 }

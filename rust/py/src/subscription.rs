@@ -27,13 +27,13 @@ pub(crate) struct Flow {
     pub(crate) paused: AtomicBool,
     ticket: OnceLock<Ticket>,
     /// The type of its items' frames, where only the latest counts.
-    lossy: Option<u8>,
+    lossy: bool,
     /// The number of the latest.
     latest: Mutex<Option<u32>>,
 }
 
 impl Flow {
-    fn new(window: u32, lossy: Option<u8>) -> Self {
+    fn new(window: u32, lossy: bool) -> Self {
         Self {
             lossy,
             latest: Mutex::new(None),
@@ -47,7 +47,7 @@ impl Flow {
     }
 
     pub(crate) fn is_lossy(&self) -> bool {
-        self.lossy.is_some()
+        self.lossy
     }
 
     /// Whether an item is later than all that came; if so, it is the latest from now on.
@@ -63,7 +63,7 @@ impl Flow {
     /// A value as the frame that it is when it does not come as a datagram.
     pub(crate) fn item_frame(&self, value: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(FRAME_HEADER + value.len());
-        let start = frame::begin(&mut out, self.lossy.unwrap_or_default(), 0);
+        let start = frame::begin(&mut out, ext::LOSSY, 0);
         out.extend_from_slice(value);
         // It came in a frame, so it fits one.
         let _ = frame::finish(&mut out, start, u32::MAX);
@@ -107,7 +107,7 @@ impl Subscription {
     ) -> Self {
         LIVE_CALLS.fetch_add(1, Ordering::Relaxed);
         let window = method.get().lane().settings().stream_window;
-        let lossy = method.get().lossy.then(|| frame::kind::reply(method.get().index));
+        let lossy = method.get().lossy;
         let state = Mutex::new(State::Fresh { arguments, timeout, stream });
         Self { method, flow: Arc::new(Flow::new(window, lossy)), state }
     }

@@ -207,7 +207,7 @@ impl Shared {
             },
             Event::LaneOpened { connection, lane } => {
                 let found = self.connection(py, connection)?;
-                let service = ServiceLane::new(self.clone(), lane, found.unbind());
+                let service = ServiceLane::new(py, self.clone(), lane, found.unbind());
                 self.bind_lane(connection, lane, Role::Service(service));
                 Ok(())
             }

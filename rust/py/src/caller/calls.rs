@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use jetstream_proto::dialect::Dialect;
 use jetstream_proto::ext::{self, INITIAL_WINDOW};
 use jetstream_proto::frame::{self, FrameError, kind};
 use jetstream_proto::limits;
@@ -63,8 +64,8 @@ impl Pending {
         self.method.get().wait_for_ready
     }
 
-    fn reply_kind(&self) -> u8 {
-        kind::reply(self.method.get().index)
+    fn reply_kind(&self, dialect: Dialect) -> u8 {
+        dialect.reply(self.method.get().index)
     }
 
     /// Microseconds left, as the extension says them.
@@ -109,14 +110,14 @@ impl CallerLane {
             None => timeout,
             Some(at) => timeout.min((at - deadline::seconds(py, Instant::now())?).max(0.0)),
         };
-        let (mut out, agreed, side, is_open, keeps) = {
+        let (mut out, agreed, dialect, side, is_open, keeps) = {
             let mut inner = lock(&self.inner);
             self.refuse_if_over(py, &inner, called)?;
             // Arguments are encoded straight into the lane's buffer. It is taken out meanwhile,
             // because encoding may run Python code that calls on this lane.
             let is_open = matches!(inner.phase, Phase::Open);
             let out = std::mem::take(&mut inner.out);
-            (out, inner.agreed, self.side(&inner), is_open, inner.keeps)
+            (out, inner.agreed, inner.dialect, self.side(&inner), is_open, inner.keeps)
         };
         let head = out.len();
         let prepared = self
@@ -129,7 +130,7 @@ impl CallerLane {
                 out.len()
             })
             .and_then(|start| {
-                frame::begin(&mut out, kind::request(called.index), limits::NO_TAG);
+                frame::begin(&mut out, dialect.request(called.index), limits::NO_TAG);
                 called.encode(py, arguments, &mut out)?;
                 let finished = frame::finish(&mut out, start, agreed.limit);
                 finished.map_err(|error| errors::too_large(py, &called.what, error, side))?;
@@ -157,7 +158,7 @@ impl CallerLane {
             };
             // The phase may have changed while the arguments were encoded.
             let placed = if is_open && room && matches!(inner.phase, Phase::Open) {
-                let kind = pending.reply_kind();
+                let kind = pending.reply_kind(dialect);
                 match is_stream {
                     true => inner.caller.start_stream(kind, pending),
                     false => inner.caller.start(kind, pending),
@@ -245,8 +246,10 @@ impl CallerLane {
             if !matches!(inner.phase, Phase::Open) {
                 return Ok(());
             }
-            let agreed = inner.agreed;
-            while let Some((ticket, pending)) = inner.caller.promote(|p| p.reply_kind()) {
+            let (agreed, dialect) = (inner.agreed, inner.dialect);
+            while let Some((ticket, pending)) =
+                inner.caller.promote(|pending| pending.reply_kind(dialect))
+            {
                 let called = pending.method.get();
                 let refusal = if pending.frame.len() > agreed.limit as usize {
                     // Only now is the peer's limit known.
@@ -271,6 +274,8 @@ impl CallerLane {
                     ext::head(ticket.tag, left, &called.metadata, &mut inner.out);
                 }
                 frame::retag(&mut pending.frame, ticket.tag);
+                // It may have been written before the connection was there, or for another one.
+                frame::retype(&mut pending.frame, dialect.request(called.index));
                 if inner.keeps {
                     inner.out.extend_from_slice(&pending.frame);
                 } else {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jetstream_net::{LaneEnd, Lost};
 use jetstream_proto::codes;
-use jetstream_proto::frame::{self, kind};
+use jetstream_proto::frame;
 use jetstream_proto::version;
 use pyo3::prelude::*;
 
@@ -98,7 +98,7 @@ impl CallerLane {
             let inner = lock(&self.inner);
             let requests = frame::frames(&inner.out);
             requests
-                .filter(|frame| kind::method_of_request(frame.kind).is_some())
+                .filter(|frame| inner.dialect.method_of_request(frame.kind).is_some())
                 .map(|frame| frame.tag)
                 .collect()
         };
@@ -250,6 +250,14 @@ impl CallerLane {
         }
         for lane in passing {
             lane.fail(py, failure.clone());
+        }
+    }
+
+    /// Why it can only fail, if so.
+    pub(crate) fn fail_if_over(&self, py: Python<'_>) -> PyResult<()> {
+        match &lock(&self.inner).phase {
+            Phase::Failed(failure) => Err(self.error(py, failure)),
+            _ => Ok(()),
         }
     }
 

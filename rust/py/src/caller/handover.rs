@@ -253,6 +253,7 @@ impl CallerLane {
         former.caller = inner.caller.split();
         former.out = std::mem::take(&mut inner.out);
         former.agreed = inner.agreed;
+        former.dialect = inner.dialect;
         former.assumed = std::mem::take(&mut inner.assumed);
         former.keeps = inner.keeps;
         former.metadata = inner.metadata.take();

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
 use jetstream_net::{ConnectionKey, LaneKey, StreamId};
+use jetstream_proto::dialect::{Dialect, OtherService};
 use jetstream_proto::ext::{self, Metadata};
 use jetstream_proto::mux::Caller;
 use jetstream_proto::version::{self, Version};
@@ -100,6 +101,8 @@ struct Inner {
     out: Vec<u8>,
     dirty: bool,
     agreed: Agreed,
+    /// How the connection that carries it wants it.
+    dialect: Dialect,
     /// The server's version has not come yet, and its answer was taken for granted.
     assumed: bool,
     /// What the server answered last time may be taken for granted.
@@ -165,6 +168,7 @@ impl CallerLane {
             out: Vec::new(),
             dirty: false,
             agreed: Agreed { limit: settings.msize, extension: false },
+            dialect: Dialect::V16,
             assumed: false,
             may_assume: true,
             keeps: settings.stays_up || settings.assumed.is_some(),
@@ -186,14 +190,14 @@ impl CallerLane {
         if !self.settings.own_lanes || self.is_passing() {
             return Ok(None);
         }
-        let (wire, assumed) = {
+        let (wire, assumed, dialect) = {
             let inner = lock(&self.inner);
             let assumed = match &inner.phase {
                 Phase::Open if !inner.assumed => Some(inner.agreed),
                 Phase::Open | Phase::Opening | Phase::Negotiating => None,
                 Phase::Detached | Phase::Draining | Phase::Failed(_) => return Ok(None),
             };
-            (inner.wire.clone(), assumed)
+            (inner.wire.clone(), assumed, inner.dialect)
         };
         let Some(wire) = wire else { return Ok(None) };
         let key = {
@@ -213,6 +217,7 @@ impl CallerLane {
         let wire = Wire { key: None, ..wire };
         let own = Kind::Own(Arc::downgrade(self));
         let lane = Self::make(&wire.shared.clone(), Some(wire), settings, own);
+        lock(&lane.inner).dialect = dialect;
         lane.begin(py, key)?;
         Ok(Some(lane))
     }
@@ -237,6 +242,9 @@ impl CallerLane {
                 return Ok(());
             }
         }
+        if !self.speak_as(py, connection) {
+            return Ok(());
+        }
         let key = connection.shared.hub()?.open_lane(connection.key(), self.settings.msize);
         match key {
             Some(key) => self.begin(py, key),
@@ -248,7 +256,15 @@ impl CallerLane {
     }
 
     /// Makes a lane of a stream that the user opened.
-    pub(crate) fn adopt(self: &Arc<Self>, py: Python<'_>, stream: StreamId) -> PyResult<()> {
+    pub(crate) fn adopt(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        connection: &Connection,
+        stream: StreamId,
+    ) -> PyResult<()> {
+        if !self.speak_as(py, connection) {
+            return Ok(());
+        }
         let wire = lock(&self.inner).wire.clone();
         let Some(wire) = wire else { return Err(errors::closed("the connection")) };
         let key = {
@@ -262,30 +278,58 @@ impl CallerLane {
         }
     }
 
-    /// The first frame on the lane says what it is for.
+    /// Takes the dialect of the connection; fails the lane if that is for another service alone.
+    fn speak_as(&self, py: Python<'_>, connection: &Connection) -> bool {
+        let protocol = connection.protocol();
+        match Dialect::under(protocol.as_deref(), &self.settings.version) {
+            Ok(dialect) => {
+                lock(&self.inner).dialect = dialect;
+                true
+            }
+            Err(OtherService) => {
+                let protocol = String::from_utf8_lossy(&protocol.unwrap_or_default()).into_owned();
+                let why = format!(
+                    "the connection is for {protocol} alone, because that is its protocol (ALPN); \
+                     connect once more for another service"
+                );
+                self.fail(py, self.refused(why, Some(protocol)));
+                false
+            }
+        }
+    }
+
+    /// The first frame on the lane says what it is for, unless the connection said it.
     fn begin(self: &Arc<Self>, py: Python<'_>, key: LaneKey) -> PyResult<()> {
         let wire = {
             let inner = &mut *lock(&self.inner);
             let Some(wire) = &mut inner.wire else { return Ok(()) };
             wire.key = Some(key);
-            let offered = if self.settings.extension {
-                ext::marked(&self.settings.version, ext::OFFER)
-            } else {
-                self.settings.version.clone()
-            };
-            version::offer(&offered, self.settings.msize, &mut inner.out);
-            inner.phase = Phase::Negotiating;
             let wire = wire.clone();
-            if let Some(agreed) = self.settings.assumed.filter(|_| inner.keeps && inner.may_assume)
-            {
-                inner.assumed = true;
-                self.set_agreed(inner, agreed);
+            if inner.dialect.negotiates() {
+                self.negotiate(inner);
+            } else {
+                self.set_agreed(inner, Agreed { limit: self.settings.msize, extension: false });
             }
             wire
         };
         wire.shared.bind_lane(wire.connection, key, Role::Caller(self.clone()));
         self.promote(py)?;
         self.mark_dirty(py)
+    }
+
+    /// Offers our version; what is known of the server may be taken for granted meanwhile.
+    fn negotiate(&self, inner: &mut Inner) {
+        let offered = if self.settings.extension {
+            ext::marked(&self.settings.version, ext::OFFER)
+        } else {
+            self.settings.version.clone()
+        };
+        version::offer(&offered, self.settings.msize, &mut inner.out);
+        inner.phase = Phase::Negotiating;
+        if let Some(agreed) = self.settings.assumed.filter(|_| inner.keeps && inner.may_assume) {
+            inner.assumed = true;
+            self.set_agreed(inner, agreed);
+        }
     }
 
     /// Calls may be sent from now on.

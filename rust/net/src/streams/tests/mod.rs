@@ -217,7 +217,7 @@ fn lost(events: &[Event]) -> Option<Lost> {
 
 fn request(tag: u16, payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    let start = frame::begin(&mut out, kind::request(0), tag);
+    let start = frame::begin(&mut out, kind::FIRST_METHOD, tag);
     out.extend_from_slice(payload);
     frame::finish(&mut out, start, u32::MAX).unwrap();
     out

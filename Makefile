@@ -6,12 +6,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 CARGO ?= cargo
 
-# Relative to here, so that the tests and `make` agree on where the interop program is.
-INTEROP := tests/interop/rust16
+# Relative to here, so that the tests and `make` agree on where the interop programs are. The one on
+# 15.1.0 is for slow tests, which build it themselves.
+INTEROP := tests/interop/rust16 tests/interop/rust15
 INTEROP_TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target/interop)
 
 # Rust outside the workspace: their dependencies are not ours.
-PACKAGES := $(INTEROP) benchmarks/peers/rust16 fuzz
+PACKAGES := $(INTEROP) tests/interop/rust15_1 benchmarks/peers/rust16 fuzz
 
 RUST_SOURCES := Cargo.toml Cargo.lock pyproject.toml \
 	$(shell find rust -name '*.rs' -o -name 'Cargo.toml' -o -name 'build.rs')
@@ -108,7 +109,8 @@ $(BUILT): $(RUST_SOURCES) | $(SETUP)
 	@$(BIN)/maturin develop --release --locked --quiet
 	@touch $@
 
-$(VENV)/.interop: $(wildcard $(INTEROP)/Cargo.* $(INTEROP)/src/*.rs) | $(SETUP)
-	@echo "building the Rust program that the tests talk to (the first time takes some minutes)"
-	@cd $(INTEROP) && CARGO_TARGET_DIR="$(INTEROP_TARGET)" $(CARGO) build --release --locked --quiet
+$(VENV)/.interop: $(wildcard $(INTEROP:=/Cargo.*) $(INTEROP:=/src/*.rs)) | $(SETUP)
+	@echo "building the Rust programs that the tests talk to (the first time takes some minutes)"
+	@for program in $(INTEROP); do (cd $$program && \
+	  CARGO_TARGET_DIR="$(INTEROP_TARGET)" $(CARGO) build --release --locked --quiet) || exit; done
 	@touch $@

@@ -8,8 +8,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
 use jetstream_proto::frame;
-use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration, PyStopIteration};
+use pyo3::exceptions::{PyBaseException, PyRuntimeError, PyStopAsyncIteration, PyStopIteration};
 use pyo3::ffi;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
@@ -28,10 +29,14 @@ struct State {
     held: usize,
     waiter: Option<Py<Reply>>,
     /// Why no more comes, told when all before it has been taken: `None` inside for the end.
-    end: Option<Option<PyErr>>,
+    end: Option<Option<Error>>,
     /// The error that ended it, also after it has been told.
-    failure: Option<PyErr>,
+    failure: Option<Error>,
 }
+
+/// An error as an object that can be visited: once it has been raised, its traceback leads to
+/// whoever has the stream.
+type Error = Py<PyBaseException>;
 
 /// Items that have arrived and have not been taken.
 #[derive(Default)]
@@ -68,17 +73,40 @@ impl Inbox {
 
     /// Says that no more comes; the first word stands.
     pub(crate) fn end(&self, py: Python<'_>, error: Option<PyErr>) {
-        let failure = error.as_ref().map(|error| error.clone_ref(py));
+        let error = error.map(|error| error.into_value(py));
         let mut state = lock(&self.state);
         if state.end.is_none() {
+            state.failure = error.as_ref().map(|error| error.clone_ref(py));
             state.end = Some(error);
-            state.failure = failure;
         }
     }
 
     /// The error that ended it, if one did.
     pub(crate) fn failure(&self, py: Python<'_>) -> Option<PyErr> {
-        lock(&self.state).failure.as_ref().map(|error| error.clone_ref(py))
+        let failure = lock(&self.state).failure.as_ref().map(|error| error.clone_ref(py));
+        failure.map(|failure| PyErr::from_value(failure.into_bound(py).into_any()))
+    }
+
+    /// Shows the garbage collector what is held, for the one object that this belongs to.
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // Somebody who holds the lock is at work here: nothing of it is garbage.
+        let Ok(state) = self.state.try_lock() else { return Ok(()) };
+        if let Some(Some(error)) = &state.end {
+            visit.call(error)?;
+        }
+        match &state.failure {
+            Some(error) => visit.call(error),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets go what is held: it is garbage.
+    pub(crate) fn clear(&self) {
+        let held = {
+            let mut state = lock(&self.state);
+            (state.end.replace(None), state.failure.take())
+        };
+        drop(held);
     }
 
     /// Forgets what has not been taken, and ends: nobody takes any more.
@@ -130,6 +158,7 @@ impl Inbox {
     /// second value is the item's size on the wire, header included.
     fn take<'py>(
         &self,
+        py: Python<'py>,
         decode: impl FnOnce(&[u8]) -> PyResult<Bound<'py, PyAny>>,
     ) -> PyResult<(Taken<'py>, usize)> {
         // The one who takes holds the run meanwhile; there is only one.
@@ -140,7 +169,10 @@ impl Inbox {
                 None => {
                     return Ok(match &mut state.end {
                         // An error is told once; after it there is just nothing more.
-                        Some(end) => (Taken::End(end.take()), 0),
+                        Some(end) => {
+                            let error = end.take().map(|error| error.into_bound(py).into_any());
+                            (Taken::End(error.map(PyErr::from_value)), 0)
+                        }
                         None => (Taken::Empty, 0),
                     });
                 }
@@ -188,7 +220,7 @@ fn step<'py>(py: Python<'py>, taker: &dyn Taker, waited: bool) -> PyResult<Step<
         taker.begin(py)?;
     }
     let inbox = taker.inbox();
-    match inbox.take(|payload| taker.decode(py, payload)) {
+    match inbox.take(py, |payload| taker.decode(py, payload)) {
         Ok((Taken::Item(item), size)) => {
             taker.took(py, size)?;
             Ok(Step::Item(item))
@@ -232,7 +264,16 @@ impl NextItem {
         as_taker: AsTaker,
     ) -> PyResult<Bound<'py, Self>> {
         let waited = std::sync::atomic::AtomicBool::new(false);
-        Bound::new(taker.py(), Self { taker: taker.clone().unbind(), as_taker, waited })
+        let made =
+            Bound::new(taker.py(), Self { taker: taker.clone().unbind(), as_taker, waited })?;
+        // The garbage collector knows only those that did not come from the free list.
+        // SAFETY: a live object of a class that is collected, with its value in place.
+        unsafe {
+            if ffi::PyObject_GC_IsTracked(made.as_ptr()) == 0 {
+                ffi::PyObject_GC_Track(made.as_ptr().cast());
+            }
+        }
+        Ok(made)
     }
 
     fn step<'py>(&self, py: Python<'py>) -> PyResult<Step<'py>> {
@@ -285,6 +326,11 @@ impl NextItem {
             taker.give_up(py);
         }
         Err(thrown(exception, value)?)
+    }
+
+    // A task may have this for its coroutine, and whoever has the stream may have the task.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.taker)
     }
 
     fn close(&self, py: Python<'_>) {

@@ -6,6 +6,7 @@ use jetstream_proto::ext::INITIAL_WINDOW;
 use jetstream_proto::frame;
 use jetstream_proto::limits::FRAME_HEADER;
 use jetstream_proto::mux::Receiving;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use crate::dispatch::ServiceLane;
@@ -147,6 +148,14 @@ impl Inlet {
 
     fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, NextItem>> {
         NextItem::make(slf.as_any(), as_taker)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.inbox.traverse(&visit)
+    }
+
+    fn __clear__(&self) {
+        self.inbox.clear();
     }
 
     fn __repr__(&self) -> String {

@@ -8,6 +8,7 @@ use jetstream_proto::frame;
 use jetstream_proto::limits::FRAME_HEADER;
 use jetstream_proto::mux::{Receiving, Ticket};
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyMappingProxy, PyTuple};
 
@@ -271,6 +272,14 @@ impl Subscription {
     ) -> PyResult<Bound<'py, Ready>> {
         self.stop(py);
         Bound::new(py, Ready { value: py.None() })
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.flow.inbox.traverse(&visit)
+    }
+
+    fn __clear__(&self) {
+        self.flow.inbox.clear();
     }
 
     fn __repr__(&self) -> String {

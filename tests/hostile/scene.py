@@ -87,11 +87,12 @@ class Scene:
 
 @asynccontextmanager
 async def under_attack(
-    *, limits: Limits | None = None, slack: int = 64 << 20, **options: Any
+    *entries: object, limits: Limits | None = None, slack: int = 64 << 20, **options: Any
 ) -> AsyncGenerator[Scene]:
     """A server, an attacker and a bystander; afterwards the bystander still gets right answers.
 
     Args:
+        *entries: What else is served.
         limits: Of the server.
         slack: Bytes by which this process may grow meanwhile.
         **options: For the server.
@@ -99,7 +100,7 @@ async def under_attack(
     impl = EchoImpl()
     limits = limits or Limits(msize=MSIZE)
     async with (
-        serve(impl, ForestImpl(), limits=limits, graceful_timeout=0, **options) as server,
+        serve(impl, ForestImpl(), *entries, limits=limits, graceful_timeout=0, **options) as server,
         join(server) as session,
         Client(client_tls()) as client,
     ):

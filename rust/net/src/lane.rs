@@ -8,6 +8,7 @@ use quinn_proto::{Connection, ReadError, ReadableError, StreamId, WriteError};
 
 use crate::connection::ConnectionKey;
 use crate::event::LaneEnd;
+use crate::stream::code;
 
 /// Unsent bytes over which a lane's requests are not read any more: its peer does not read the
 /// answers, so it may not ask for more of them.
@@ -169,9 +170,10 @@ impl Lane {
                 }
             }
         }
-        if std::mem::take(&mut self.finishing) {
-            // An error means that the stream is closed already.
-            let _ = stream.finish();
+        if std::mem::take(&mut self.finishing) && stream.finish().is_err() {
+            // The peer has stopped it and expects a reset (RFC 9000, section 3.5); or it is closed
+            // already, and this does nothing.
+            let _ = stream.reset(code(jetstream_proto::codes::DONE.into()));
         }
         held && !self.holds_reading()
     }

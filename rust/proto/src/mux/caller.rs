@@ -124,6 +124,8 @@ impl<T> Waiting<T> {
     /// Puts calls in their places among those that wait.
     pub(super) fn put_back(&mut self, mut calls: Vec<(u64, T)>) {
         calls.sort_unstable_by_key(|(serial, _)| *serial);
+        // Of those that stopped waiting, some may be older.
+        self.queue.retain(|(_, value)| value.is_some());
         self.live += calls.len();
         let in_front = match (calls.last(), self.queue.front()) {
             (Some((last, _)), Some((first, _))) => last < first,
@@ -660,6 +662,17 @@ mod tests {
         // The first cancellation freed a tag, which serves for the second and the third.
         assert_eq!(caller.next_cancel(), Some((all[0].tag, all[1].tag)));
         assert_eq!(caller.next_cancel(), Some((NO_TAG, all[2].tag)));
+    }
+
+    #[test]
+    fn a_restart_finds_calls_behind_those_that_stopped_waiting() {
+        let mut caller = Caller::new(1);
+        let early = caller.wait('a');
+        assert_eq!(caller.abandon(early), Some('a'));
+        let call = caller.start(103, 'b').unwrap();
+        assert!(caller.restart(|_| true).is_empty());
+        assert!(caller.is_live(call), "it waits behind nobody");
+        assert_eq!(caller.abandon(call), Some('b'));
     }
 
     #[test]

@@ -5,11 +5,14 @@
 //! and some thousand variations of each, without cargo-fuzz; `cargo run --bin TARGET FILE…` replays
 //! single files, such as those that a search left in `artifacts/`.
 
+pub mod ext;
 pub mod fault;
 pub mod frame;
 pub mod mux;
+mod script;
 pub mod value;
 pub mod version;
+pub mod window;
 
 /// A target's program: libFuzzer's under cargo-fuzz, else one that replays the files it is given.
 #[macro_export]

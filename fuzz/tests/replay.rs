@@ -47,6 +47,16 @@ fn mux() {
 }
 
 #[test]
+fn ext() {
+    replay("ext", jetstream_fuzz::ext::run);
+}
+
+#[test]
+fn window() {
+    replay("window", jetstream_fuzz::window::run);
+}
+
+#[test]
 fn value() {
     replay("value", jetstream_fuzz::value::run);
 }

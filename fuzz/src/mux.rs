@@ -401,7 +401,7 @@ impl Checked {
     /// Another lane takes this one's place, for those that may be sent again.
     fn restart(&mut self, choice: u8) {
         let keeps = |call: usize| call < CROWD && (call as u8).wrapping_add(choice) % 3 != 0;
-        let mut over = self.caller.restart(|call| keeps(*call));
+        let mut over = self.caller.restart(|_, call| keeps(*call));
         over.retain(|call| *call < CROWD);
         over.sort_unstable();
         let (mut kept, mut lost) = (BTreeSet::new(), Vec::new());

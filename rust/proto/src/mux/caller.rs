@@ -670,7 +670,7 @@ mod tests {
         let early = caller.wait('a');
         assert_eq!(caller.abandon(early), Some('a'));
         let call = caller.start(103, 'b').unwrap();
-        assert!(caller.restart(|_| true).is_empty());
+        assert!(caller.restart(|_, _| true).is_empty());
         assert!(caller.is_live(call), "it waits behind nobody");
         assert_eq!(caller.abandon(call), Some('b'));
     }

@@ -14,6 +14,9 @@ A service is a class; from it come its server and its typed client:
 
 from types import FunctionType as _FunctionType
 
+# Sessions.
+from jetstream._capabilities import Capabilities as Capabilities
+
 # Services.
 from jetstream._channel import ChannelType as ChannelType
 from jetstream._channel import Transport as Transport

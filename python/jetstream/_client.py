@@ -27,7 +27,9 @@ from jetstream._errors import (
     NoSharedProtocol,
 )
 from jetstream._generations import RPC_ALPN
+from jetstream._identity import peer_of
 from jetstream._limits import CONNECT_TIMEOUT, DEFAULT_TIMEOUT, Limits
+from jetstream._places import parse_place
 from jetstream._reconnect import Reconnect
 from jetstream._router import Router, as_router
 from jetstream._server import callable_by_peers, log_violation
@@ -40,12 +42,16 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from jetstream._material import Source
+    from jetstream._places import Carrier
 
 Serves: TypeAlias = "tuple[Mapping[str, _core.ServiceTable], Limits, Any, Any, Any]"
 """What `callable_by_peers` gives."""
 
 _STAGGER = 0.25
 """Seconds after which the next address is tried beside the first (RFC 8305, section 5)."""
+
+_STREAMS = socket.AF_UNSPEC
+"""The key of the endpoint of TCP and Unix sockets among those of the address families."""
 
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
@@ -59,9 +65,16 @@ _SILENCE = 1.0
 class _Target(NamedTuple):
     """One address to try."""
 
+    carrier: Carrier
     family: socket.AddressFamily
     address: tuple[str, int]
     name: str
+
+    def __str__(self) -> str:
+        if self.carrier == "unix":
+            return f"unix:{self.address[0]}"
+        where = spell_address(*self.address)
+        return f"{'TCP' if self.carrier == 'tcp' else 'UDP'} {where}"
 
 
 class _Plan(NamedTuple):
@@ -79,7 +92,7 @@ class _Plan(NamedTuple):
 
 
 class Client:
-    """Makes connections, all from one UDP socket for each address family.
+    """Makes connections: those over QUIC all from one UDP socket for each address family.
 
     It remembers the servers it has been to: the next handshake with one is shorter.
 
@@ -107,6 +120,7 @@ class Client:
         self._reloading = asyncio.Lock()
         self._alpns = tuple(alpns)
         self._bind = None if bind is None else parse_address(bind)
+        # By address family; TCP and Unix sockets have one endpoint for all.
         self._endpoints: dict[socket.AddressFamily, _core.Endpoint] = {}
         self._staying: weakref.WeakSet[Session] = weakref.WeakSet()
         self._closed = False
@@ -141,7 +155,7 @@ class Client:
         """Connects, and waits until the server has accepted our certificate too.
 
         Args:
-            addr: Where to: ``"host:port"``.
+            addr: Where to: ``"host:port"``; raw connections are QUIC's alone.
             server_name: The name that the server's certificate must have; by default the host.
             timeout: Seconds for all of it.
 
@@ -151,6 +165,9 @@ class Client:
             NoSharedProtocol: The server speaks none of the offered protocols.
             ConnectError: Anything else, such as an unknown host.
         """
+        if parse_place(addr).carrier != "quic":
+            msg = f"{addr!r}: only QUIC has raw connections; Client.session() takes this address"
+            raise ValueError(msg)
         return Connection(await self._connect(addr, server_name, timeout), self)
 
     async def session(
@@ -245,9 +262,10 @@ class Client:
             if isinstance(error, JetStreamError):
                 raise
             what = ", ".join(tried) or "nothing, the name was not resolved in time"
+            protocol = "UDP" if any(each.startswith("UDP") for each in tried) else "it"
             raise ConnectTimeout(
-                f"{where}: no answer within {timeout:g} s; tried UDP to {what}. Is the server "
-                "running there, and does the way to it let UDP pass?"
+                f"{where}: no answer within {timeout:g} s; tried {what}. Is the server running "
+                f"there, and does the way to it let {protocol} pass?"
             ) from None
 
     async def _race(
@@ -270,7 +288,7 @@ class Client:
         try:
             while winner is None and (target is not None or attempts):
                 if target is not None:
-                    tried.append(spell_address(*target.address))
+                    tried.append(str(target))
                     try:
                         core = self._begin(target, lanes=lanes, serves=serves)
                     except (ConnectError, OSError) as error:
@@ -306,13 +324,20 @@ class Client:
                 reason.offered = self._alpns
             raise reason
         if not quiet:
-            _logging.client.info("connected to %s", address_of(winner.remote))
+            _logging.client.info("connected to %s", address_of(winner.remote) or peer_of(winner))
         return winner
 
     def _begin(self, target: _Target, *, lanes: bool, serves: Serves | None) -> _core.Connection:
         host, port = target.address
-        endpoint = self._endpoint(target.family)
-        core = endpoint.connect(host, port, target.name, self._tls, self._limits, lanes)
+        if target.carrier == "quic":
+            endpoint = self._endpoint(target.family)
+            core = endpoint.connect(host, port, target.name, self._tls, self._limits, lanes)
+        elif target.carrier == "tcp":
+            # Each of a session's TCP connections needs a port of its own.
+            bind = None if self._bind is None else (self._bind[0], 0)
+            core = self._streams().connect_tcp(host, port, target.name, self._tls, bind)
+        else:
+            core = self._streams().connect_unix(host)
         if serves is not None:
             core.set_services(*serves)
         return core
@@ -323,10 +348,20 @@ class Client:
             any_address = "::" if family == socket.AF_INET6 else "0.0.0.0"  # noqa: S104  a client
             host, port = self._bind or (any_address, 0)
             endpoint = _core.Endpoint(asyncio.get_running_loop(), host, port, self._limits)
-            endpoint.set_hooks(_ignore, _ignore, log_violation)
-            endpoint.start()
-            self._endpoints[family] = endpoint
+            self._start(endpoint, family)
         return endpoint
+
+    def _streams(self) -> _core.Endpoint:
+        endpoint = self._endpoints.get(_STREAMS)
+        if endpoint is None or endpoint.closed:
+            endpoint = _core.Endpoint.streams(asyncio.get_running_loop(), self._limits)
+            self._start(endpoint, _STREAMS)
+        return endpoint
+
+    def _start(self, endpoint: _core.Endpoint, family: socket.AddressFamily) -> None:
+        endpoint.set_hooks(_ignore, _ignore, log_violation)
+        endpoint.start()
+        self._endpoints[family] = endpoint
 
     def _check_open(self) -> None:
         if self._closed:
@@ -361,7 +396,7 @@ class Client:
         """Moves to another local address; connections and calls in flight go on from there.
 
         For when the network has changed: the servers follow (RFC 9000, section 9). A connection
-        that is just being made does not move, and may fail.
+        that is just being made does not move, and may fail; one over TCP cannot.
 
         Args:
             bind: Our own IP address and port from now on; by default another port of the present
@@ -423,22 +458,28 @@ def _failure(error: BaseException) -> BaseException:
 
 def spell_addresses(addr: Addresses) -> str:
     """The addresses, for people."""
-    return ", ".join(spell_address(*parse_address(each)) for each in each_address(addr))
+    return ", ".join(str(parse_place(each)) for each in each_address(addr))
 
 
 async def _resolve_all(addr: Addresses, server_name: str | None) -> list[_Target]:
     """All addresses of all names, those of the first name first."""
-    found: dict[tuple[str, int], _Target] = {}
+    found: dict[tuple[Carrier, tuple[str, int]], _Target] = {}
     failure: ConnectError | None = None
     for each in each_address(addr):
-        host, port = parse_address(each)
+        place = parse_place(each)
+        host, port, carrier = place.host, place.port, place.carrier
+        if carrier == "unix":
+            address = (host, port)
+            found.setdefault((carrier, address), _Target(carrier, _STREAMS, address, ""))
+            continue
         try:
             resolved = await _resolve(host, port)
         except ConnectError as error:
             failure = failure or error
             continue
         for family, ip in resolved:
-            found.setdefault((ip, port), _Target(family, (ip, port), server_name or host))
+            target = _Target(carrier, family, (ip, port), server_name or host)
+            found.setdefault((carrier, target.address), target)
     if not found:
         raise failure or ConnectError(f"{spell_addresses(addr)}: there is no address to connect to")
     return list(found.values())
@@ -463,9 +504,9 @@ def _ignore(*_: object) -> None:
 
 
 def _warn_of_silence(tried: list[str]) -> None:
-    _logging.client.warning(
-        "no answer from %s for %g s; is UDP blocked on the way?", ", ".join(tried), _SILENCE
-    )
+    """Says that there is no answer; over UDP somebody on the way may swallow what is sent."""
+    blocked = "; is UDP blocked on the way?" if any("UDP" in each for each in tried) else ""
+    _logging.client.warning("no answer from %s for %g s%s", ", ".join(tried), _SILENCE, blocked)
 
 
 class _Connecting:
@@ -530,8 +571,9 @@ def connect(
     another attempt would not change, ends the session.
 
     Args:
-        addr: Where to: ``"host:port"``, ``"[::1]:port"`` or ``("host", port)``; or a list of them,
-            best first.
+        addr: Where to: ``"host:port"``, ``"[::1]:port"`` or ``("host", port)`` over QUIC,
+            ``"tcp://host:port"`` over TCP with TLS, ``"unix:/path"`` over a Unix socket; or a list
+            of them, best first.
         tls: Whom to trust, and our own certificate; by default the system's roots and none.
         server_name: The name that the server's certificate must have; by default the host.
         alpns: The protocols to offer, best first; `alpn_of` tells those of servers on the Rust

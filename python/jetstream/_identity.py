@@ -1,4 +1,4 @@
-"""Who is at the other end: what a peer's certificates say."""
+"""Who is at the other end: what a peer's certificates, or the kernel, say."""
 
 import base64
 from collections.abc import Sequence
@@ -104,11 +104,14 @@ class UnixPeer:
     """A process of this machine, told by the kernel."""
 
     pid: int | None
-    """Its process."""
+    """Its process, where it is visible from here."""
     uid: int
     """Its user."""
     gid: int
     """Its group."""
+
+    def __str__(self) -> str:
+        return f"process {self.pid or '?'} of user {self.uid}, group {self.gid}"
 
 
 Peer: TypeAlias = TlsPeer | UnixPeer
@@ -132,11 +135,12 @@ def peer_of_chain(chain: Sequence[bytes]) -> TlsPeer | None:
     return TlsPeer(tuple(certificates))
 
 
-def peer_of(connection: _core.Connection) -> TlsPeer | None:
+def peer_of(connection: _core.Connection) -> Peer | None:
     """The peer of a connection, made once."""
     known = connection.peer
     if known is None:
         # Nobody is not remembered: before the handshake ends, somebody is nobody.
-        known = peer_of_chain(connection.peer_chain)
+        credentials = connection.credentials
+        known = UnixPeer(*credentials) if credentials else peer_of_chain(connection.peer_chain)
         connection.peer = known
     return known

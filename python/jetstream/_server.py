@@ -1,4 +1,4 @@
-"""Servers: a router on a UDP port."""
+"""Servers: a router on a UDP port, and on TCP and Unix sockets."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ import weakref
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 from jetstream import _core, _logging
-from jetstream._addresses import AddressLike, address_of, parse_address, spell_address
+from jetstream._addresses import AddressLike, address_of, parse_address
 from jetstream._connection import Connection
 from jetstream._context import make_context
-from jetstream._errors import ClosedError, EncodeError, JetStreamError
+from jetstream._errors import ClosedError, EncodeError, JetStreamError, TlsConfigError
 from jetstream._identity import peer_of
 from jetstream._limits import GRACEFUL_TIMEOUT, Limits
+from jetstream._listening import Streams, Where, listen_quic, listen_streams
 from jetstream._router import Router
 from jetstream._session import Session
 from jetstream._tls import ClientVerifier, ServerTls
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Awaitable, Callable, Mapping
     from types import TracebackType
 
@@ -42,11 +44,19 @@ _SHUTDOWN = 2
 class Server:
     """Serves a router over QUIC: ``async with Server(router, tls=...) as server``.
 
+    And over TCP and Unix sockets, where QUIC does not get through or need not: with ``tcp=`` and
+    ``unix=`` beside it, with ``port=None`` in its place.
+
     Args:
         router: What to serve; or a single service.
-        tls: Our certificate, and how clients are verified.
+        tls: Our certificate, and how clients are verified. Unix sockets need none: without it, the
+            server listens on `unix` alone.
         host: The IP address or name to listen on.
-        port: The UDP port; 0 takes a free one, and `address` tells which.
+        port: The UDP port; 0 takes a free one, and `address` tells which; `None` for no QUIC.
+        tcp: The address to take TCP connections on, such as ``("0.0.0.0", 4433)``.
+        unix: The path of a Unix socket, or with ``@`` in front an abstract name (Linux). A file
+            that a server has left behind is replaced; it is removed when the server stops.
+        unix_mode: The permissions of that file: who may connect.
         limits: What to take from peers.
         graceful_timeout: Seconds that calls in flight get when the server stops.
         on_session: Called with the session of every client that connects, to call it back; what it
@@ -57,20 +67,25 @@ class Server:
         self,
         router: Router | object,
         *,
-        tls: ServerTls,
+        tls: ServerTls | None = None,
         host: str = "127.0.0.1",
-        port: int = DEFAULT_PORT,
+        port: int | None = DEFAULT_PORT,
+        tcp: AddressLike | None = None,
+        unix: str | os.PathLike[str] | None = None,
+        unix_mode: int = 0o600,
         limits: Limits | None = None,
         graceful_timeout: float = GRACEFUL_TIMEOUT,
         on_session: Callable[[Session], Awaitable[object] | None] | None = None,
     ) -> None:
         self._router = router if isinstance(router, Router) else Router(router)
         self._tls = tls
-        self._host = host
-        self._port = port
+        self._where = Where(
+            host=host, port=port, tcp=tcp, unix=unix, unix_mode=unix_mode, has_tls=tls is not None
+        )
         self._limits = limits or Limits()
         self._graceful_timeout = graceful_timeout
         self._endpoint: _core.Endpoint | None = None
+        self._streams: Streams | None = None
         self._loaded: _core.ServerTls | None = None
         self._reloading = asyncio.Lock()
         self._handlers: set[asyncio.Task[None]] = set()
@@ -99,10 +114,10 @@ class Server:
 
     @property
     def address(self) -> SocketAddress:
-        """The address that the server listens on.
+        """The UDP address that the server listens on.
 
         Raises:
-            ClosedError: It does not listen.
+            ClosedError: It does not listen, or not on UDP.
         """
         address = None if self._endpoint is None else address_of(self._endpoint.local)
         if address is None:
@@ -110,16 +125,44 @@ class Server:
         return address
 
     @property
+    def tcp_address(self) -> SocketAddress:
+        """The TCP address that the server listens on.
+
+        Raises:
+            ClosedError: It does not listen, or not on TCP.
+        """
+        address = None if self._streams is None else self._streams.tcp_address
+        if address is None:
+            raise _not_listening()
+        return address
+
+    @property
+    def unix_path(self) -> str:
+        """The Unix socket that the server listens on.
+
+        Raises:
+            ClosedError: It does not listen, or not on a Unix socket.
+        """
+        path = None if self._streams is None else self._streams.unix_path
+        if path is None:
+            raise _not_listening()
+        return path
+
+    @property
+    def _endpoints(self) -> list[_core.Endpoint]:
+        """What the server listens with."""
+        streams = None if self._streams is None else self._streams.endpoint
+        return [endpoint for endpoint in (self._endpoint, streams) if endpoint is not None]
+
+    @property
     def connections(self) -> int:
         """Connections that exist now."""
-        return 0 if self._endpoint is None else self._endpoint.open_connections
+        return sum(endpoint.open_connections for endpoint in self._endpoints)
 
     @property
     def sessions(self) -> list[Session]:
         """The sessions of the clients that are connected now, to call them back."""
-        if self._endpoint is None:
-            return []
-        cores = self._endpoint.connections()
+        cores = [core for endpoint in self._endpoints for core in endpoint.connections()]
         speaking = (core for core in cores if self._router.handler(core.alpn) is None)
         return [core.session for core in speaking if core.session is not None]
 
@@ -131,40 +174,45 @@ class Server:
             OSError: The address cannot be listened on, such as a port in use.
             RuntimeError: It listens already.
         """
-        if self._endpoint is not None:
+        if self._endpoints:
             raise RuntimeError("the server listens already")
         alpns = self._router.alpns()
         if not alpns:
             raise ValueError("the router is empty: register a service or a protocol handler")
-        loop = asyncio.get_running_loop()
-        host = await _resolve(self._host)
-        loaded = self._tls.load(alpns, limits=self._limits)
-        try:
-            endpoint = _core.Endpoint(
-                loop,
-                host,
-                self._port,
-                self._limits,
-                loaded,
-                {alpn: self._router.handler(alpn) is None for alpn in alpns},
+        where, router, limits = self._where, self._router, self._limits
+        loaded = None if self._tls is None else self._tls.load(alpns, limits=limits)
+        endpoint, streams = None, None
+        if where.quic and loaded is not None:
+            endpoint = await listen_quic(where, router, limits, loaded)
+        if where.streams:
+            try:
+                streams = await listen_streams(where, router, limits, loaded)
+            except BaseException:
+                if endpoint is not None:
+                    endpoint.close()
+                raise
+        self._endpoint, self._streams, self._loaded = endpoint, streams, loaded
+        for each in self._endpoints:
+            serve_on(
+                each,
+                router,
+                limits,
+                _weakly(self._on_handler),
+                None if self._on_session_hook is None else _weakly(self._on_session),
             )
-        except OSError as error:
-            where = spell_address(host, self._port)
-            msg = (
-                f"cannot listen on UDP {where}: {error.strerror or error}; choose another port, or "
-                "0 for a free one"
-            )
-            raise OSError(error.errno, msg) from None
-        serve_on(
-            endpoint,
-            self._router,
-            self._limits,
-            _weakly(self._on_handler),
-            None if self._on_session_hook is None else _weakly(self._on_session),
-        )
-        endpoint.start()
-        self._endpoint, self._loaded = endpoint, loaded
-        _logging.server.info("listening on UDP %s for %s", self.address, ", ".join(map(str, alpns)))
+            each.start()
+        _logging.server.info("listening on %s for %s", self._spelled(), ", ".join(map(str, alpns)))
+
+    def _spelled(self) -> str:
+        """Where the server listens, for people."""
+        places: list[str] = []
+        if self._endpoint is not None:
+            places.append(f"UDP {self.address}")
+        if self._streams is not None and self._streams.tcp_address is not None:
+            places.append(f"TCP {self._streams.tcp_address}")
+        if self._streams is not None and self._streams.unix_path is not None:
+            places.append(f"unix:{self._streams.unix_path}")
+        return ", ".join(places)
 
     def _on_session(self, session: Session) -> None:
         if self._on_session_hook is None:
@@ -200,17 +248,20 @@ class Server:
             ClosedError: The server does not listen.
         """
         async with self._reloading:
-            endpoint = self._endpoint
-            if endpoint is None:
+            endpoints = self._endpoints
+            if not endpoints:
                 raise _not_listening()
             new = tls or self._tls
+            if new is None or self._loaded is None:
+                raise TlsConfigError("there is no TLS to reload: the server has Unix sockets only")
             # Files may be large, and lists of revoked certificates are.
             loaded = await asyncio.to_thread(
                 new.load, self._router.alpns(), limits=self._limits, previous=self._loaded
             )
-            if self._endpoint is not endpoint:
+            if self._endpoints != endpoints:
                 raise _not_listening()
-            endpoint.reload_server(loaded)
+            for endpoint in endpoints:
+                endpoint.reload_server(loaded)
             self._tls, self._loaded = new, loaded
         _logging.server.info("reloaded: the new TLS settings count from now on")
 
@@ -229,23 +280,26 @@ class Server:
         Args:
             graceful_timeout: Seconds that calls in flight get; by default the server's.
         """
-        endpoint = self._endpoint
-        if endpoint is None:
+        endpoints = self._endpoints
+        if not endpoints:
             return
         seconds = self._graceful_timeout if graceful_timeout is None else graceful_timeout
         for greeting in self._greetings:
             greeting.cancel()
         try:
-            endpoint.stop_accepting()
-            endpoint.drain()
+            for endpoint in endpoints:
+                endpoint.stop_accepting()
+                endpoint.drain()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
-                    await endpoint.quiet()
+                    for endpoint in endpoints:
+                        await endpoint.quiet()
                     if self._handlers:
                         await asyncio.wait(self._handlers)
         finally:
-            self._endpoint = None
-            endpoint.shutdown(_SHUTDOWN, b"the server is shutting down")
+            self._endpoint, self._streams = None, None
+            for endpoint in endpoints:
+                endpoint.shutdown(_SHUTDOWN, b"the server is shutting down")
             for task in self._handlers:
                 task.cancel()
             _logging.server.info("stopped")
@@ -278,7 +332,7 @@ class Server:
                 loop.add_signal_handler(number, action)
                 handled.append(number)
         try:
-            if self._endpoint is None:
+            if not self._endpoints:
                 await self.start()
             await stop.wait()
             _logging.server.info("stopping: calls in flight may end; once more ends them")
@@ -308,7 +362,7 @@ class Server:
         await self.close()
 
     def __repr__(self) -> str:
-        where = "not listening" if self._endpoint is None else f"on {self.address}"
+        where = f"on {self._spelled()}" if self._endpoints else "not listening"
         return f"<Server of {self._router!r}, {where}>"
 
 
@@ -337,16 +391,6 @@ async def _greet(greeting: Awaitable[object], session: Session) -> None:
         _logging.server.exception("on_session failed for %s", session.remote)
 
 
-async def _resolve(host: str) -> str:
-    loop = asyncio.get_running_loop()
-    try:
-        found = await loop.getaddrinfo(host, None, type=2)
-    except OSError as error:
-        msg = f"cannot listen on {host!r}: {error.strerror}; write an IP address of this machine"
-        raise OSError(error.errno, msg) from None
-    return str(found[0][4][0])
-
-
 async def _handle(handler: ProtocolHandler, core: _core.Connection) -> None:
     """Serves one raw connection; its handler's failure is the log's business and nobody else's."""
     context = make_context(core, type(handler).__name__)
@@ -373,7 +417,7 @@ def serve_on(
         if not incoming:
             return
         if _logging.server.isEnabledFor(logging.INFO):
-            remote = address_of(core.remote)
+            remote = address_of(core.remote) or "this machine"
             _logging.server.info(
                 "connection from %s: %s", remote, peer_of(core) or "no certificate"
             )
@@ -392,7 +436,8 @@ def serve_on(
 
 def log_violation(core: _core.Connection, why: str) -> None:
     """Says that a peer broke the protocol."""
-    _logging.server.warning("%s broke the protocol: %s", address_of(core.remote), why)
+    who = address_of(core.remote) or peer_of(core)
+    _logging.server.warning("%s broke the protocol: %s", who, why)
 
 
 def callable_by_peers(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from jetstream import _core
 from jetstream._addresses import address_of
+from jetstream._capabilities import Capabilities, capabilities_of
 from jetstream._channel import CallOptions, channel_type
 from jetstream._definition import definition_of
 from jetstream._errors import ClosedError
@@ -120,13 +121,18 @@ class Session:
 
     @property
     def remote(self) -> SocketAddress | None:
-        """The peer's address; `None` where there is none, as in memory."""
+        """The peer's address; `None` where there is none, as over Unix sockets and in memory."""
         return address_of(self._core.remote)
 
     @property
     def protocol(self) -> str | None:
         """The protocol that was agreed (ALPN)."""
         return self._core.alpn
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the session can do, by what carries it."""
+        return capabilities_of(self._core)
 
     @property
     def resumed(self) -> bool:

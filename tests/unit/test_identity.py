@@ -120,6 +120,7 @@ class FakeConnection:
 
     def __init__(self, *chain: bytes) -> None:
         self.peer_chain = chain
+        self.credentials: tuple[int | None, int, int] | None = None
         self.peer = None
 
 
@@ -136,6 +137,14 @@ def test_nobody_may_still_become_somebody():
     assert peer_of(connection) is None
     connection.peer_chain = (CA.ca_der,)
     assert peer_of(connection) is not None
+
+
+def test_the_kernels_word():
+    connection = FakeConnection()
+    connection.credentials = (1, 2, 3)
+    assert peer_of(connection) == UnixPeer(1, 2, 3)
+    assert str(UnixPeer(1, 2, 3)) == "process 1 of user 2, group 3"
+    assert str(UnixPeer(None, 2, 3)) == "process ? of user 2, group 3"
 
 
 def test_peers_can_be_told_apart(certificate):

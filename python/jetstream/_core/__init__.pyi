@@ -12,7 +12,7 @@ from typing import Any, Literal, TypedDict, final, overload
 
 from jetstream._context import Context as CallContext
 from jetstream._errors import JetStreamError
-from jetstream._identity import TlsPeer
+from jetstream._identity import Peer
 from jetstream._limits import Limits
 from jetstream._session import Session
 
@@ -207,7 +207,7 @@ class ServiceTable:
 
 @final
 class Endpoint:
-    """A UDP socket and the QUIC connections on it, in an event loop.
+    """A UDP socket and the QUIC connections on it (or other transports), in an event loop.
 
     Args:
         event_loop: The loop of this thread.
@@ -245,6 +245,66 @@ class Endpoint:
             limits: What both ends take from each other.
             chains: The certificates that the client and the server are taken to have shown.
             single_lane: Whether the pair stands for a single ordered stream, as TCP is one.
+        """
+
+    @staticmethod
+    def streams(event_loop: AbstractEventLoop, limits: Limits) -> Endpoint:
+        """Returns an endpoint of TCP and Unix sockets, with none yet.
+
+        Args:
+            event_loop: The loop of this thread.
+            limits: What to take from peers.
+
+        Raises:
+            OSError: The process has no descriptor left.
+        """
+
+    def listen_tcp(
+        self, host: str, port: int, tls: ServerTls, protocols: Sequence[str]
+    ) -> tuple[str, int]:
+        """Takes connections over TCP, and returns where.
+
+        Args:
+            host: The IP address to listen on.
+            port: The port; 0 takes a free one.
+            tls: Our TLS.
+            protocols: Those of its protocols that are spoken over TCP.
+
+        Raises:
+            OSError: The address cannot be listened on.
+        """
+
+    def listen_unix(self, path: str, mode: int) -> None:
+        """Takes connections over a Unix socket; its file is gone when the endpoint is.
+
+        Args:
+            path: The file, or with ``@`` in front an abstract name.
+            mode: The file's permissions.
+
+        Raises:
+            OSError: Somebody listens there, or the file cannot be made.
+        """
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        server_name: str,
+        tls: ClientTls,
+        bind: tuple[str, int] | None = None,
+    ) -> Connection:
+        """Begins a connection over TCP; its ``wait("connected")`` tells how it went.
+
+        Raises:
+            ConnectError: The name cannot be one of a server.
+            ClosedError: The endpoint is closed.
+        """
+
+    def connect_unix(self, path: str) -> Connection:
+        """Begins a connection over a Unix socket; its ``wait("connected")`` tells how it went.
+
+        Raises:
+            ClosedError: The endpoint is closed.
         """
 
     def start(self) -> None:
@@ -286,7 +346,7 @@ class Endpoint:
 
     @property
     def local(self) -> tuple[str, int] | None:
-        """The address of the socket; `None` in memory."""
+        """The address of the UDP socket; `None` where there is none."""
 
     def rebind(self, host: str, port: int) -> None:
         """Moves to another local address, with all connections.
@@ -380,7 +440,7 @@ class Connection:
 
     @property
     def remote(self) -> tuple[str, int] | None:
-        """The peer's address; `None` in memory."""
+        """The peer's address; `None` over Unix sockets and in memory."""
 
     @property
     def peer_chain(self) -> tuple[bytes, ...]:
@@ -391,11 +451,19 @@ class Connection:
         """Whether the handshake resumed an earlier session; false until it is complete."""
 
     @property
-    def peer(self) -> TlsPeer | None:
-        """What `jetstream._identity` made of the chain, kept here."""
+    def credentials(self) -> tuple[int | None, int, int] | None:
+        """The process at the other end, as (pid, uid, gid); over Unix sockets only."""
+
+    @property
+    def features(self) -> tuple[Literal["quic", "tcp", "unix", "memory"], bool, bool, bool]:
+        """What carries it, whether that carries many lanes, whether we open lanes, datagrams."""
+
+    @property
+    def peer(self) -> Peer | None:
+        """What `jetstream._identity` made of the chain or the credentials, kept here."""
 
     @peer.setter
-    def peer(self, value: TlsPeer | None) -> None: ...
+    def peer(self, value: Peer | None) -> None: ...
     @property
     def session(self) -> Session | None:
         """The session on it: that which was set, or one made by whoever serves here."""

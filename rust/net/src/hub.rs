@@ -14,6 +14,19 @@ use crate::lane::LaneKey;
 use crate::memory::Memory;
 use crate::streams::{Credentials, Streams};
 
+/// What carries a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carrier {
+    /// QUIC over UDP.
+    Quic,
+    /// TCP with TLS.
+    Tcp,
+    /// A Unix socket.
+    Unix,
+    /// Queues in this process.
+    Memory,
+}
+
 /// Where lanes live. The methods mean what they mean on [`Endpoint`].
 pub enum Hub {
     /// A UDP socket with QUIC connections.
@@ -134,6 +147,16 @@ impl Hub {
             Self::Quic(endpoint) => endpoint.alpn(connection),
             Self::Streams(streams) => streams.alpn(connection),
             Self::Memory(_) => None,
+        }
+    }
+
+    /// What carries a connection.
+    pub fn carrier(&self, connection: ConnectionKey) -> Carrier {
+        match self {
+            Self::Quic(_) => Carrier::Quic,
+            Self::Streams(streams) if streams.is_unix(connection) => Carrier::Unix,
+            Self::Streams(_) => Carrier::Tcp,
+            Self::Memory(_) => Carrier::Memory,
         }
     }
 

@@ -32,7 +32,7 @@ pub use connection::{ConnectionKey, Counters};
 pub use datagram::Sent;
 pub use endpoint::{ConnectError, Endpoint, Progress};
 pub use event::{Event, LaneEnd, Lost};
-pub use hub::Hub;
+pub use hub::{Carrier, Hub};
 pub use lane::LaneKey;
 pub use memory::Memory;
 pub use quinn_proto::{Dir, Side, StreamId};

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use bytes::Bytes;
-use jetstream_net::{ConnectionKey, Dir, Endpoint, Lost, Read, Side, StreamId, Write};
+use jetstream_net::{
+    Carrier, ConnectionKey, Credentials, Dir, Endpoint, Hub, Lost, Read, Side, StreamId, Write,
+};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
@@ -92,7 +94,29 @@ struct Facts {
     alpn: Option<Vec<u8>>,
     chain: Vec<Vec<u8>>,
     remote: Option<std::net::SocketAddr>,
+    credentials: Option<Credentials>,
+    features: Option<Features>,
     resumed: bool,
+}
+
+/// What a connection can do.
+#[derive(Clone, Copy)]
+struct Features {
+    carrier: Carrier,
+    many_lanes: bool,
+    opens_lanes: bool,
+    datagrams: bool,
+}
+
+impl Features {
+    fn of(hub: &mut Hub, key: ConnectionKey) -> Self {
+        Self {
+            carrier: hub.carrier(key),
+            many_lanes: hub.many_lanes(key),
+            opens_lanes: hub.can_open_lane(key),
+            datagrams: hub.quic().and_then(|quic| quic.max_datagram_size(key)).is_some(),
+        }
+    }
 }
 
 /// One connection of an endpoint.
@@ -168,7 +192,9 @@ impl Connection {
             Facts {
                 chain: hub.peer_chain(self.key),
                 remote: hub.remote(self.key),
-                alpn: hub.quic().and_then(|quic| quic.alpn(self.key)),
+                alpn: hub.alpn(self.key),
+                credentials: hub.credentials(self.key),
+                features: Some(Features::of(&mut hub, self.key)),
                 resumed: hub.quic().is_some_and(|quic| quic.resumed(self.key)),
             }
         };
@@ -276,7 +302,7 @@ impl Connection {
         let result = {
             let mut hub = self.shared.hub()?;
             let Some(quic) = hub.quic() else {
-                return Err(errors::misuse("a connection in memory has no raw streams"));
+                return Err(errors::misuse("only a connection over QUIC has raw streams"));
             };
             act(quic)
         };
@@ -321,6 +347,30 @@ impl Connection {
     #[getter]
     fn resumed(&self) -> bool {
         lock(&self.state).facts.resumed
+    }
+
+    /// The process at the other end as (pid or `None`, uid, gid); over Unix sockets only.
+    #[getter]
+    fn credentials(&self) -> Option<(Option<u32>, u32, u32)> {
+        let known = lock(&self.state).facts.credentials;
+        known.map(|peer| (peer.pid, peer.uid, peer.gid))
+    }
+
+    /// What it can do, as (carrier, many lanes, whether we open lanes, datagrams).
+    #[getter]
+    fn features(&self) -> PyResult<(&'static str, bool, bool, bool)> {
+        let known = lock(&self.state).facts.features;
+        let features = match known {
+            Some(features) => features,
+            None => Features::of(&mut *self.shared.hub()?, self.key),
+        };
+        let carrier = match features.carrier {
+            Carrier::Quic => "quic",
+            Carrier::Tcp => "tcp",
+            Carrier::Unix => "unix",
+            Carrier::Memory => "memory",
+        };
+        Ok((carrier, features.many_lanes, features.opens_lanes, features.datagrams))
     }
 
     /// Something that the Python side keeps for this connection: the peer it made of the chain.

@@ -1,85 +1,27 @@
 //! Endpoints as Python sees them.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jetstream_net::{
-    ConnectOptions, ConnectionKey, Endpoint as QuicEndpoint, Hub, Incoming, Memory, ServerOptions,
-    Transport,
+    ConnectOptions, ConnectionKey, Endpoint as QuicEndpoint, Hub, Memory, ServerOptions, Streams,
+    TcpOptions, TcpServer, UnixAddress,
 };
-use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::connection::Connection;
 use crate::errors;
 use crate::service::{ServiceLimits, ServiceTable, Services};
+use crate::settings::{Limits, address, duration, os_error};
 use crate::shared::{Shared, lock};
 use crate::tls::{ClientTls, ServerTls};
 
-/// Limits of connections, in the order in which Python hands them over.
-#[derive(FromPyObject)]
-struct Limits {
-    #[pyo3(attribute("idle_timeout"))]
-    idle_timeout: f64,
-    keep_alive: Option<f64>,
-    max_streams_bidi: u32,
-    max_streams_uni: u32,
-    stream_receive_window: u32,
-    receive_window: u32,
-    send_window: u32,
-    datagram_buffer: usize,
-    msize: u32,
-    max_connections: usize,
-    handshake_timeout: f64,
-    retry_above: usize,
-}
-
-fn duration(seconds: f64) -> PyResult<Duration> {
-    Duration::try_from_secs_f64(seconds).map_err(|error| PyValueError::new_err(error.to_string()))
-}
-
-impl Limits {
-    fn transport(&self) -> PyResult<Transport> {
-        Ok(Transport {
-            idle_timeout: duration(self.idle_timeout)?,
-            keep_alive: self.keep_alive.map(duration).transpose()?,
-            max_streams_bidi: self.max_streams_bidi,
-            max_streams_uni: self.max_streams_uni,
-            stream_receive_window: self.stream_receive_window,
-            receive_window: self.receive_window,
-            send_window: self.send_window,
-            datagram_receive_buffer: self.datagram_buffer,
-        })
-    }
-
-    fn incoming(&self, lanes: bool) -> Incoming {
-        if lanes { Incoming::Lanes { msize: self.msize } } else { Incoming::Raw }
-    }
-}
-
-/// An `OSError` that has its number, so that Python makes the right subclass of it.
-fn os_error(error: std::io::Error) -> PyErr {
-    match error.raw_os_error() {
-        Some(number) => {
-            let text = error.to_string();
-            let text = text.split(" (os error").next().unwrap_or_default().to_owned();
-            PyOSError::new_err((number, text))
-        }
-        None => error.into(),
-    }
-}
-
-fn address(host: &str, port: u16) -> PyResult<SocketAddr> {
-    let ip: IpAddr = host
-        .parse()
-        .map_err(|_| PyValueError::new_err(format!("{host:?} is not an IP address")))?;
-    Ok(SocketAddr::new(ip, port))
-}
-
-/// A UDP socket with QUIC connections (or a pair of ends in memory), in an event loop.
+/// A UDP socket with QUIC connections, or TCP and Unix sockets, or a pair of ends in memory, in an
+/// event loop.
 #[pyclass(frozen, module = "jetstream._core")]
 pub(crate) struct Endpoint {
     shared: Arc<Shared>,
@@ -89,6 +31,26 @@ pub(crate) struct Endpoint {
 impl Drop for Endpoint {
     fn drop(&mut self) {
         self.shared.abandon();
+    }
+}
+
+impl Endpoint {
+    fn with_streams<T>(&self, act: impl FnOnce(&mut Streams) -> T) -> PyResult<T> {
+        if self.shared.is_closed() {
+            return Err(errors::closed("the endpoint"));
+        }
+        match self.shared.hub()?.streams() {
+            Some(streams) => Ok(act(streams)),
+            None => Err(errors::misuse("this endpoint has no TCP and Unix sockets")),
+        }
+    }
+
+    /// The connection of that number, which this end has begun.
+    fn begun<'py>(&self, py: Python<'py>, key: ConnectionKey) -> PyResult<Bound<'py, Connection>> {
+        let connection = self.shared.connection(py, key)?;
+        connection.get().mark_outgoing();
+        self.shared.schedule(py)?;
+        Ok(connection)
     }
 }
 
@@ -143,6 +105,71 @@ impl Endpoint {
         let pair = Memory::new(limits.msize, [chains.0, chains.1]);
         let hub = Hub::Memory(if single_lane { pair.single_lane() } else { pair });
         Ok(Self { shared: Shared::new(py, event_loop, hub, None)?, local: Mutex::default() })
+    }
+
+    /// TCP and Unix sockets, none yet.
+    #[staticmethod]
+    fn streams(py: Python<'_>, event_loop: &Bound<'_, PyAny>, limits: Limits) -> PyResult<Self> {
+        let streams = Streams::new(limits.streams()?).map_err(os_error)?;
+        let descriptor = streams.descriptor();
+        let hub = Hub::Streams(Box::new(streams));
+        let shared = Shared::new(py, event_loop, hub, Some(descriptor))?;
+        Ok(Self { shared, local: Mutex::default() })
+    }
+
+    /// Takes connections over TCP that speak one of `protocols`; where, as (host, port).
+    fn listen_tcp(
+        &self,
+        host: &str,
+        port: u16,
+        tls: &Bound<'_, ServerTls>,
+        protocols: Vec<String>,
+    ) -> PyResult<(String, u16)> {
+        let alpns = protocols.into_iter().map(String::into_bytes).collect();
+        let server = TcpServer { tls: tls.get().inner.clone(), alpns };
+        let address = address(host, port)?;
+        let local = self.with_streams(|streams| streams.listen_tcp(address, &server))?;
+        let local = local.map_err(os_error)?;
+        Ok((local.ip().to_string(), local.port()))
+    }
+
+    /// Takes connections over a Unix socket, whose file has the permissions of `mode`.
+    fn listen_unix(&self, path: PathBuf, mode: u32) -> PyResult<()> {
+        let name = UnixAddress::new(&path);
+        self.with_streams(|streams| streams.listen_unix(&name, mode))?.map_err(os_error)
+    }
+
+    /// Begins a connection over TCP; its `wait("connected")` tells how it went.
+    #[pyo3(signature = (host, port, server_name, tls, bind=None))]
+    fn connect_tcp<'py>(
+        &self,
+        py: Python<'py>,
+        host: &str,
+        port: u16,
+        server_name: &str,
+        tls: &Bound<'py, ClientTls>,
+        bind: Option<(String, u16)>,
+    ) -> PyResult<Bound<'py, Connection>> {
+        let bind = bind.map(|(host, port)| address(&host, port)).transpose()?;
+        let options = TcpOptions {
+            remote: address(host, port)?,
+            bind,
+            server_name: server_name.to_owned(),
+            tls: tls.get().inner.clone(),
+        };
+        let key = self.with_streams(|streams| streams.connect_tcp(options))?;
+        self.begun(py, key.map_err(|error| errors::connect(py, &error))?)
+    }
+
+    /// Begins a connection over a Unix socket; its `wait("connected")` tells how it went.
+    fn connect_unix<'py>(
+        &self,
+        py: Python<'py>,
+        path: PathBuf,
+    ) -> PyResult<Bound<'py, Connection>> {
+        let name = UnixAddress::new(&path);
+        let key = self.with_streams(|streams| streams.connect_unix(name))?;
+        self.begun(py, key)
     }
 
     /// Begins to take part in the loop.
@@ -200,7 +227,7 @@ impl Endpoint {
         let (now, descriptor) = {
             let mut hub = shared.hub()?;
             let Some(quic) = hub.quic() else {
-                return Err(errors::misuse("ends in memory have no address"));
+                return Err(errors::misuse("only a UDP socket can move"));
             };
             quic.rebind(address(host, port)?).map_err(os_error)?;
             (quic.io().local_addr()?, quic.io().as_raw_fd())
@@ -234,15 +261,11 @@ impl Endpoint {
         let key = {
             let mut hub = self.shared.hub()?;
             let Some(quic) = hub.quic() else {
-                return Err(errors::misuse("ends in memory are connected already"));
+                return Err(errors::misuse("this endpoint has no UDP socket"));
             };
             quic.connect(Instant::now(), remote, server_name, options)
         };
-        let key = key.map_err(|error| errors::connect(py, &error))?;
-        let connection = self.shared.connection(py, key)?;
-        connection.get().mark_outgoing();
-        self.shared.schedule(py)?;
-        Ok(connection)
+        self.begun(py, key.map_err(|error| errors::connect(py, &error))?)
     }
 
     /// The connection of that number; in memory 0 is the client's end and 1 the server's.
@@ -259,24 +282,30 @@ impl Endpoint {
 
     /// Serves with `tls` from the next handshake on; clients that it would refuse are sent away.
     fn reload_server(&self, py: Python<'_>, tls: &Bound<'_, ServerTls>) -> PyResult<()> {
-        if let Some(quic) = self.shared.hub()?.quic() {
-            quic.reload_server(tls.get().inner.clone());
+        match &mut *self.shared.hub()? {
+            Hub::Quic(quic) => quic.reload_server(tls.get().inner.clone()),
+            Hub::Streams(streams) => streams.reload_server(tls.get().inner.clone()),
+            Hub::Memory(_) => {}
         }
         self.shared.schedule(py)
     }
 
     /// Leaves the servers that `tls` would refuse.
     fn reload_client(&self, py: Python<'_>, tls: &Bound<'_, ClientTls>) -> PyResult<()> {
-        if let Some(quic) = self.shared.hub()?.quic() {
-            quic.reload_client(tls.get().inner.clone());
+        match &mut *self.shared.hub()? {
+            Hub::Quic(quic) => quic.reload_client(tls.get().inner.clone()),
+            Hub::Streams(streams) => streams.reload_client(&tls.get().inner),
+            Hub::Memory(_) => {}
         }
         self.shared.schedule(py)
     }
 
     /// Takes no more connections; those that exist go on.
     fn stop_accepting(&self) -> PyResult<()> {
-        if let Some(quic) = self.shared.hub()?.quic() {
-            quic.serve(None);
+        match &mut *self.shared.hub()? {
+            Hub::Quic(quic) => quic.serve(None),
+            Hub::Streams(streams) => streams.stop_listening(),
+            Hub::Memory(_) => {}
         }
         Ok(())
     }

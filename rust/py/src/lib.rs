@@ -25,6 +25,7 @@ mod outlet;
 mod parking;
 mod reply;
 mod service;
+mod settings;
 mod shared;
 mod subscription;
 mod tls;

@@ -126,6 +126,15 @@ impl Streams {
         tls.map(|tls| tls.peer_chain()).unwrap_or_default()
     }
 
+    /// Whether it is one over a Unix socket.
+    pub fn is_unix(&self, connection: ConnectionKey) -> bool {
+        let target = self.links.get(connection.0).and_then(|link| link.target.as_ref());
+        match target {
+            Some(target) => matches!(target, Target::Unix(_)),
+            None => self.wire_of(connection).is_some_and(|wire| wire.tls.is_none()),
+        }
+    }
+
     /// The process at the other end, over a Unix socket.
     pub fn credentials(&self, connection: ConnectionKey) -> Option<Credentials> {
         self.links.get(connection.0)?.credentials

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use jetstream_net::{LaneEnd, Lost};
 use jetstream_proto::codes;
@@ -76,10 +77,7 @@ impl CallerLane {
                 return self.detach(py, failure, |_, pending| pending.may_be_repeated());
             }
             LaneEnd::Broken(_) | LaneEnd::Truncated { .. } => Failure::Ended(end.clone()),
-            LaneEnd::Lost(reason) => {
-                self.on_lost(py, reason);
-                return Ok(());
-            }
+            LaneEnd::Lost(reason) => return self.on_socket_lost(py, reason),
             _ if negotiating => self.refused(
                 "the server closed the lane without an answer, as some do for a name that they \
                  do not serve"
@@ -109,6 +107,19 @@ impl CallerLane {
         if let Err(error) = told {
             error.write_unraisable(py, None);
         }
+    }
+
+    /// The socket that the lane had to itself is gone, and those of other lanes are not. A lane that
+    /// stays up takes that for the end of the connection: it goes on over the next one.
+    fn on_socket_lost(self: &Arc<Self>, py: Python<'_>, reason: &Lost) -> PyResult<()> {
+        let wire = lock(&self.inner).wire.clone().filter(|_| self.settings.stays_up);
+        let Some(Wire { shared, connection, .. }) = wire else {
+            self.on_lost(py, reason);
+            return Ok(());
+        };
+        shared.on_lost(py, connection, reason);
+        shared.hub()?.close(Instant::now(), connection, u64::from(codes::DONE), b"");
+        shared.schedule(py)
     }
 
     /// The called end begins nothing that it has not begun.

@@ -1,0 +1,138 @@
+"""Sockets that a server listens on, as endpoints of the core."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from jetstream import _core
+from jetstream._addresses import address_of, parse_address, spell_address
+from jetstream._places import check_socket_path
+
+if TYPE_CHECKING:
+    import os
+
+    from jetstream._addresses import AddressLike
+    from jetstream._limits import Limits
+    from jetstream._router import Router
+    from jetstream._types import SocketAddress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Where:
+    """Where a server is to listen; checked when it is made.
+
+    Raises:
+        TypeError: Nowhere, or somewhere that needs TLS without TLS.
+        ValueError: An address is none.
+    """
+
+    host: str
+    port: int | None
+    tcp: AddressLike | None
+    unix: str | os.PathLike[str] | None
+    unix_mode: int
+    has_tls: bool
+
+    def __post_init__(self) -> None:
+        if not self.has_tls and self.tcp is not None:
+            raise TypeError("Server(tcp=...) needs tls=...")
+        if not self.has_tls and self.unix is None:
+            raise TypeError("Server() needs tls=..., unless it listens on unix=... alone")
+        if self.has_tls and (self.port, self.tcp, self.unix) == (None, None, None):
+            raise TypeError("Server(port=None) listens nowhere: give tcp=... or unix=...")
+        if self.tcp is not None:
+            parse_address(self.tcp)
+        if self.unix is not None:
+            check_socket_path(self.unix, self.unix)
+
+    @property
+    def quic(self) -> bool:
+        """Whether QUIC is served; without TLS it cannot be."""
+        return self.has_tls and self.port is not None
+
+    @property
+    def streams(self) -> bool:
+        """Whether TCP or Unix sockets are served."""
+        return self.tcp is not None or self.unix is not None
+
+
+@dataclass(frozen=True)
+class Streams:
+    """An endpoint that listens on TCP and Unix sockets, and where."""
+
+    endpoint: _core.Endpoint
+    tcp_address: SocketAddress | None
+    unix_path: str | None
+
+
+async def listen_quic(
+    where: Where, router: Router, limits: Limits, tls: _core.ServerTls
+) -> _core.Endpoint:
+    """Listens on UDP.
+
+    Raises:
+        OSError: The address cannot be listened on.
+    """
+    host, port = await _resolve(where.host), where.port or 0
+    protocols = {alpn: router.handler(alpn) is None for alpn in router.alpns()}
+    loop = asyncio.get_running_loop()
+    try:
+        return _core.Endpoint(loop, host, port, limits, tls, protocols)
+    except OSError as error:
+        raise _in_use("UDP", host, port, error) from None
+
+
+async def listen_streams(
+    where: Where, router: Router, limits: Limits, tls: _core.ServerTls | None
+) -> Streams:
+    """Listens on TCP and Unix sockets.
+
+    Raises:
+        OSError: An address cannot be listened on.
+        ValueError: The router has no services.
+    """
+    protocols = [alpn for alpn in router.alpns() if router.handler(alpn) is None]
+    if not protocols:
+        raise ValueError("protocol handlers need QUIC: TCP and Unix sockets carry services only")
+    endpoint = _core.Endpoint.streams(asyncio.get_running_loop(), limits)
+    try:
+        address, path = None, None
+        if where.tcp is not None and tls is not None:
+            name, port = parse_address(where.tcp)
+            host = await _resolve(name)
+            try:
+                address = address_of(endpoint.listen_tcp(host, port, tls, protocols))
+            except OSError as error:
+                raise _in_use("TCP", host, port, error) from None
+        if where.unix is not None:
+            path = check_socket_path(where.unix, where.unix)
+            try:
+                endpoint.listen_unix(path, where.unix_mode)
+            except OSError as error:
+                msg = f"cannot listen on unix:{path}: {error.strerror or error}"
+                raise OSError(error.errno, msg) from None
+    except BaseException:
+        endpoint.close()
+        raise
+    return Streams(endpoint, address, path)
+
+
+def _in_use(what: str, host: str, port: int, error: OSError) -> OSError:
+    msg = (
+        f"cannot listen on {what} {spell_address(host, port)}: {error.strerror or error}; choose "
+        "another port, or 0 for a free one"
+    )
+    return OSError(error.errno, msg)
+
+
+async def _resolve(host: str) -> str:
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
+    except OSError as error:
+        msg = f"cannot listen on {host!r}: {error.strerror}; write an IP address of this machine"
+        raise OSError(error.errno, msg) from None
+    return str(found[0][4][0])

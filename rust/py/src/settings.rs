@@ -1,0 +1,79 @@
+//! Limits and addresses, from Python's to the endpoints'.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use jetstream_net::{Incoming, StreamLimits, Transport};
+use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::prelude::*;
+
+/// Limits of connections, in the order in which Python hands them over.
+#[derive(FromPyObject)]
+pub(crate) struct Limits {
+    #[pyo3(attribute("idle_timeout"))]
+    idle_timeout: f64,
+    keep_alive: Option<f64>,
+    max_streams_bidi: u32,
+    max_streams_uni: u32,
+    stream_receive_window: u32,
+    receive_window: u32,
+    send_window: u32,
+    datagram_buffer: usize,
+    pub(crate) msize: u32,
+    pub(crate) max_connections: usize,
+    pub(crate) handshake_timeout: f64,
+    pub(crate) retry_above: usize,
+}
+
+pub(crate) fn duration(seconds: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(seconds).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+impl Limits {
+    pub(crate) fn transport(&self) -> PyResult<Transport> {
+        Ok(Transport {
+            idle_timeout: duration(self.idle_timeout)?,
+            keep_alive: self.keep_alive.map(duration).transpose()?,
+            max_streams_bidi: self.max_streams_bidi,
+            max_streams_uni: self.max_streams_uni,
+            stream_receive_window: self.stream_receive_window,
+            receive_window: self.receive_window,
+            send_window: self.send_window,
+            datagram_receive_buffer: self.datagram_buffer,
+        })
+    }
+
+    pub(crate) fn streams(&self) -> PyResult<StreamLimits> {
+        Ok(StreamLimits {
+            msize: self.msize,
+            idle_timeout: duration(self.idle_timeout)?,
+            keep_alive: self.keep_alive.map(duration).transpose()?,
+            handshake_timeout: duration(self.handshake_timeout)?,
+            max_connections: self.max_connections,
+            max_lanes: self.max_streams_bidi as usize,
+        })
+    }
+
+    pub(crate) fn incoming(&self, lanes: bool) -> Incoming {
+        if lanes { Incoming::Lanes { msize: self.msize } } else { Incoming::Raw }
+    }
+}
+
+/// An `OSError` that has its number, so that Python makes the right subclass of it.
+pub(crate) fn os_error(error: std::io::Error) -> PyErr {
+    match error.raw_os_error() {
+        Some(number) => {
+            let text = error.to_string();
+            let text = text.split(" (os error").next().unwrap_or_default().to_owned();
+            PyOSError::new_err((number, text))
+        }
+        None => error.into(),
+    }
+}
+
+pub(crate) fn address(host: &str, port: u16) -> PyResult<SocketAddr> {
+    let ip: IpAddr = host
+        .parse()
+        .map_err(|_| PyValueError::new_err(format!("{host:?} is not an IP address")))?;
+    Ok(SocketAddr::new(ip, port))
+}

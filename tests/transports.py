@@ -1,0 +1,82 @@
+"""Servers and sessions over every transport, for tests that hold on each."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jetstream import Limits, Server, Session, connect
+from jetstream.testing import pair
+
+from tests.helpers import client_identity, client_tls, serve
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+SOCKETS = ("quic", "tcp", "unix")
+"""Those with a server."""
+
+SINGLE = ("tcp", "unix")
+"""Those whose connections carry a single lane each."""
+
+TRANSPORTS = (*SOCKETS, "memory", "single-lane memory")
+
+
+def address(server: Server, transport: str) -> str:
+    """What to connect to over a transport."""
+    if transport == "tcp":
+        return f"tcp://{server.tcp_address}"
+    if transport == "unix":
+        return f"unix:{server.unix_path}"
+    return f"quic://{server.address}"
+
+
+@dataclass
+class Way:
+    """A server that listens on one transport."""
+
+    transport: str
+    server: Server
+
+    def join(self, **options: Any) -> Any:
+        """What `connect` gives for the server."""
+        options.setdefault("tls", client_tls())
+        return connect(address(self.server, self.transport), **options)
+
+
+def listening(transport: str, folder: Path, *entries: object, **options: Any) -> Server:
+    """A server on one transport that has not started."""
+    if transport == "tcp":
+        options = {"port": None, "tcp": ("127.0.0.1", 0)} | options
+    elif transport == "unix":
+        options = {"tls": None, "unix": folder / "server.sock"} | options
+    return serve(*entries, **options)
+
+
+@asynccontextmanager
+async def served(transport: str, *entries: object, **options: Any) -> AsyncGenerator[Way]:
+    """A server on one transport."""
+    with tempfile.TemporaryDirectory(prefix="js-") as folder:
+        async with listening(transport, Path(folder), *entries, **options) as server:
+            yield Way(transport, server)
+
+
+@asynccontextmanager
+async def joined(
+    transport: str, *entries: object, limits: Limits | None = None, **options: Any
+) -> AsyncGenerator[Session]:
+    """A session over one transport, and what it calls."""
+    if transport not in SOCKETS:
+        options["client_chain"] = [client_identity().certificate_der]
+        options["single_lane"] = transport == "single-lane memory"
+        async with pair(*entries, limits=limits, **options) as session:
+            yield session
+        return
+    async with (
+        served(transport, *entries, limits=limits) as way,
+        way.join(limits=limits, **options) as session,
+    ):
+        yield session

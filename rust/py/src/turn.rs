@@ -1,12 +1,15 @@
 //! A turn: what has arrived goes to Python in one batch, what Python wrote leaves in one write.
 
+use std::any::Any;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use jetstream_net::{ConnectionKey, Event, LaneKey, Lost};
 use pyo3::intern;
+use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 
 use crate::connection::{Connection, Wait};
@@ -43,8 +46,12 @@ impl Shared {
             return Ok(());
         }
         let mut outcome = Ok(());
-        let again = self.turn_once(py, &mut outcome);
+        let again = catch_unwind(AssertUnwindSafe(|| self.turn_once(py, &mut outcome)));
         self.in_turn.store(false, Ordering::Relaxed);
+        let again = again.unwrap_or_else(|payload| {
+            outcome = Err(panicked(payload.as_ref()));
+            Ok(true)
+        });
         match again {
             // Behind what the loop has queued: one busy connection does not starve the others.
             Ok(true) => self.schedule(py)?,
@@ -82,7 +89,8 @@ impl Shared {
         })?;
         let mut round = Outcome { first: outcome };
         for event in events {
-            round.note(self.deliver(py, event));
+            let delivered = catch_unwind(AssertUnwindSafe(|| self.deliver(py, event)));
+            round.note(delivered.unwrap_or_else(|payload| Err(panicked(payload.as_ref()))));
         }
         round.note(self.expire(py));
         round.note(self.unpark(py));
@@ -297,6 +305,14 @@ impl Shared {
         }
         found.get().on_lost(py, reason);
     }
+}
+
+/// A panic, which is a mistake of ours, as the exception that PyO3 makes of one at the boundary. Here
+/// it ends what it happened to, and neither the turn nor those after it.
+fn panicked(payload: &(dyn Any + Send)) -> PyErr {
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    PanicException::new_err(text.unwrap_or("panic from Rust code").to_owned())
 }
 
 /// Keeps the first error of a turn; the rest of the turn is done all the same.

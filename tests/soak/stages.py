@@ -183,7 +183,8 @@ async def _visit(client: Client, server: SoakServer, number: int) -> None:
         with contextlib.suppress(ClosedError):
             assert await call == answer_to(number)
     else:
-        async with await client.session(server.address) as session:
+        stays_up = number % 5 == 4
+        async with await client.session(server.address, reconnect=stays_up) as session:
             await ask(session.channel(Ledger), number)
 
 

@@ -44,11 +44,11 @@ class States:
 
     async def wait_for(self, state: SessionState) -> bool:
         """Waits until a state is reached; false if it never will be."""
-        if self._state not in (state, "closed"):
-            # Told at the moment: by the time that whoever waits runs, it may have passed.
-            await self._next(state)
-            return self._state != "closed" or state == "closed"
-        return self._state == state
+        if self._state in (state, "closed"):
+            return self._state == state
+        # It is told at the moment; by the time that whoever waits runs, it may have passed.
+        await self._next(state)
+        return state == "closed" or self.now != "closed"
 
     async def _next(self, state: SessionState | None) -> None:
         waiter = (state, asyncio.get_running_loop().create_future())

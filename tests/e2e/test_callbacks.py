@@ -176,7 +176,7 @@ def test_a_server_calls_its_clients(loop: str) -> None:
                 assert [id(each) for each in server.sessions] == [id(each) for each in sessions]
                 names = [await each.channel(Lower).name() for each in sessions]
                 assert sorted(names) == ["ada", "bob"]
-            while server.sessions:
+            while server.sessions:  # noqa: ASYNC110  only looking tells
                 await asyncio.sleep(0.001)
         assert server.sessions == []
 

@@ -26,6 +26,7 @@ from jetstream._errors import (
     StreamClosed,
     TlsConfigError,
     TlsError,
+    Unavailable,
     VersionMismatch,
 )
 
@@ -47,6 +48,7 @@ CODES = {
     StreamClosed: "jetstream::stream_closed",
     TlsConfigError: "jetstream::tls_config",
     TlsError: "jetstream::tls",
+    Unavailable: "jetstream::unavailable",
     VersionMismatch: "jetstream::version_mismatch",
 }
 
@@ -68,6 +70,11 @@ EXAMPLES = [
     (ClosedError("the client is closed"), {}, "the client is closed"),
     (ConnectError("no", help="start it"), {"help": "start it"}, "no\n  help  start it"),
     (ConnectTimeout("no answer"), {}, "no answer"),
+    (
+        Unavailable("going away"),
+        {"message": "going away", "close_code": None, "by_peer": False},
+        "going away",
+    ),
     (
         ConnectionLost("gone", close_code=7, by_peer=True),
         {"close_code": 7, "by_peer": True},
@@ -143,6 +150,7 @@ def test_codes_are_unique():
 def test_other_codes_in_the_package_are_of_the_same_kind():
     # Those that come without a class of their own.
     known = {*CODES.values(), "jetstream::internal", "jetstream::cancelled"}
+    known.add("jetstream::server_name")
     for path in Path(jetstream.__file__).parent.rglob("*.py"):
         for piece in path.read_text(encoding="utf-8").split('"jetstream::')[1:]:
             assert f"jetstream::{piece.partition(chr(34))[0]}" in known, path

@@ -76,7 +76,15 @@ impl Lane {
 
     pub(crate) fn read(&mut self, connection: &mut Connection) -> Incoming {
         let mut incoming = Incoming { run: None, end: None, more: false };
-        if self.ended || self.holds_reading() {
+        if self.ended {
+            return incoming;
+        }
+        if self.holds_reading() {
+            // That the peer has given the lane up is heard all the same: nobody is left to wait for.
+            let reset = connection.recv_stream(self.stream).received_reset();
+            incoming.end =
+                reset.ok().flatten().map(|code| LaneEnd::Reset { code: code.into_inner() });
+            self.ended = incoming.end.is_some();
             return incoming;
         }
         incoming.end = self.read_chunks(connection, &mut incoming.more);

@@ -152,6 +152,10 @@ impl Memory {
     fn deliver(&mut self, lane: u64) {
         let Some(end) = self.lanes.get_mut(lane) else { return };
         if end.paused {
+            // That the peer has given the lane up is heard all the same.
+            if let Some(ended) = end.ended.take_if(|end| matches!(end, LaneEnd::Reset { .. })) {
+                self.events.push(Event::LaneEnded { lane: LaneKey(lane), end: ended });
+            }
             return;
         }
         if let Some(run) = end.splitter.take() {
@@ -260,5 +264,15 @@ mod tests {
         let drained = |event: &Event| matches!(event, Event::LaneDrained { lane } if *lane == here);
         assert_eq!(told.iter().filter(|event| drained(event)).count(), 1, "{told:?}");
         assert_eq!(memory.lane_unsent(here), 0);
+        // A paused end hears at once that the other one gives up, and of nothing else.
+        memory.pause_lane(there, true);
+        memory.write_lane(here, &bytes);
+        assert!(memory.take_events().is_empty());
+        memory.abort_lane(here, 7);
+        let told = memory.take_events();
+        let reset = LaneEnd::Reset { code: 7 };
+        let told_of =
+            |event: &Event| matches!(event, Event::LaneEnded { end, .. } if *end == reset);
+        assert!(told.len() == 1 && told.iter().all(told_of), "{told:?}");
     }
 }

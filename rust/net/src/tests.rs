@@ -445,3 +445,23 @@ fn a_lane_tells_once_when_it_has_drained() {
     pair.until(|pair| pair.client.lane_unsent(lane) == 0);
     assert!(!pair.from_client.iter().any(drained), "it is told once");
 }
+
+#[test]
+fn a_lane_that_is_not_read_hears_that_it_was_given_up() {
+    let mut pair = Pair::connected(LANES);
+    let lane = pair.lane();
+    pair.client.write_lane(lane, request(1, b"before"));
+    let there = pair.opened();
+    pair.server.pause_lane(there, true);
+    pair.client.write_lane(lane, request(2, b"not read"));
+    pair.turn();
+    pair.client.abort_lane(lane, 9);
+    pair.from_server.clear();
+    let reset = LaneEnd::Reset { code: 9 };
+    pair.until(|pair| {
+        let told = |event: &Event| matches!(event, Event::LaneEnded { end, .. } if *end == reset);
+        pair.from_server.iter().any(told)
+    });
+    let frames = |event: &Event| matches!(event, Event::Frames { .. });
+    assert!(!pair.from_server.iter().any(frames));
+}

@@ -101,6 +101,10 @@ class Client:
         alpns: The protocols to offer, best first.
         bind: Our own IP address and port; by default any.
         limits: What to take from peers.
+        early_data: Whether calls may leave ahead of the handshake (0-RTT) with a server that was
+            visited before: `session` then returns at once, and what is wrong with the server is
+            told by the first calls. Somebody who sees that flight can send it once more; servers
+            run only methods declared `@method(idempotent=True)` of it. Raw connections wait.
 
     Raises:
         TlsConfigError: A certificate or key that cannot be used, and what to do.
@@ -113,7 +117,9 @@ class Client:
         alpns: Sequence[str] = (RPC_ALPN,),
         bind: AddressLike | None = None,
         limits: Limits | None = None,
+        early_data: bool = False,
     ) -> None:
+        self._early_data = early_data
         self._limits = limits or Limits()
         self._settings = tls or _SYSTEM
         self._tls = self._settings.load(alpns, limits=self._limits)
@@ -331,7 +337,15 @@ class Client:
         host, port = target.address
         if target.carrier == "quic":
             endpoint = self._endpoint(target.family)
-            core = endpoint.connect(host, port, target.name, self._tls, self._limits, lanes)
+            core = endpoint.connect(
+                host,
+                port,
+                target.name,
+                self._tls,
+                self._limits,
+                lanes,
+                early_data=lanes and self._early_data,
+            )
         elif target.carrier == "tcp":
             # Each of a session's TCP connections needs a port of its own.
             bind = None if self._bind is None else (self._bind[0], 0)
@@ -442,6 +456,8 @@ class Client:
 
 
 async def _established(core: _core.Connection) -> None:
+    if core.early_data == "sent":
+        return
     await core.wait("connected")
     # A client's handshake is over before the server has looked at its certificate (RFC 8446,
     # section 2); the server's word that it has ends the handshake for good.
@@ -558,6 +574,7 @@ def connect(
     limits: Limits | None = None,
     reconnect: Reconnect | bool = False,
     serve: object = None,
+    early_data: bool = False,
 ) -> _Connecting:
     """Connects to a server's services.
 
@@ -584,6 +601,8 @@ def connect(
         limits: What to take from the server.
         reconnect: Whether, or how, the session stays up.
         serve: What the server may call back here: a service, or a `Router` of them.
+        early_data: Whether calls may leave ahead of the handshake (0-RTT) where the same `tls` has
+            been to the server before; see `Client`.
 
     Returns:
         Something to enter with ``async with``, or to await for a `Session` that its owner closes.
@@ -592,7 +611,7 @@ def connect(
         TlsConfigError: At once: a certificate or key that cannot be used, and what to do.
         ConnectError: When entered or awaited; see `Client.connect`.
     """
-    client = Client(tls, alpns=alpns, bind=bind, limits=limits)
+    client = Client(tls, alpns=alpns, bind=bind, limits=limits, early_data=early_data)
     open_session = functools.partial(
         client._session,  # pyright: ignore[reportPrivateUsage]  its own module
         addr,

@@ -47,6 +47,7 @@ class Context:
         method: For tests of methods by themselves.
         deadline: For tests of methods by themselves.
         metadata: For tests of methods by themselves.
+        early: For tests of methods by themselves.
     """
 
     __slots__ = (
@@ -56,6 +57,7 @@ class Context:
         "_remote",
         "_reply_metadata",
         "deadline",
+        "early",
         "method",
     )
 
@@ -66,6 +68,12 @@ class Context:
     """When the caller gives up and the method is cancelled, in seconds of `time.monotonic`; `None`
     if it does not."""
 
+    early: bool
+    """Whether the call came ahead of the handshake (0-RTT) and began before it was complete.
+
+    Then it may be a copy that somebody recorded. Only methods that are declared
+    ``@method(idempotent=True)`` can see this."""
+
     def __init__(
         self,
         *,
@@ -74,6 +82,7 @@ class Context:
         method: str = "",
         deadline: float | None = None,
         metadata: Mapping[str, bytes] = _NOTHING,
+        early: bool = False,
     ) -> None:
         self._connection: _core.Connection | None = None
         self._peer = peer
@@ -81,6 +90,7 @@ class Context:
         self._reply_metadata: dict[str, bytes] | None = None
         self.method = method
         self.deadline = deadline
+        self.early = early
         self._metadata = metadata
 
     def time_left(self) -> float | None:
@@ -143,6 +153,6 @@ def make_context(
     metadata: Mapping[str, bytes] = _NOTHING,
 ) -> Context:
     """The context of one call on a connection."""
-    context = Context(method=method, deadline=deadline, metadata=metadata)
+    context = Context(method=method, deadline=deadline, metadata=metadata, early=connection.early)
     context._connection = connection  # pyright: ignore[reportPrivateUsage]  its own module
     return context

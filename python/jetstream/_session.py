@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from jetstream import _core
 from jetstream._addresses import address_of
@@ -141,6 +141,15 @@ class Session:
         Both ends have verified the other's certificates again all the same.
         """
         return self._core.resumed
+
+    @property
+    def early_data(self) -> Literal["none", "sent", "accepted", "refused"]:
+        """What became of the calls that left ahead of the handshake (0-RTT).
+
+        ``"none"``: there were none. ``"sent"``: the handshake is not complete. ``"accepted"``: the
+        server took them. ``"refused"``: it did not, and they were sent again after the handshake.
+        """
+        return self._core.early_data
 
     @property
     def closed(self) -> JetStreamError | None:

@@ -12,6 +12,7 @@ class FakeConnection:
     peer = UnixPeer(1, 2, 3)
     remote = ("::1", 4433)
     alpn = "jetstream"
+    early = True
 
 
 def test_the_context_of_a_call():
@@ -20,6 +21,7 @@ def test_the_context_of_a_call():
     assert context.peer == UnixPeer(1, 2, 3)
     assert context.remote == SocketAddress(ip_address("::1"), 4433)
     assert context.protocol == "jetstream"
+    assert context.early
 
 
 def test_a_context_for_a_test():
@@ -41,6 +43,8 @@ def test_an_empty_context():
         "",
     )
     assert repr(context) == "<Context of a connection from None at None>"
+    assert not context.early
+    assert Context(early=True).early
 
 
 def test_the_placeholder_is_nothing():

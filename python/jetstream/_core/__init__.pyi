@@ -364,8 +364,12 @@ class Endpoint:
         tls: ClientTls,
         limits: Limits,
         lanes: bool,
+        early_data: bool = False,
     ) -> Connection:
         """Begins a connection; its ``wait("connected")`` tells how it went.
+
+        With `early_data` lanes can be opened at once where an earlier visit allows it, which the
+        connection's `early_data` tells.
 
         Raises:
             ConnectError: The name cannot be one of a server.
@@ -449,6 +453,14 @@ class Connection:
     @property
     def resumed(self) -> bool:
         """Whether the handshake resumed an earlier session; false until it is complete."""
+
+    @property
+    def early_data(self) -> Literal["none", "sent", "accepted", "refused"]:
+        """What became of data ahead of the handshake."""
+
+    @property
+    def early(self) -> bool:
+        """Whether what arrives now is ahead of the handshake."""
 
     @property
     def credentials(self) -> tuple[int | None, int, int] | None:

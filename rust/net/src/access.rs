@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use quinn_proto::{Dir, StreamId};
 
-use crate::connection::{Connection, ConnectionKey, Counters};
+use crate::connection::{Connection, ConnectionKey, Counters, EarlyData};
 use crate::datagram::{self, Sent};
 use crate::endpoint::Endpoint;
 use crate::event::Lost;
@@ -32,6 +32,11 @@ impl Endpoint {
     /// The protocol that was agreed.
     pub fn alpn(&self, connection: ConnectionKey) -> Option<Vec<u8>> {
         self.get(connection)?.alpn()
+    }
+
+    /// What became of the data that went ahead of the handshake.
+    pub fn early_data(&self, connection: ConnectionKey) -> EarlyData {
+        self.get(connection).map(Connection::early_data).unwrap_or_default()
     }
 
     /// Whether the handshake resumed an earlier session.

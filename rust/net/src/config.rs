@@ -117,4 +117,9 @@ pub struct ConnectOptions {
     pub incoming: Incoming,
     /// Limits of the connection.
     pub transport: Transport,
+    /// Whether to send data ahead of the handshake, where an earlier visit allows it: data that
+    /// somebody who saw it can send once more, see [`crate::tls`].
+    pub early_data: bool,
+    /// Then nobody waits for the handshake, and it is given up if it takes longer.
+    pub handshake_timeout: Duration,
 }

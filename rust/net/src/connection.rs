@@ -36,9 +36,25 @@ pub struct Counters {
     pub mtu: u16,
 }
 
+/// What became of the data that went ahead of a handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EarlyData {
+    /// There was none.
+    #[default]
+    None,
+    /// It is on its way, or being read, and the handshake is not complete.
+    Sent,
+    /// The server took it.
+    Accepted,
+    /// The server threw it away.
+    Refused,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Handshake,
+    /// The same, with data going ahead of it.
+    Early,
     /// A client whose certificate the server has not confirmed yet.
     Unconfirmed,
     Open,
@@ -53,6 +69,8 @@ pub(crate) struct Connection {
     pub(crate) remote: SocketAddr,
     pub(crate) server: bool,
     phase: Phase,
+    /// Data went ahead of the handshake.
+    early: bool,
     incoming: Option<Incoming>,
     /// Lanes by stream; any other stream is raw.
     lanes: HashMap<StreamId, LaneKey>,
@@ -96,6 +114,7 @@ impl Connection {
             key,
             remote,
             phase: Phase::Handshake,
+            early: false,
             incoming,
             lanes: HashMap::new(),
             ends: HashMap::new(),
@@ -113,7 +132,33 @@ impl Connection {
     }
 
     pub(crate) fn is_handshaking(&self) -> bool {
-        self.phase == Phase::Handshake
+        matches!(self.phase, Phase::Handshake | Phase::Early)
+    }
+
+    /// When it wants to be looked at in any case.
+    pub(crate) fn next_timer(&mut self) -> Option<Instant> {
+        [self.quic.poll_timeout(), self.handshake_deadline].into_iter().flatten().min()
+    }
+
+    /// Sends data ahead of the handshake from now on, if a ticket allows it.
+    pub(crate) fn send_early(&mut self) -> bool {
+        let may = self.phase == Phase::Handshake && !self.server && self.quic.has_0rtt();
+        if may {
+            self.phase = Phase::Early;
+            self.early = true;
+        }
+        may
+    }
+
+    pub(crate) fn early_data(&self) -> EarlyData {
+        match self.phase {
+            Phase::Early => EarlyData::Sent,
+            Phase::Handshake => EarlyData::None,
+            _ if !self.early => EarlyData::None,
+            // A server knows of early data only when it has taken it.
+            _ if self.server || self.quic.accepted_0rtt() => EarlyData::Accepted,
+            _ => EarlyData::Refused,
+        }
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -189,11 +234,43 @@ impl Connection {
         }
     }
 
+    /// A stream that arrives before the handshake is complete can only be early data.
+    fn on_early(&mut self, around: &mut Surroundings<'_>) {
+        if self.phase != Phase::Handshake || !self.server {
+            return;
+        }
+        self.choose_mode(around);
+        // Only lanes know what may be done twice. All else waits until the handshake is complete.
+        if matches!(self.incoming, Some(Incoming::Lanes { .. })) {
+            self.phase = Phase::Early;
+            self.early = true;
+            around.events.push(Event::Early { connection: self.key, incoming: true });
+        }
+    }
+
+    /// QUIC has forgotten all streams that were opened so far.
+    fn on_early_rejected(&mut self, around: &mut Surroundings<'_>) {
+        for (_, lane) in self.lanes.drain() {
+            around.lanes.remove(lane.0);
+        }
+        self.readable.clear();
+        self.writable.clear();
+        self.ends.clear();
+        around.events.push(Event::EarlyRejected { connection: self.key });
+    }
+
+    fn choose_mode(&mut self, around: &mut Surroundings<'_>) {
+        if self.incoming.is_none() {
+            self.incoming = self.alpn().and_then(|alpn| (around.modes)(&alpn));
+        }
+    }
+
     fn on_connected(&mut self, around: &mut Surroundings<'_>) {
         self.phase = if self.server { Phase::Open } else { Phase::Unconfirmed };
         self.handshake_deadline = None;
-        if self.incoming.is_none() {
-            self.incoming = self.alpn().and_then(|alpn| (around.modes)(&alpn));
+        self.choose_mode(around);
+        if self.early_data() == EarlyData::Refused {
+            self.on_early_rejected(around);
         }
         around.events.push(Event::Connected { connection: self.key, incoming: self.server });
         // Streams may have come in the same flight as the end of the handshake.
@@ -236,7 +313,10 @@ impl Connection {
     fn on_stream(&mut self, event: StreamEvent, around: &mut Surroundings<'_>) {
         let connection = self.key;
         match event {
-            StreamEvent::Opened { dir } => self.accept_streams(dir, around),
+            StreamEvent::Opened { dir } => {
+                self.on_early(around);
+                self.accept_streams(dir, around);
+            }
             StreamEvent::Readable { id } => match self.lanes.get(&id) {
                 Some(lane) => self.readable.push(*lane),
                 None => around.events.push(Event::Readable { connection, stream: id }),

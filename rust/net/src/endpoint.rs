@@ -149,7 +149,7 @@ impl Endpoint {
         server_name: &str,
         options: ConnectOptions,
     ) -> Result<ConnectionKey, ConnectError> {
-        let (tls, diagnosis) = options.tls.config(remote, false);
+        let (tls, diagnosis) = options.tls.config(remote, options.early_data);
         let mut config = quinn_proto::ClientConfig::new(tls);
         let lift = Lift::default();
         config.transport_config(options.transport.quic(remote.ip(), &lift));
@@ -164,6 +164,10 @@ impl Endpoint {
         if let Some(connection) = self.touch(key) {
             connection.diagnosis = Some(diagnosis);
             connection.asked = Some(server_name.into());
+            if options.early_data && connection.send_early() {
+                connection.handshake_deadline = now.checked_add(options.handshake_timeout);
+                self.events.push(Event::Early { connection: key, incoming: false });
+            }
         }
         Ok(key)
     }
@@ -184,9 +188,6 @@ impl Endpoint {
         connection.handshake_deadline = deadline;
         connection.lift = lift;
         connection.generation = self.review.generation;
-        if let Some(deadline) = deadline {
-            self.timers.arm(&mut connection.armed, deadline, key.0);
-        }
         if self.connections.len() <= index {
             self.connections.resize_with(index + 1, || None);
         }
@@ -416,7 +417,7 @@ impl Endpoint {
             // Sending may have made identifiers, acknowledgements or an end.
             self.drive(key, now);
             if let Some(Some(connection)) = self.connections.get_mut(key as usize) {
-                if let Some(at) = connection.quic.poll_timeout() {
+                if let Some(at) = connection.next_timer() {
                     self.timers.arm(&mut connection.armed, at, key);
                 }
             }

@@ -11,6 +11,24 @@ use crate::tls::{PeerRejection, TlsFailure, explain_close, printable_reason};
 /// Something happened. Events of one connection come in order.
 #[derive(Debug)]
 pub enum Event {
+    /// Data goes ahead of a connection's handshake, which [`Event::Connected`] ends.
+    ///
+    /// A client may open lanes from now on. On a server, what arrives on lanes until the handshake
+    /// is complete is early data of the peer whose session is resumed. It may have been recorded
+    /// and sent by somebody else, who cannot complete the handshake: only what may be done twice
+    /// may be done before that.
+    Early {
+        /// Which connection.
+        connection: ConnectionKey,
+        /// Whether the peer opened it.
+        incoming: bool,
+    },
+    /// The server has thrown all early data away: the lanes and streams opened so far are gone, and
+    /// nothing that was sent on them was read. [`Event::Connected`] follows.
+    EarlyRejected {
+        /// Which connection.
+        connection: ConnectionKey,
+    },
     /// A connection's handshake is complete; the peer's identity and the protocol are known.
     Connected {
         /// Which connection.

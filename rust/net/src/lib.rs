@@ -28,7 +28,7 @@ mod timers;
 pub mod tls;
 
 pub use config::{ConnectOptions, Incoming, ServerOptions, Transport};
-pub use connection::{ConnectionKey, Counters};
+pub use connection::{ConnectionKey, Counters, EarlyData};
 pub use datagram::Sent;
 pub use endpoint::{ConnectError, Endpoint, Progress};
 pub use event::{Event, LaneEnd, Lost};

@@ -1,8 +1,10 @@
 //! The endpoint over real sockets on loopback, driven by hand: both ends in one thread.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod early;
 mod rebind;
 mod reload;
+mod world;
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -29,6 +31,16 @@ fn transport() -> Transport {
         receive_window: 256 << 10,
         send_window: 256 << 10,
         datagram_receive_buffer: 64 << 10,
+    }
+}
+
+fn visiting(tls: &ClientTls) -> ConnectOptions {
+    ConnectOptions {
+        tls: tls.clone(),
+        incoming: Incoming::Raw,
+        transport: transport(),
+        early_data: false,
+        handshake_timeout: Duration::from_secs(5),
     }
 }
 
@@ -85,8 +97,7 @@ impl Pair {
         let listening = Endpoint::bind(any, Some(options)).unwrap();
         let mut calling = Endpoint::bind(any, None).unwrap();
         let remote = listening.io().local_addr().unwrap();
-        let options = ConnectOptions { tls, incoming: Incoming::Raw, transport: transport() };
-        let here = calling.connect(Instant::now(), remote, "localhost", options).unwrap();
+        let here = calling.connect(Instant::now(), remote, "localhost", visiting(&tls)).unwrap();
         Self {
             server: listening,
             client: calling,

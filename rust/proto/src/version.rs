@@ -15,7 +15,7 @@ pub const PREFIX: &str = "rs.jetstream.proto/";
 pub const UNKNOWN: &str = "unknown";
 
 /// A service's name and version.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Version {
     /// The service's name, lower case.
     pub name: String,

@@ -3,20 +3,24 @@
 //! `jetstream._connection` makes awaitable methods of them.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use bytes::Bytes;
 use jetstream_net::{
-    Carrier, ConnectionKey, Credentials, Dir, Endpoint, Hub, Lost, Read, Side, StreamId, Write,
+    Carrier, ConnectionKey, Credentials, Dir, EarlyData, Endpoint, Hub, Lost, Read, Side, StreamId,
+    Write,
 };
+use jetstream_proto::version::Version;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
+use crate::caller::Agreed;
 use crate::errors;
 use crate::service::{ServiceLimits, ServiceTable, Services};
 use crate::shared::{LIVE_CONNECTIONS, Shared, chain_tuple, lock, reject, resolve};
+use crate::visited::Server;
 
 /// What can be waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -87,6 +91,8 @@ struct State {
     outgoing: bool,
     /// What the handshake said, kept because a lost connection cannot be asked.
     facts: Facts,
+    /// Where it is remembered what the server says.
+    visited: Option<Server>,
 }
 
 #[derive(Default, Clone)]
@@ -97,6 +103,7 @@ struct Facts {
     credentials: Option<Credentials>,
     features: Option<Features>,
     resumed: bool,
+    early_data: EarlyData,
 }
 
 /// What a connection can do.
@@ -127,6 +134,8 @@ pub(crate) struct Connection {
     state: Mutex<State>,
     /// Handlers that run for this peer.
     pub(crate) running: AtomicUsize,
+    /// Data goes ahead of the handshake, which is not complete.
+    early: AtomicBool,
 }
 
 impl Drop for Connection {
@@ -138,7 +147,13 @@ impl Drop for Connection {
 impl Connection {
     pub(crate) fn new(shared: Arc<Shared>, key: ConnectionKey) -> Self {
         LIVE_CONNECTIONS.fetch_add(1, Ordering::Relaxed);
-        Self { shared, key, state: Mutex::new(State::default()), running: AtomicUsize::new(0) }
+        Self {
+            shared,
+            key,
+            state: Mutex::new(State::default()),
+            running: AtomicUsize::new(0),
+            early: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn key(&self) -> ConnectionKey {
@@ -186,7 +201,17 @@ impl Connection {
         lock(&self.state).connected
     }
 
-    pub(crate) fn on_connected(&self, py: Python<'_>) -> PyResult<()> {
+    /// Whether what comes now may have been recorded and sent by somebody else.
+    pub(crate) fn is_early(&self) -> bool {
+        self.early.load(Ordering::Relaxed)
+    }
+
+    /// Whether data went ahead of the handshake.
+    pub(crate) fn went_early(&self) -> bool {
+        lock(&self.state).facts.early_data != EarlyData::None
+    }
+
+    fn learn(&self) -> PyResult<()> {
         let facts = {
             let mut hub = self.shared.hub()?;
             Facts {
@@ -196,14 +221,66 @@ impl Connection {
                 credentials: hub.credentials(self.key),
                 features: Some(Features::of(&mut hub, self.key)),
                 resumed: hub.quic().is_some_and(|quic| quic.resumed(self.key)),
+                early_data: hub.quic().map(|quic| quic.early_data(self.key)).unwrap_or_default(),
             }
         };
+        lock(&self.state).facts = facts;
+        Ok(())
+    }
+
+    /// A connection of ours to `server` has begun: lanes may be opened at once where data may be
+    /// sent early.
+    pub(crate) fn begin(&self, server: Server) -> PyResult<()> {
+        let early = self.shared.hub()?.quic().map(|quic| quic.early_data(self.key));
+        let protocol = server.protocol();
+        lock(&self.state).visited = Some(server);
+        if early == Some(EarlyData::Sent) {
+            self.on_early()?;
+            lock(&self.state).facts.alpn = protocol;
+        }
+        Ok(())
+    }
+
+    /// The server has thrown away what went ahead of the handshake. It may not be the one that
+    /// answered the last time, so nothing is taken for granted any more.
+    pub(crate) fn on_early_rejected(&self) -> PyResult<()> {
+        self.early.store(false, Ordering::Relaxed);
+        self.learn()
+    }
+
+    /// Data goes ahead of the handshake.
+    pub(crate) fn on_early(&self) -> PyResult<()> {
+        self.early.store(true, Ordering::Relaxed);
+        self.learn()
+    }
+
+    pub(crate) fn on_connected(&self, py: Python<'_>) -> PyResult<()> {
+        self.early.store(false, Ordering::Relaxed);
+        self.learn()?;
         {
             let mut state = lock(&self.state);
-            state.facts = facts;
             state.connected = true;
+            if let Some(server) = &state.visited {
+                server.set_protocol(state.facts.alpn.clone());
+            }
         }
         self.wake(py, Wait::Connected, 0)
+    }
+
+    /// What the server answered the last time to an offer of `version`, if we can say it before the
+    /// server does: in data ahead of the handshake.
+    pub(crate) fn remembered(&self, version: &Version) -> Option<Agreed> {
+        if !self.is_early() {
+            return None;
+        }
+        lock(&self.state).visited.as_ref()?.agreed(version)
+    }
+
+    /// The server has answered an offer of `version`.
+    pub(crate) fn remember(&self, version: &Version, agreed: Agreed) {
+        if let Some(server) = &lock(&self.state).visited {
+            server.set_agreed(version, agreed);
+        }
     }
 
     pub(crate) fn on_confirmed(&self, py: Python<'_>) -> PyResult<()> {
@@ -371,6 +448,23 @@ impl Connection {
             Carrier::Memory => "memory",
         };
         Ok((carrier, features.many_lanes, features.opens_lanes, features.datagrams))
+    }
+
+    /// What became of data ahead of the handshake: "none", "sent", "accepted" or "refused".
+    #[getter]
+    fn early_data(&self) -> &'static str {
+        match lock(&self.state).facts.early_data {
+            EarlyData::None => "none",
+            EarlyData::Sent => "sent",
+            EarlyData::Accepted => "accepted",
+            EarlyData::Refused => "refused",
+        }
+    }
+
+    /// Whether what arrives now is ahead of the handshake.
+    #[getter]
+    fn early(&self) -> bool {
+        self.is_early()
     }
 
     /// Something that the Python side keeps for this connection: the peer it made of the chain.

@@ -20,7 +20,7 @@ use crate::faults;
 use crate::handling::Context;
 use crate::inlet::Inlet;
 use crate::parking::{Parked, Parking};
-use crate::service::{ServiceTable, Services};
+use crate::service::{ServiceMethod, ServiceTable, Services};
 use crate::shared::{LIVE_LANES, Role, Shared, lock};
 use crate::waiting::{Handlers, cancel_task};
 
@@ -348,7 +348,7 @@ impl ServiceLane {
             self.flush(py, run)?;
             self.take_stream(py, method, asked.tag)?;
         }
-        if waits || self.must_wait(run) {
+        if waits || self.must_wait(run) || self.may_be_a_copy(method.get()) {
             self.park(index, asked, run)?;
         } else {
             self.call(py, method.bind(py), asked, run)?;
@@ -364,6 +364,12 @@ impl ServiceLane {
         }
         let running = self.connection.get().running.load(Ordering::Relaxed);
         self.services.get().is_some_and(|services| running >= services.max_handlers)
+    }
+
+    /// Whether a request for `method` that comes now may have been recorded and sent once more, and
+    /// that would matter. It waits until the handshake is complete, as only the client can do that.
+    fn may_be_a_copy(&self, method: &ServiceMethod) -> bool {
+        self.connection.get().is_early() && !method.idempotent
     }
 
     /// Keeps a request until it can begin; too many of them stop the reading of the lane.
@@ -398,7 +404,9 @@ impl ServiceLane {
         let mut run = Run::new(Instant::now(), true);
         run.queued = lock(&self.inner).out.len();
         let mut outcome = Ok(());
-        while run.queued + unsent <= ANSWERS_HIGH && !self.must_wait(&run) {
+        // What came ahead of the handshake waits for its end, in order.
+        let early = self.connection.get().is_early();
+        while run.queued + unsent <= ANSWERS_HIGH && !early && !self.must_wait(&run) {
             let (parked, table) = {
                 let mut inner = lock(&self.inner);
                 let Some(parked) = inner.parking.pop() else { break };

@@ -19,6 +19,7 @@ use crate::service::{ServiceLimits, ServiceTable, Services};
 use crate::settings::{Limits, address, duration, os_error};
 use crate::shared::{Shared, lock};
 use crate::tls::{ClientTls, ServerTls};
+use crate::visited::Server;
 
 /// A UDP socket with QUIC connections, or TCP and Unix sockets, or a pair of ends in memory, in an
 /// event loop.
@@ -237,7 +238,7 @@ impl Endpoint {
     }
 
     /// Begins a connection; its `wait("connected")` tells how it went.
-    #[pyo3(signature = (host, port, server_name, tls, limits, lanes))]
+    #[pyo3(signature = (host, port, server_name, tls, limits, lanes, early_data=false))]
     #[allow(clippy::too_many_arguments)] // one place in Python calls this
     fn connect<'py>(
         &self,
@@ -248,16 +249,22 @@ impl Endpoint {
         tls: &Bound<'py, ClientTls>,
         limits: Limits,
         lanes: bool,
+        early_data: bool,
     ) -> PyResult<Bound<'py, Connection>> {
         if self.shared.is_closed() {
             return Err(errors::closed("the client"));
         }
+        let remote = address(host, port)?;
+        let place = (remote, server_name.to_owned());
+        let server = Server { visited: tls.get().visited.clone(), place };
         let options = ConnectOptions {
             tls: tls.get().inner.clone(),
             incoming: limits.incoming(lanes),
             transport: limits.transport()?,
+            // Lanes that are opened early must know how to speak.
+            early_data: early_data && server.protocol().is_some(),
+            handshake_timeout: duration(limits.handshake_timeout)?,
         };
-        let remote = address(host, port)?;
         let key = {
             let mut hub = self.shared.hub()?;
             let Some(quic) = hub.quic() else {
@@ -265,7 +272,10 @@ impl Endpoint {
             };
             quic.connect(Instant::now(), remote, server_name, options)
         };
-        self.begun(py, key.map_err(|error| errors::connect(py, &error))?)
+        let key = key.map_err(|error| errors::connect(py, &error))?;
+        let connection = self.begun(py, key)?;
+        connection.get().begin(server)?;
+        Ok(connection)
     }
 
     /// The connection of that number; in memory 0 is the client's end and 1 the server's.

@@ -30,6 +30,7 @@ mod shared;
 mod subscription;
 mod tls;
 mod turn;
+mod visited;
 mod waiting;
 
 /// The compiled core of JetStream for Python.

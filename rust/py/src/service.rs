@@ -40,7 +40,6 @@ pub(crate) struct ServiceMethod {
     /// Where the context goes among the arguments, if the method wants it.
     pub(crate) context_at: Option<usize>,
     /// Whether running it twice comes to the same as running it once.
-    #[allow(dead_code)] // read by what gates early data
     pub(crate) idempotent: bool,
 }
 

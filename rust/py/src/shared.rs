@@ -393,6 +393,12 @@ impl Shared {
         drop(removed);
     }
 
+    pub(crate) fn lanes_of(&self, connection: ConnectionKey) -> Vec<Role> {
+        let state = lock(&self.state);
+        let keys = state.lanes.get(&connection).into_iter().flatten();
+        keys.filter_map(|lane| state.roles.get(lane)).map(|(_, role)| role.clone()).collect()
+    }
+
     /// Takes the lanes of a connection out.
     pub(crate) fn unbind_lanes(&self, connection: ConnectionKey) -> Vec<Role> {
         let mut state = lock(&self.state);

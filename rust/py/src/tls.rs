@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 
 use crate::errors::TlsConfigError;
 use crate::shared::chain_tuple;
+use crate::visited::Visited;
 
 /// A server's TLS.
 #[pyclass(frozen, module = "jetstream._core")]
@@ -23,6 +24,7 @@ pub(crate) struct ServerTls {
 #[pyclass(frozen, module = "jetstream._core")]
 pub(crate) struct ClientTls {
     pub(crate) inner: tls::ClientTls,
+    pub(crate) visited: Arc<Visited>,
 }
 
 fn certificates(ders: Vec<Vec<u8>>) -> Vec<CertificateDer<'static>> {
@@ -141,6 +143,6 @@ impl ClientTls {
         };
         let inner =
             tls::client(options).map_err(|error| TlsConfigError::new_err(error.to_string()))?;
-        Ok(Self { inner })
+        Ok(Self { inner, visited: Visited::new(visits) })
     }
 }

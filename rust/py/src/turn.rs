@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use jetstream_net::{ConnectionKey, Event, LaneKey, Lost};
+use jetstream_net::{ConnectionKey, Dir, Event, LaneKey, Lost};
 use pyo3::intern;
 use pyo3::panic::PanicException;
 use pyo3::prelude::*;
@@ -228,12 +228,19 @@ impl Shared {
                 Some(Role::Caller(caller)) => caller.on_end(py, &end),
                 None => Ok(()),
             },
+            Event::Early { connection, .. } => self.connection(py, connection)?.get().on_early(),
+            Event::EarlyRejected { connection } => self.on_early_rejected(py, connection),
             Event::Connected { connection, incoming } => {
+                let key = connection;
                 let connection = self.connection(py, connection)?;
                 if !incoming {
                     connection.get().mark_outgoing();
                 }
+                let early = connection.get().went_early();
                 connection.get().on_connected(py)?;
+                if early && !incoming {
+                    self.on_early_over(py, key, connection.get())?;
+                }
                 let hook = lock(&self.state).on_connected.as_ref().map(|hook| hook.clone_ref(py));
                 match hook {
                     Some(hook) => hook.call1(py, (connection, incoming)).map(drop),
@@ -291,6 +298,34 @@ impl Shared {
             Some(found) => wake(found.get()),
             None => Ok(()),
         }
+    }
+
+    /// The server has thrown away what went ahead of the handshake: lanes begin anew.
+    fn on_early_rejected(self: &Arc<Self>, py: Python<'_>, key: ConnectionKey) -> PyResult<()> {
+        let Some(connection) = self.known(py, key) else { return Ok(()) };
+        connection.get().on_early_rejected()?;
+        for role in self.unbind_lanes(key) {
+            if let Role::Caller(lane) = role {
+                lane.restart(py, connection.get())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The handshake that data went ahead of is complete: nothing needs to be sent again, and the
+    /// server says anew how many lanes there may be.
+    fn on_early_over(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        key: ConnectionKey,
+        connection: &Connection,
+    ) -> PyResult<()> {
+        for role in self.lanes_of(key) {
+            if let Role::Caller(lane) = role {
+                lane.settle();
+            }
+        }
+        connection.on_may_open(py, Dir::Bi)
     }
 
     /// A connection is gone: its lanes end, those who wait on it are told.

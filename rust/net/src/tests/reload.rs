@@ -1,62 +1,10 @@
 //! TLS that changes under a running endpoint.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::{LANES, Pair, request, tags, transport};
-use crate::tls::tests::pki::{Authority, Leaf};
-use crate::tls::tests::{ALPN, client_options, server_options};
-use crate::tls::{
-    ClientAuth, ClientOptions, ClientTls, Identity, ServerTls, Trust, client, server,
-};
+use super::world::World;
+use super::{LANES, Pair, request, tags};
 use crate::{Event, Lost, ServerOptions};
-
-/// Who is there, with what either end may be told anew.
-struct World {
-    authority: Authority,
-    clients: Authority,
-    own: Identity,
-    alice: Identity,
-}
-
-impl World {
-    fn new() -> Self {
-        let (authority, clients) = (Authority::root("Dev CA"), Authority::root("Clients CA"));
-        let own = authority.issue(Leaf::new("dev", &["localhost"]));
-        let alice = clients.issue(Leaf::new("alice", &[]));
-        Self { authority, clients, own, alice }
-    }
-
-    fn server(&self, change: impl FnOnce(&mut crate::tls::ServerOptions)) -> Arc<ServerTls> {
-        let mut options = crate::tls::ServerOptions {
-            client_auth: ClientAuth::Required,
-            client_roots: vec![self.clients.der.clone()],
-            ..server_options(self.own.clone())
-        };
-        change(&mut options);
-        server(options).unwrap()
-    }
-
-    fn client(&self, change: impl FnOnce(&mut ClientOptions)) -> ClientTls {
-        let mut options = client_options(Trust::Roots(vec![self.authority.der.clone()]));
-        options.identity = Some(self.alice.clone());
-        change(&mut options);
-        client(options).unwrap()
-    }
-
-    fn begun(&self) -> Pair {
-        let options = ServerOptions {
-            tls: self.server(|_| {}),
-            incoming: HashMap::from([(ALPN.to_vec(), LANES)]),
-            transport: transport(),
-            max_connections: 10,
-            retry_above: 10,
-            handshake_timeout: Duration::from_secs(5),
-        };
-        Pair::between(options, self.client(|_| {}))
-    }
-}
 
 fn lost(events: &[Event]) -> Option<&Lost> {
     events.iter().find_map(|event| match event {
@@ -135,14 +83,7 @@ fn a_handshake_that_began_before_is_judged_when_it_is_complete() {
 fn a_handshake_with_a_retry_survives_a_reload() {
     let world = World::new();
     let mut pair = world.begun();
-    pair.server.serve(Some(ServerOptions {
-        tls: world.server(|_| {}),
-        incoming: HashMap::from([(ALPN.to_vec(), LANES)]),
-        transport: transport(),
-        max_connections: 10,
-        retry_above: 0,
-        handshake_timeout: Duration::from_secs(5),
-    }));
+    pair.server.serve(Some(ServerOptions { retry_above: 0, ..world.serving(LANES) }));
     pair.client.transmit(Instant::now()).unwrap();
     for _ in 0..3 {
         pair.server.receive(Instant::now()).unwrap();

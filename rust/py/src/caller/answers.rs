@@ -37,6 +37,8 @@ enum Came {
     Cancelled(Pending),
     /// More may be sent of a stream from the caller.
     Granted(Arc<feed::Flow>),
+    /// The server has said its version.
+    Agreed,
     /// The called end begins nothing more.
     GoingAway,
     /// Nor will it begin this one.
@@ -110,6 +112,10 @@ impl CallerLane {
                     flow.inbox.wake_now(py)
                 }
                 Came::Granted(feed) => feed.wake(py),
+                Came::Agreed => {
+                    self.remember(py);
+                    Ok(())
+                }
                 Came::GoingAway => self.on_going_away(py),
                 Came::NotBegun(kept) => self.on_not_begun(py, kept),
                 Came::Wrong(failure) => {
@@ -156,7 +162,7 @@ impl CallerLane {
             Phase::Open | Phase::Draining if !inner.assumed => {}
             Phase::Open | Phase::Draining | Phase::Negotiating => {
                 return match self.on_version(inner, frame) {
-                    Ok(()) => Came::Handled,
+                    Ok(()) => Came::Agreed,
                     Err(failure) => Came::Wrong(failure),
                 };
             }
@@ -400,6 +406,13 @@ impl CallerLane {
         }
         inner.keeps = self.settings.stays_up || (inner.keeps && self.settings.assumed.is_some());
         Ok(())
+    }
+
+    /// For the next visit.
+    fn remember(&self, py: Python<'_>) {
+        if let (Some(connection), Some(agreed)) = (self.connection(py), self.agreed()) {
+            connection.get().remember(&self.settings.version, agreed);
+        }
     }
 
     pub(super) fn refused(&self, why: String, answered: Option<String>) -> Failure {

@@ -220,8 +220,12 @@ impl CallerLane {
     /// the called end with more than it may send unasked.
     fn sent(&self, inner: &mut Inner, tag: u16) {
         let Some(pending) = inner.caller.value(tag) else { return };
-        if let Some(feed) = &pending.feed {
-            feed.begin();
+        if let Some(feed) = pending.feed.clone() {
+            if inner.assumed {
+                inner.held.push(feed);
+            } else {
+                feed.begin();
+            }
         }
         let more = self.settings.stream_window.saturating_sub(INITIAL_WINDOW);
         let is_stream = matches!(pending.waiter, Waiter::Stream(_));
@@ -247,6 +251,12 @@ impl CallerLane {
                 return Ok(());
             }
             let (agreed, dialect) = (inner.agreed, inner.dialect);
+            if !inner.assumed {
+                for feed in std::mem::take(&mut inner.held) {
+                    feed.begin();
+                    feeds.push(feed);
+                }
+            }
             while let Some((ticket, pending)) =
                 inner.caller.promote(|pending| pending.reply_kind(dialect))
             {

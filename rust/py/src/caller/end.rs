@@ -151,6 +151,7 @@ impl CallerLane {
         inner.out = Vec::new();
         inner.dirty = false;
         inner.assumed = false;
+        inner.held = Vec::new();
         inner.metadata = None;
         inner.wire.take()
     }

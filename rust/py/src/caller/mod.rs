@@ -25,6 +25,7 @@ pub(crate) use end::Failure;
 
 use crate::connection::Connection;
 use crate::errors;
+use crate::feed;
 use crate::shared::{LIVE_LANES, Role, Shared, lock};
 
 /// What two ends agreed on a lane.
@@ -107,6 +108,8 @@ struct Inner {
     assumed: bool,
     /// What the server answered last time may be taken for granted.
     may_assume: bool,
+    /// Streams from the caller that wait for it: what is sent of them cannot be sent again.
+    held: Vec<Arc<feed::Flow>>,
     /// Requests are kept until they are answered, because they may have to be sent again.
     keeps: bool,
     /// What came before the answer under this tag.
@@ -171,6 +174,7 @@ impl CallerLane {
             dialect: Dialect::V16,
             assumed: false,
             may_assume: true,
+            held: Vec::new(),
             keeps: settings.stays_up || settings.assumed.is_some(),
             metadata: None,
             suspended: None,
@@ -300,13 +304,14 @@ impl CallerLane {
 
     /// The first frame on the lane says what it is for, unless the connection said it.
     fn begin(self: &Arc<Self>, py: Python<'_>, key: LaneKey) -> PyResult<()> {
+        let remembered = self.remembered(py);
         let wire = {
             let inner = &mut *lock(&self.inner);
             let Some(wire) = &mut inner.wire else { return Ok(()) };
             wire.key = Some(key);
             let wire = wire.clone();
             if inner.dialect.negotiates() {
-                self.negotiate(inner);
+                self.negotiate(inner, remembered);
             } else {
                 self.set_agreed(inner, Agreed { limit: self.settings.msize, extension: false });
             }
@@ -318,7 +323,7 @@ impl CallerLane {
     }
 
     /// Offers our version; what is known of the server may be taken for granted meanwhile.
-    fn negotiate(&self, inner: &mut Inner) {
+    fn negotiate(&self, inner: &mut Inner, remembered: Option<Agreed>) {
         let offered = if self.settings.extension {
             ext::marked(&self.settings.version, ext::OFFER)
         } else {
@@ -326,10 +331,26 @@ impl CallerLane {
         };
         version::offer(&offered, self.settings.msize, &mut inner.out);
         inner.phase = Phase::Negotiating;
-        if let Some(agreed) = self.settings.assumed.filter(|_| inner.keeps && inner.may_assume) {
+        inner.keeps |= remembered.is_some();
+        let known = remembered.or(self.settings.assumed.filter(|_| inner.may_assume));
+        if let Some(agreed) = known.filter(|_| inner.keeps) {
             inner.assumed = true;
             self.set_agreed(inner, agreed);
         }
+    }
+
+    /// What the server answered the last time, if calls can leave before it answers.
+    fn remembered(&self, py: Python<'_>) -> Option<Agreed> {
+        let agreed = self.connection(py)?.get().remembered(&self.settings.version)?;
+        // An offer that is not made would be answered otherwise.
+        let same = agreed.extension == self.settings.extension || !agreed.extension;
+        same.then(|| Agreed { limit: agreed.limit.min(self.settings.msize), ..agreed })
+    }
+
+    /// The connection that carries the lane now.
+    fn connection(&self, py: Python<'_>) -> Option<Py<Connection>> {
+        let wire = lock(&self.inner).wire.clone()?;
+        wire.shared.known(py, wire.connection)
     }
 
     /// Calls may be sent from now on.

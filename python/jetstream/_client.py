@@ -128,7 +128,7 @@ class Client:
         self._bind = None if bind is None else parse_address(bind)
         # By address family; TCP and Unix sockets have one endpoint for all.
         self._endpoints: dict[socket.AddressFamily, _core.Endpoint] = {}
-        self._staying: weakref.WeakSet[Session] = weakref.WeakSet()
+        self._upkeeps: weakref.WeakSet[Upkeep] = weakref.WeakSet()
         self._closed = False
 
     @classmethod
@@ -208,8 +208,9 @@ class Client:
             options = Reconnect() if reconnect is True else reconnect
             again = functools.partial(self._dial, plan, again=True)
             upkeep = Upkeep(again, plan.where, options)
+            self._upkeeps.add(upkeep)
             core = await (upkeep.open() if options.wait_for_ready else self._dial(plan))
-        session = Session(
+        return Session(
             core,
             limits=self._limits,
             timeout=call_timeout,
@@ -218,9 +219,6 @@ class Client:
             upkeep=upkeep,
             serves=plan.serves is not None,
         )
-        if upkeep is not None:
-            self._staying.add(session)
-        return session
 
     async def _dial(
         self, plan: _Plan, avoid: tuple[str, int] | None = None, *, again: bool = False
@@ -437,8 +435,8 @@ class Client:
     async def close(self) -> None:
         """Closes all connections of this client."""
         self._closed = True
-        for session in list(self._staying):
-            session.abandon()
+        for upkeep in list(self._upkeeps):
+            upkeep.stop(ClosedError("the client is closed"))
         for endpoint in self._endpoints.values():
             endpoint.shutdown(0, b"")
         self._endpoints.clear()

@@ -277,19 +277,15 @@ class Session:
             code: The reason, for the peer's program.
             reason: The reason, for the peer's people.
         """
-        self.abandon(code, reason)
+        if self._upkeep is not None:
+            self._upkeep.stop(ClosedError("the session is closed"))
+        self._core.close(code, reason.encode())
         try:
             if self._upkeep is not None:
                 await self._upkeep.wait_stopped()
         finally:
             if self._on_close is not None:
                 await self._on_close()
-
-    def abandon(self, code: int = 0, reason: str = "") -> None:
-        """Ends the session at once, as `close` does, and leaves its client as it is."""
-        if self._upkeep is not None:
-            self._upkeep.stop(ClosedError("the session is closed"))
-        self._core.close(code, reason.encode())
 
     async def wait_closed(self) -> JetStreamError:
         """Waits until the session is over, and tells why."""

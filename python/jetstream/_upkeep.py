@@ -131,7 +131,6 @@ class Upkeep:
     ) -> _core.Connection:
         """Another connection; or the old one, if it was only silent and is heard again."""
         if not _is_doubtful(core):
-            self._check_healing(core)
             self._disconnected(core)
         dialling = asyncio.ensure_future(self._attempts(distances).run(at_once=at_once))
         new = core
@@ -150,7 +149,6 @@ class Upkeep:
             if await _first(pulse.until_heard(), dialling):
                 return core
             if core.lost is not None:
-                self._check_healing(core)
                 self._disconnected(core)
         try:
             new = await dialling
@@ -172,13 +170,11 @@ class Upkeep:
     def _attempts(self, distances: Iterator[float]) -> Attempts:
         return Attempts(lambda: self._dial(self._avoid), distances, self.options.attempts)
 
-    def _check_healing(self, core: _core.Connection) -> None:
-        lost = core.lost
-        if lost is not None and (isinstance(lost, ClosedError) or not can_heal(lost)):
-            raise lost
-
     def _disconnected(self, core: _core.Connection) -> None:
         why = core.lost or "the server is going away"
+        if isinstance(why, ClosedError):
+            # That was us.
+            raise why
         self._avoid = core.remote
         if self.states.change("connecting"):
             _logging.client.info("%s: %s; connecting again", self._where, why)

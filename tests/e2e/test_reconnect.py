@@ -143,6 +143,25 @@ def test_what_has_not_left_is_sent_to_the_next_server(loop: str) -> None:
     run(main, loop=loop)
 
 
+def test_a_request_that_waits_for_the_end_of_the_turn_has_not_left(loop: str) -> None:
+    async def main() -> None:
+        counts: Counter[int] = Counter()
+        async with (
+            serve(TallyImpl(counts)) as server,
+            join(server, reconnect=SWIFT) as session,
+        ):
+            tally = session.channel(Tally)
+            await tally.whose()
+            calls = [asyncio.ensure_future(tally.add(n)) for n in range(50)]
+            # They have begun, and the turn that would send them comes after this task's.
+            await asyncio.sleep(0)
+            session._core.give_up()
+            assert await asyncio.gather(*calls) == list(range(50))
+        assert counts == dict.fromkeys(range(50), 1)
+
+    run(main, loop=loop)
+
+
 def test_calls_wait_while_there_is_no_connection(loop: str) -> None:
     async def main() -> None:
         server = serve(TallyImpl())
@@ -242,6 +261,8 @@ def test_every_state_is_told(loop: str) -> None:
             await session.wait_for("unavailable")
             async with back(port, TallyImpl()):
                 await session.wait_for("ready")
+                while seen[-1] != "ready":
+                    await asyncio.sleep(0)
                 await session.close()
             with pytest.raises(ClosedError):
                 await session.wait_for("ready")

@@ -12,6 +12,7 @@ from jetstream import (
     CallError,
     Client,
     ConnectionLost,
+    DeadlineExceeded,
     Reconnect,
     Server,
     Session,
@@ -126,6 +127,8 @@ def test_slow_calls_end_where_they_began_and_hold_nobody_up(loop: str) -> None:
             tally = session.channel(Tally)
             slow = [asyncio.ensure_future(tally.hold(n)) for n in range(5)]
             given_up = asyncio.ensure_future(tally.hold(5))
+            late = asyncio.ensure_future(tally.hold(6, timeout=0.5))  # type: ignore[call-arg]
+            # The last may be late indeed, and begin nowhere.
             for _ in range(6):
                 await old.arrived.get()
             closing = asyncio.ensure_future(first.close())
@@ -134,6 +137,8 @@ def test_slow_calls_end_where_they_began_and_hold_nobody_up(loop: str) -> None:
             assert await asyncio.gather(*(tally.add(n) for n in range(10, 200)))
             assert not closing.done()
             given_up.cancel()
+            with pytest.raises(DeadlineExceeded):
+                await late
             assert not any(call.done() for call in slow)
             old.gate.set()
             assert await asyncio.gather(*slow) == list(range(5))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import statistics
 import time
 from typing import TYPE_CHECKING
 
 import pytest
-from jetstream import Client, ConnectionLost, Limits, Session, connect
+from jetstream import Client, ConnectionLost, Limits, Reconnect, Session, connect
 
 from tests.faults.ledger import Ledger, answer_to, ask
 from tests.faults.server import ServerProcess
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 AT_ONCE = 64
+USUALLY, AT_MOST = 1.0, 5.0
+"""Seconds until calls go on: in most rounds, and on a machine that does much else."""
 
 
 class Load:
@@ -71,7 +74,7 @@ class Load:
 def killed_under_load(folder: Path, rounds: int) -> None:
     async def main() -> None:
         async with Client(client_tls()) as client:
-            load = Load(client, server)
+            load, took = Load(client, server), list[float]()
             callers = [asyncio.ensure_future(load.run()) for _ in range(AT_ONCE)]
             for _ in range(rounds):
                 await load.more(2_000)
@@ -80,10 +83,11 @@ def killed_under_load(folder: Path, rounds: int) -> None:
                 # The loop goes on meanwhile: it is the callers' packets that are answered.
                 await asyncio.to_thread(server.start)
                 began = time.monotonic()
-                async with asyncio.timeout(1):
+                async with asyncio.timeout(AT_MOST):
                     await load.connected.wait()
                     await load.more(100)
-                assert time.monotonic() - began < 1
+                took.append(time.monotonic() - began)
+            assert statistics.median(took) < USUALLY, took
             for caller in callers:
                 caller.cancel()
             await asyncio.gather(*callers, return_exceptions=True)
@@ -94,7 +98,7 @@ def killed_under_load(folder: Path, rounds: int) -> None:
             assert load.answered <= set(entries), "answered, and not entered"
 
     with ServerProcess(folder) as server:
-        run(main)
+        run(main, patience=120)
 
 
 def test_a_server_that_is_killed_and_restarted_under_load(tmp_path: Path) -> None:
@@ -115,6 +119,7 @@ def stays_up(folder: Path, rounds: int) -> None:
         answered: set[int] = set()
         lost: set[int] = set()
         fresh, looked = asyncio.Event(), asyncio.Event()
+        took: list[float] = []
 
         async def enter(ledger: Ledger) -> None:
             while True:
@@ -132,7 +137,9 @@ def stays_up(folder: Path, rounds: int) -> None:
                 assert not await ledger.has(2**63), "nobody has entered that"
                 looked.set()
 
-        async with connect(server.address, tls=client_tls(), reconnect=True) as session:
+        # However long a loaded machine takes to start a process, nothing fails for that.
+        stays_up = Reconnect(patience=60.0)
+        async with connect(server.address, tls=client_tls(), reconnect=stays_up) as session:
             ledger = session.channel(Ledger)
             tasks = [asyncio.ensure_future(enter(ledger)) for _ in range(AT_ONCE)]
             lookers = [asyncio.ensure_future(look(ledger)) for _ in range(8)]
@@ -142,9 +149,12 @@ def stays_up(folder: Path, rounds: int) -> None:
                     await fresh.wait()
                 server.kill()
                 await asyncio.to_thread(server.start)
+                began = time.monotonic()
                 fresh.clear()
-                async with asyncio.timeout(1):
+                async with asyncio.timeout(AT_MOST):
                     await fresh.wait()
+                took.append(time.monotonic() - began)
+            assert statistics.median(took) < USUALLY, took
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -162,7 +172,7 @@ def stays_up(folder: Path, rounds: int) -> None:
         assert answered <= set(entries), "answered, and not entered"
 
     with ServerProcess(folder) as server:
-        run(main)
+        run(main, patience=120)
 
 
 def test_a_session_that_stays_up(tmp_path: Path) -> None:

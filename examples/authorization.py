@@ -1,52 +1,26 @@
 """Who may do what, decided by the certificate that the caller showed.
 
-The authority is trusted to say who somebody is; what they may do is decided here. Whoever shows no
-certificate is let in (`client_auth="optional"`) but may only read.
+The authority is trusted to say who somebody is; what they may do is decided here, by an interceptor
+before any method runs. Whoever shows no certificate is let in (`client_auth="optional"`) but may
+only read.
 """
 
 import asyncio
-from collections.abc import Mapping
 
-from jetstream import (
-    INJECTED,
-    CallError,
-    ClientTls,
-    Context,
-    JetStreamError,
-    Server,
-    ServerTls,
-    TlsPeer,
-    connect,
-    service,
-)
+from jetstream import CallError, ClientTls, Server, ServerTls, connect, service
+from jetstream.interceptors import Authorize, Logging
 from jetstream.testing import ThrowawayCA
 
-RIGHTS: Mapping[str, frozenset[str]] = {
-    "ada@example.org": frozenset({"write", "erase"}),
-    "spiffe://example.org/importer": frozenset({"write"}),
+RULES = {
+    "Notes.read": ["anybody"],
+    "Notes.write": ["email:ada@example.org", "uri:spiffe://example.org/importer"],
+    "Notes.*": ["email:ada@example.org"],
 }
-"""What each identity may do; identities are names that the authority has put in certificates."""
+"""Which methods are whose: the first pattern that fits decides, and nobody may call the others.
 
-
-def identities(ctx: Context) -> frozenset[str]:
-    """The caller's names. Not the common name: anybody may be called anything."""
-    if not isinstance(ctx.peer, TlsPeer):
-        return frozenset()
-    leaf = ctx.peer.leaf
-    return frozenset((*leaf.emails, *leaf.uris))
-
-
-def require(right: str, ctx: Context) -> None:
-    """Raises what the caller is told, unless one of its names has the right."""
-    names = identities(ctx)
-    if any(right in RIGHTS.get(name, ()) for name in names):
-        return
-    who = ", ".join(sorted(names)) or "somebody without a certificate"
-    raise JetStreamError(
-        f"{who} may not {right}",
-        code="notes::forbidden",
-        help=f"use a certificate of an identity that may {right}",
-    )
+Callers are named by alternative names of their certificates. Not by common names: there, an
+authority may call anybody anything.
+"""
 
 
 @service
@@ -57,12 +31,10 @@ class Notes:
     async def read(self) -> list[str]:
         return self._notes
 
-    async def write(self, note: str, ctx: Context = INJECTED) -> None:
-        require("write", ctx)
+    async def write(self, note: str) -> None:
         self._notes.append(note)
 
-    async def erase(self, ctx: Context = INJECTED) -> None:
-        require("erase", ctx)
+    async def erase(self) -> None:
         self._notes.clear()
 
 
@@ -86,7 +58,9 @@ async def main() -> None:
     ada = ca.issue_client("Ada", "ada@example.org")
     importer = ca.issue_client("importer", "spiffe://example.org/importer")
     tls = ServerTls(own.chain_pem, own.key_pem, client_ca=ca.ca_pem, client_auth="optional")
-    async with Server(Notes(), tls=tls, port=0) as server:
+    # Outermost first: what is refused is logged, too.
+    interceptors = [Logging(), Authorize(RULES)]
+    async with Server(Notes(), tls=tls, port=0, interceptors=interceptors) as server:
         await visit(server, "importer", ClientTls(ca.ca_pem, importer.chain_pem, importer.key_pem))
         await visit(server, "nobody", ClientTls(ca.ca_pem))
         await visit(server, "ada", ClientTls(ca.ca_pem, ada.chain_pem, ada.key_pem))

@@ -14,6 +14,9 @@ A service is a class; from it come its server and its typed client:
 
 from types import FunctionType as _FunctionType
 
+# Streams that can be taken up again.
+from jetstream._backoff import Backoff as Backoff
+
 # Sessions.
 from jetstream._capabilities import Capabilities as Capabilities
 
@@ -44,6 +47,7 @@ from jetstream._errors import ConnectTimeout as ConnectTimeout
 from jetstream._errors import DeadlineExceeded as DeadlineExceeded
 from jetstream._errors import DecodeError as DecodeError
 from jetstream._errors import EncodeError as EncodeError
+from jetstream._errors import Gap as Gap
 from jetstream._errors import JetStreamError as JetStreamError
 from jetstream._errors import LimitExceeded as LimitExceeded
 from jetstream._errors import LocalProtocolError as LocalProtocolError
@@ -55,6 +59,7 @@ from jetstream._errors import TlsConfigError as TlsConfigError
 from jetstream._errors import TlsError as TlsError
 from jetstream._errors import Unavailable as Unavailable
 from jetstream._errors import VersionMismatch as VersionMismatch
+from jetstream._feed import Feed as Feed
 
 # Older peers.
 from jetstream._generations import Generation as Generation
@@ -69,6 +74,8 @@ from jetstream._limits import Limits as Limits
 from jetstream._reconnect import Reconnect as Reconnect
 
 # Servers.
+from jetstream._resume import Resumed as Resumed
+from jetstream._resume import resume as resume
 from jetstream._router import ProtocolHandler as ProtocolHandler
 from jetstream._router import Router as Router
 from jetstream._router import Service as Service

@@ -11,12 +11,17 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from jetstream import _core
 from jetstream._definition import definition_of
+from jetstream._derived import DerivedSubscription
+from jetstream._intercepted import InterceptedCall, intercepted
+from jetstream._interception import interceptors_of
 from jetstream._limits import DEFAULT_TIMEOUT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from jetstream._definition import ServiceDefinition
+    from jetstream._interception import ClientInterceptor
+    from jetstream._session import Session
 
 S = TypeVar("S")
 
@@ -50,6 +55,8 @@ class CallOptions:
     metadata: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     metadata_required: bool = True
     wait_for_ready: bool = False
+    interceptors: tuple[ClientInterceptor, ...] = ()
+    session: Session | None = None
 
 
 class ChannelType(Generic[S]):
@@ -94,14 +101,15 @@ class ChannelType(Generic[S]):
             inbound = None
             if method.inbound is not None and method.inbound_at is not None:
                 inbound = (method.inbound_at, method.inbound.plan)
+            # A subscription lasts as long as it lasts, unless its caller says otherwise.
+            timeout = options.timeout if method.outbound is None else None
             remote = _core.ChannelMethod(
                 lane,
                 method.what,
                 method.index,
                 method.arguments_plan,
                 method.result_plan,
-                # A subscription lasts as long as it lasts, unless its caller says otherwise.
-                options.timeout if method.outbound is None else None,
+                timeout,
                 method.bind,
                 items=None if method.outbound is None else method.outbound.plan,
                 inbound=inbound,
@@ -112,7 +120,9 @@ class ChannelType(Generic[S]):
                 wait_for_ready=options.wait_for_ready,
             )
             remote.__doc__ = method.doc
-            channel.__dict__[method.name] = remote
+            channel.__dict__[method.name] = (
+                intercepted(remote, method, options, timeout) if options.interceptors else remote
+            )
         return cast("S", channel)
 
     def __repr__(self) -> str:
@@ -167,6 +177,7 @@ def with_options(
     metadata: Mapping[str, bytes] = _KEEP,
     metadata_required: bool = _KEEP,
     wait_for_ready: bool = _KEEP,
+    interceptors: Iterable[ClientInterceptor] = _KEEP,
 ) -> S:
     """The same channel, on the same lane, with other options.
 
@@ -180,13 +191,15 @@ def with_options(
             Rust crates do not; else it goes without.
         wait_for_ready: Whether calls wait while a session that stays up has no connection, see
             `Session.channel`.
+        interceptors: What stands around every call, outermost first, instead of what stood there.
 
     Raises:
-        TypeError: It is no channel.
+        TypeError: It is no channel, or one of the interceptors is none.
         ValueError: The metadata is too large, or a key cannot be one.
     """
     state = _state(channel)
     kind: ChannelType[S] = state.kind
+    around = interceptors if interceptors is _KEEP else interceptors_of(interceptors)
     changes: dict[str, Any] = {
         name: value
         for name, value in (
@@ -194,6 +207,7 @@ def with_options(
             ("metadata", metadata),
             ("metadata_required", metadata_required),
             ("wait_for_ready", wait_for_ready),
+            ("interceptors", around),
         )
         if value is not _KEEP
     }
@@ -209,8 +223,8 @@ def reply_metadata(call: object) -> Mapping[str, bytes]:
     Raises:
         TypeError: It is no such call.
     """
-    if isinstance(call, _core.Call | _core.Subscription):
-        return call.metadata
+    if isinstance(call, _core.Call | _core.Subscription | InterceptedCall | DerivedSubscription):
+        return cast("_core.Call", call).metadata
     msg = f"{call!r} is no call: keep what the method gave, await it, then ask"
     raise TypeError(msg)
 

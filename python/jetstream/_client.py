@@ -28,6 +28,7 @@ from jetstream._errors import (
 )
 from jetstream._generations import RPC_ALPN
 from jetstream._identity import peer_of
+from jetstream._interception import interceptors_of
 from jetstream._limits import CONNECT_TIMEOUT, DEFAULT_TIMEOUT, Limits
 from jetstream._places import parse_place
 from jetstream._reconnect import Reconnect
@@ -38,9 +39,10 @@ from jetstream._tls import ClientTls
 from jetstream._upkeep import Upkeep
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
     from types import TracebackType
 
+    from jetstream._interception import ClientInterceptor
     from jetstream._material import Source
     from jetstream._places import Carrier
 
@@ -185,9 +187,13 @@ class Client:
         call_timeout: float | None = DEFAULT_TIMEOUT,
         reconnect: Reconnect | bool = False,
         serve: object = None,
+        interceptors: Iterable[ClientInterceptor] = (),
     ) -> Session:
         """Connects for calls; see `connect`."""
-        return await self._session(addr, server_name, timeout, call_timeout, reconnect, serve)
+        around = interceptors_of(interceptors)
+        return await self._session(
+            addr, server_name, timeout, call_timeout, reconnect, serve, around
+        )
 
     async def _session(
         self,
@@ -197,6 +203,7 @@ class Client:
         call_timeout: float | None,
         reconnect: Reconnect | bool,
         serve: object,
+        interceptors: Sequence[ClientInterceptor],
         *,
         on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> Session:
@@ -214,6 +221,7 @@ class Client:
             core,
             limits=self._limits,
             timeout=call_timeout,
+            interceptors=interceptors,
             on_close=on_close,
             on_rebind=self.rebind,
             upkeep=upkeep,
@@ -573,6 +581,7 @@ def connect(
     reconnect: Reconnect | bool = False,
     serve: object = None,
     early_data: bool = False,
+    interceptors: Iterable[ClientInterceptor] = (),
 ) -> _Connecting:
     """Connects to a server's services.
 
@@ -601,14 +610,17 @@ def connect(
         serve: What the server may call back here: a service, or a `Router` of them.
         early_data: Whether calls may leave ahead of the handshake (0-RTT) where the same `tls` has
             been to the server before; see `Client`.
+        interceptors: What stands around every call of the session, outermost first.
 
     Returns:
         Something to enter with ``async with``, or to await for a `Session` that its owner closes.
 
     Raises:
         TlsConfigError: At once: a certificate or key that cannot be used, and what to do.
+        TypeError: At once: one of the interceptors is none.
         ConnectError: When entered or awaited; see `Client.connect`.
     """
+    around = interceptors_of(interceptors)
     client = Client(tls, alpns=alpns, bind=bind, limits=limits, early_data=early_data)
     open_session = functools.partial(
         client._session,  # pyright: ignore[reportPrivateUsage]  its own module
@@ -618,5 +630,6 @@ def connect(
         call_timeout,
         reconnect,
         serve,
+        around,
     )
     return _Connecting(client, open_session)

@@ -19,12 +19,14 @@ JetStreamError                  the root; also what a handler raises to tell its
 ├── LimitExceeded               a limit; it has a name, and a setting that moves it
 ├── DeadlineExceeded            no answer in time (also a TimeoutError)
 └── CallError                   the remote method raised: its message, code, help and url
+    └── Gap                     what came after a position is no longer kept
 
 Attributes carry the data and ``str()`` is derived from them. ``code`` is stable and meant for
 programs.
 """
 
-from typing import Any, ClassVar
+import re
+from typing import Any, ClassVar, Self
 
 
 class JetStreamError(Exception):
@@ -329,3 +331,55 @@ class CallError(JetStreamError):
         if self.url:
             lines.append(f"  see   {self.url}")
         return "\n".join(lines)
+
+
+class Gap(CallError):
+    """A subscription cannot go on after a position: what came next is no longer kept.
+
+    Raised in a method, as a `Feed` does, it reaches the caller as the same class.
+
+    Args:
+        asked: The position to go on after.
+        oldest: The oldest position after which everything is kept.
+        latest: The position of the last item.
+    """
+
+    default_code = "jetstream::gap"
+
+    def __init__(self, asked: int, oldest: int, latest: int) -> None:
+        super().__init__(
+            f"cannot go on after {asked}: what is kept is that after {oldest}, up to {latest}",
+            help=f"fetch the present state, or take up again after {oldest}",
+        )
+        self.asked = asked
+        self.oldest = oldest
+        self.latest = latest
+
+    @classmethod
+    def told(cls, message: str) -> Self | None:
+        """The gap that a peer tells of; `None` if its message is of another form."""
+        found = _GAP.fullmatch(message)
+        return None if found is None else cls(*map(int, found.groups()))
+
+
+# Positions are 128 bits wide at most, the widest integer on the wire.
+_GAP = re.compile(
+    r"cannot go on after (-?\d{1,39}): "
+    r"what is kept is that after (-?\d{1,39}), up to (-?\d{1,39})",
+    re.ASCII,
+)
+
+
+def remote_error(
+    message: str,
+    code: str | None,
+    help: str | None,  # noqa: A002  the protocol's own word for it
+    url: str | None,
+    backtrace: tuple[str, ...],
+) -> CallError:
+    """What a peer's error is here: a `CallError`, of a class of its own if its code has one."""
+    gap = Gap.told(message) if code == Gap.default_code else None
+    if gap is None:
+        return CallError(message, code=code, help=help, url=url, backtrace=backtrace)
+    gap.help, gap.url, gap.backtrace = help, url, backtrace
+    return gap

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from jetstream import _core
 from jetstream._definition import is_context, options_of, resolved_hints
+from jetstream._intercepted import InterceptedMethod
+from jetstream._interception import serve_intercepted
 from jetstream._producing import producer
 from jetstream._schema import SchemaError, canonical
 from jetstream._schema_errors import spell
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from jetstream._definition import Method, ServiceDefinition
+    from jetstream._interception import ServerInterceptor
 
 T = TypeVar("T")
 
@@ -31,6 +34,7 @@ def service_table(
     definition: ServiceDefinition,
     implementation: object,
     wrap: Callable[[str, Callable[..., Any], bool], Callable[..., Any]] | None = None,
+    interceptors: Sequence[ServerInterceptor] = (),
 ) -> _core.ServiceTable:
     """The table by which the core calls an implementation.
 
@@ -39,6 +43,7 @@ def service_table(
         implementation: An object with its methods.
         wrap: Gets what is called (``Echo.put``), the function and whether it is awaited, and
             returns what to call instead.
+        interceptors: What stands around each method, outermost first.
 
     Raises:
         TypeError: A method is missing, or has other types.
@@ -46,6 +51,12 @@ def service_table(
     methods: list[_core.ServiceMethod] = []
     for declared in definition.methods:
         function, context_at, task = _implement(definition, declared, implementation)
+        around = serve_intercepted(declared, function, context_at, interceptors, waits=task)
+        if around is not None:
+            function, context_at, task = around, 0, True
+        if declared.outbound is not None:
+            what = f"{type(implementation).__name__}.{declared.name}"
+            function, task = producer(what, function), True
         if wrap is not None:
             function = wrap(declared.what, function, task)
         methods.append(
@@ -82,10 +93,8 @@ def _implement(
             f"{owner} does not implement {declared.what}, which is only declared; "
             f"{_write(declared)}"
         )
-    if isinstance(function, _core.ChannelMethod):
-        # A channel: calls are passed on.
-        passes: Any = function
-        return (producer(what, passes) if declared.outbound else passes), None, True
+    if isinstance(function, _core.ChannelMethod | InterceptedMethod):
+        return function, None, declared.outbound is None  # a channel: calls are passed on
     context_at, names = _fit(what, declared, function, plain)
     task = inspect.iscoroutinefunction(plain) or inspect.iscoroutinefunction(function)
     _check_kind(what, declared, plain, task)
@@ -98,9 +107,6 @@ def _implement(
         function, task = _in_thread(function), True
     if any(names):
         function = _with_names(function, names)
-    if declared.outbound is not None:
-        generates: Any = function
-        function, task = producer(what, generates), True
     return function, context_at, task
 
 

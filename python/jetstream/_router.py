@@ -13,13 +13,15 @@ from jetstream._generations import (
     names_alone,
 )
 from jetstream._implementation import service_table
+from jetstream._interception import interceptors_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from jetstream import _core
     from jetstream._connection import Connection
     from jetstream._context import Context
+    from jetstream._interception import ServerInterceptor
 
 S = TypeVar("S")
 
@@ -59,10 +61,12 @@ class Service(Generic[S]):
         service_table(definition, implementation)
 
     def table(
-        self, wrap: Callable[[str, Callable[..., Any], bool], Callable[..., Any]] | None
+        self,
+        wrap: Callable[[str, Callable[..., Any], bool], Callable[..., Any]] | None,
+        interceptors: Sequence[ServerInterceptor] = (),
     ) -> _core.ServiceTable:
         """The table by which the core calls the implementation."""
-        return service_table(self.definition, self.implementation, wrap)
+        return service_table(self.definition, self.implementation, wrap, interceptors)
 
     def __repr__(self) -> str:
         return f"<{self.definition.title}Service of {self.implementation!r}>"
@@ -96,13 +100,19 @@ class Router:
         generations: Of which generations of the Rust crates callers may be. Those of 15 are for
             services whose class says ``digest=``, which must be the Rust trait's; 15.1 numbers
             methods differently.
+        interceptors: What stands around every method of its services, outermost first, inside of
+            those of the server.
 
     Raises:
+        TypeError: One of the interceptors is none; or see `register`.
         ValueError: There is no such generation, or none at all is given.
     """
 
     def __init__(
-        self, *entries: object, generations: Collection[Generation] = DEFAULT_GENERATIONS
+        self,
+        *entries: object,
+        generations: Collection[Generation] = DEFAULT_GENERATIONS,
+        interceptors: Iterable[ServerInterceptor] = (),
     ) -> None:
         unknown = [each for each in generations if each not in GENERATIONS]
         if unknown or not generations or isinstance(generations, str):
@@ -111,6 +121,7 @@ class Router:
         self._generations: tuple[Generation, ...] = tuple(
             each for each in GENERATIONS if each in generations
         )
+        self.interceptors = interceptors_of(interceptors)
         self._services: dict[str, Service[Any]] = {}
         self._alone: list[str] = []
         self._handlers: dict[str, ProtocolHandler] = {}

@@ -16,8 +16,15 @@ from jetstream import _core, _logging
 from jetstream._addresses import AddressLike, address_of, parse_address
 from jetstream._connection import Connection
 from jetstream._context import make_context
-from jetstream._errors import ClosedError, EncodeError, JetStreamError, TlsConfigError
+from jetstream._errors import (
+    CallError,
+    ClosedError,
+    EncodeError,
+    JetStreamError,
+    TlsConfigError,
+)
 from jetstream._identity import peer_of
+from jetstream._interception import interceptors_of
 from jetstream._limits import GRACEFUL_TIMEOUT, Limits
 from jetstream._listening import Streams, Where, listen_quic, listen_streams
 from jetstream._router import Router
@@ -26,9 +33,10 @@ from jetstream._tls import ClientVerifier, ServerTls
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
+    from jetstream._interception import ServerInterceptor
     from jetstream._material import Source
     from jetstream._router import ProtocolHandler
     from jetstream._types import SocketAddress
@@ -61,6 +69,7 @@ class Server:
         graceful_timeout: Seconds that calls in flight get when the server stops.
         on_session: Called with the session of every client that connects, to call it back; what it
             returns is awaited in a task of its own if it can be, until the server stops.
+        interceptors: What stands around every method that is served, outermost first.
     """
 
     def __init__(
@@ -76,6 +85,7 @@ class Server:
         limits: Limits | None = None,
         graceful_timeout: float = GRACEFUL_TIMEOUT,
         on_session: Callable[[Session], Awaitable[object] | None] | None = None,
+        interceptors: Iterable[ServerInterceptor] = (),
     ) -> None:
         self._router = router if isinstance(router, Router) else Router(router)
         self._tls = tls
@@ -84,6 +94,7 @@ class Server:
         )
         self._limits = limits or Limits()
         self._graceful_timeout = graceful_timeout
+        self._interceptors = interceptors_of(interceptors)
         self._endpoint: _core.Endpoint | None = None
         self._streams: Streams | None = None
         self._loaded: _core.ServerTls | None = None
@@ -199,6 +210,7 @@ class Server:
                 limits,
                 _weakly(self._on_handler),
                 None if self._on_session_hook is None else _weakly(self._on_session),
+                self._interceptors,
             )
             each.start()
         _logging.server.info("listening on %s for %s", self._spelled(), ", ".join(map(str, alpns)))
@@ -410,6 +422,7 @@ def serve_on(
     limits: Limits,
     on_handler: Callable[[ProtocolHandler, _core.Connection], None],
     on_session: Callable[[Session], None] | None = None,
+    interceptors: Sequence[ServerInterceptor] = (),
 ) -> None:
     """Makes an endpoint serve a router."""
 
@@ -431,7 +444,7 @@ def serve_on(
         _logging.server.info("handshake with %s failed: %s", address, error)
 
     endpoint.set_hooks(connected, failed, log_violation)
-    endpoint.set_services(*callable_by_peers(router, limits))
+    endpoint.set_services(*callable_by_peers(router, limits, interceptors))
 
 
 def log_violation(core: _core.Connection, why: str) -> None:
@@ -441,11 +454,12 @@ def log_violation(core: _core.Connection, why: str) -> None:
 
 
 def callable_by_peers(
-    router: Router, limits: Limits
+    router: Router, limits: Limits, interceptors: Sequence[ServerInterceptor] = ()
 ) -> tuple[Mapping[str, _core.ServiceTable], Limits, Any, Any, Any]:
     """What the core is told of the services that peers may call, and of how to call them."""
     wrap = _logged if _logging.call.isEnabledFor(logging.DEBUG) else None
-    tables = {service.definition.name: service.table(wrap) for service in router.services}
+    around = (*interceptors, *router.interceptors)
+    tables = {service.definition.name: service.table(wrap, around) for service in router.services}
 
     def make_session(core: _core.Connection) -> Session:
         return Session(core, limits=limits)
@@ -457,7 +471,8 @@ def _explain(what: str, error: BaseException) -> tuple[str, str | None, str | No
     """What the caller is told of an exception."""
     if isinstance(error, JetStreamError) and not isinstance(error, EncodeError):
         message = error.message or type(error).__name__
-        if type(error).__str__ is not JetStreamError.__str__:
+        # What the text of others adds would be lost; code, help and url of these travel as such.
+        if type(error).__str__ not in (JetStreamError.__str__, CallError.__str__):
             message = str(error) or message
         return message, error.code, error.help, error.url
     if isinstance(error, asyncio.CancelledError):

@@ -11,16 +11,18 @@ from jetstream._channel import CallOptions, channel_type
 from jetstream._definition import definition_of
 from jetstream._errors import ClosedError
 from jetstream._identity import peer_of
+from jetstream._interception import interceptors_of
 from jetstream._limits import DEFAULT_TIMEOUT, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
     from types import TracebackType
 
     from jetstream._addresses import AddressLike
     from jetstream._connection import Connection, ReceiveStream, SendStream
     from jetstream._errors import JetStreamError
     from jetstream._identity import Peer
+    from jetstream._interception import ClientInterceptor
     from jetstream._states import SessionState
     from jetstream._types import SocketAddress
     from jetstream._upkeep import Upkeep
@@ -74,6 +76,7 @@ class Session:
         core: The connection underneath.
         limits: What to take from the peer.
         timeout: Seconds for each call that does not say.
+        interceptors: What stands around every call, outermost first.
         on_close: What else ends with the session.
         on_rebind: What moves the session to another local address.
         upkeep: What keeps it up.
@@ -86,6 +89,7 @@ class Session:
         *,
         limits: Limits | None = None,
         timeout: float | None = DEFAULT_TIMEOUT,
+        interceptors: Iterable[ClientInterceptor] = (),
         on_close: Callable[[], Awaitable[None]] | None = None,
         on_rebind: Callable[[AddressLike | None], Awaitable[None]] | None = None,
         upkeep: Upkeep | None = None,
@@ -93,6 +97,7 @@ class Session:
     ) -> None:
         self._limits = limits or Limits()
         self._timeout = timeout
+        self._interceptors = interceptors_of(interceptors)
         self._on_close = on_close
         self._on_rebind = on_rebind
         self._upkeep = upkeep
@@ -201,6 +206,7 @@ class Session:
         timeout: float | _Default | None = None,
         max_concurrent: int | None = None,
         wait_for_ready: bool | None = None,
+        interceptors: Iterable[ClientInterceptor] = (),
     ) -> S:
         """The typed client of a service at the other end.
 
@@ -215,9 +221,11 @@ class Session:
             wait_for_ready: Whether calls wait, as long as they have time, while a session that
                 stays up has no connection. Otherwise they fail with `Unavailable` once there has
                 been none for `Reconnect.patience`. By default `Reconnect.wait_for_ready`.
+            interceptors: What stands around every call, outermost first, inside of those of the
+                session.
 
         Raises:
-            TypeError: It is no service class.
+            TypeError: It is no service class, or one of the interceptors is none.
             VersionMismatch: The session's protocol is the version string of another service; see
                 `alpn_of`.
             ConnectionLost: The session is over.
@@ -231,7 +239,10 @@ class Session:
         lane = self.open_lane(version, count)
         if wait_for_ready is None:
             wait_for_ready = self._upkeep is not None and self._upkeep.options.wait_for_ready
-        options = CallOptions(seconds, wait_for_ready=wait_for_ready)
+        around = (*self._interceptors, *interceptors_of(interceptors))
+        options = CallOptions(
+            seconds, wait_for_ready=wait_for_ready, interceptors=around, session=self
+        )
         return channel_type(service).on_lane(lane, options)
 
     def open_lane(self, version: str, max_concurrent: int) -> _core.Lane:

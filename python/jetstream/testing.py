@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from jetstream import _core
+from jetstream._interception import interceptors_of
 from jetstream._limits import DEFAULT_TIMEOUT, Limits
 from jetstream._router import Router, as_router
 from jetstream._server import callable_by_peers, serve_on
@@ -18,8 +19,9 @@ from jetstream._session import Session
 from jetstream._testing_ca import ThrowawayCA, WrittenFiles
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Sequence
 
+    from jetstream._interception import ServerInterceptor
     from jetstream._router import ProtocolHandler
 
 __all__ = ["ThrowawayCA", "WrittenFiles", "pair"]
@@ -34,6 +36,7 @@ async def pair(
     server_chain: Sequence[bytes] = (),
     single_lane: bool = False,
     client: object = None,
+    interceptors: Iterable[ServerInterceptor] = (),
 ) -> AsyncGenerator[Session]:
     """A session with services that are served in this process.
 
@@ -49,6 +52,7 @@ async def pair(
             lanes, and streams of items share them with the calls.
         client: What the client's end serves, for methods that call their caller back: a service or
             a `Router`.
+        interceptors: What stands around every method of `entries`, outermost first.
     """
     limits = limits or Limits()
     only = entries[0] if len(entries) == 1 else None
@@ -56,7 +60,8 @@ async def pair(
     endpoint = _core.Endpoint.memory(
         asyncio.get_running_loop(), limits, (list(client_chain), list(server_chain)), single_lane
     )
-    serve_on(endpoint, router, limits, _refuse_handler)
+    around = interceptors_of(interceptors)
+    serve_on(endpoint, router, limits, _refuse_handler, interceptors=around)
     endpoint.start()
     core = endpoint.connection(0)
     if client is not None:

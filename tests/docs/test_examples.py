@@ -37,7 +37,7 @@ def test_own_protocol(tmp_path: Path) -> None:
 
 def test_authorization(tmp_path: Path) -> None:
     lines = run_program(EXAMPLES / "authorization.py", cwd=tmp_path).splitlines()
-    refused = [line for line in lines if "notes::forbidden" in line]
+    refused = [line for line in lines if "jetstream::permission_denied" in line]
     assert [line.split(": ")[:2] for line in refused] == [
         ["importer", "erase"],
         ["nobody", "write"],

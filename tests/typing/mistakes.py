@@ -3,13 +3,15 @@
 Only checked, never run.
 """
 
-from typing import Protocol
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
 
 from jetstream import (
     I32,
     ClientTls,
     Connection,
     Context,
+    Feed,
     Limits,
     Router,
     Server,
@@ -18,8 +20,17 @@ from jetstream import (
     channel_type,
     connect,
     method,
+    resume,
     service,
     with_options,
+)
+from jetstream.interceptors import (
+    Authorize,
+    ClientCall,
+    Logging,
+    Retry,
+    ServerCall,
+    ServerInterceptor,
 )
 
 
@@ -86,3 +97,39 @@ def settings() -> None:
     ClientTls("ca.pem", danger_accept_anybody=True)  # error
     Limits(4096)  # error
     Limits(msize="4 MiB")  # error
+
+
+class Plain(ServerInterceptor):
+    def intercept_call(self, call: ServerCall, proceed: Any, /) -> str:  # error
+        return call.method.name
+
+
+class Wrong(ServerInterceptor):
+    async def intercept_call(self, call: ClientCall, proceed: Any, /) -> Any:  # error
+        return await proceed(call)
+
+
+def interceptors(session: Session, call: ServerCall, sent: ClientCall) -> None:
+    Router(interceptors=[Retry()])  # error
+    Router(interceptors=[Logging])  # error
+    Router(interceptors=Logging())  # error
+    session.channel(Echo, interceptors=[Authorize({})])  # error
+    Authorize({"*": [1]})  # error
+    Authorize(lambda context: True)  # error
+    call.metadata["a"] = b"b"  # error
+    call.arguments["a"] = 1  # error
+    sent.metadata["a"] = "b"  # error
+    sent.timeout = "1"  # error
+
+
+async def feeds(feed: Feed[int]) -> None:
+    feed.publish("1")  # error
+    async for position, item in feed.subscribe("0"):  # error
+        text: str = item  # error
+        print(position, text)
+
+    async def again(since: int) -> AsyncIterator[str]:
+        yield str(since)
+
+    resume(again, "0", position=len)  # error
+    resume(again, 0)  # error

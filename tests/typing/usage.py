@@ -4,26 +4,38 @@ Only checked, never run.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass
-from typing import Protocol, assert_type
+from typing import Any, Protocol, TypeVar, assert_type
 
 from jetstream import (
     FOREVER,
     I32,
     INJECTED,
     U8,
+    U64,
+    Backoff,
     ChannelType,
     Client,
     ClientTls,
     Connection,
     Context,
+    Feed,
+    Gap,
     Interface,
     JetStreamError,
     Peer,
     ProtocolHandler,
     QuicTransport,
     ReceiveStream,
+    Resumed,
     Router,
     SendStream,
     Server,
@@ -32,12 +44,31 @@ from jetstream import (
     ServiceType,
     Session,
     SocketAddress,
+    Subscription,
     channel_type,
     close_channel,
     connect,
     method,
+    resume,
     service,
     with_options,
+)
+from jetstream.interceptors import (
+    Authorize,
+    Call,
+    ClientCall,
+    ClientInterceptor,
+    Logging,
+    MethodInfo,
+    Metrics,
+    Retry,
+    RetryBudget,
+    ServerCall,
+    ServerInterceptor,
+    Trace,
+    TraceContext,
+    current_trace,
+    names_of,
 )
 from jetstream.testing import pair
 
@@ -195,3 +226,97 @@ async def without_a_server() -> None:
     echo: Echo = EchoImpl()
     assert_type(await echo.add(1, 2), int)
     assert_type(await EchoImpl().add(1, 2), int)
+
+
+# ---- interceptors ----
+
+C = TypeVar("C", bound=Call)
+
+
+class OnlyCalls(ServerInterceptor):
+    async def intercept_call(
+        self, call: ServerCall, proceed: Callable[[ServerCall], Awaitable[Any]], /
+    ) -> Any:
+        assert_type(call.method, MethodInfo)
+        assert_type(call.arguments, Mapping[str, Any])
+        assert_type(call.context, Context)
+        assert_type(call.metadata, Mapping[str, bytes])
+        call.reply_metadata["seen"] = b"yes"
+        return await proceed(call)
+
+
+class OnlyStreams(ClientInterceptor):
+    async def intercept_stream(
+        self, call: ClientCall, proceed: Callable[[ClientCall], AsyncIterator[Any]], /
+    ) -> AsyncGenerator[Any, None]:
+        assert_type(call.timeout, float | None)
+        call.metadata["tenant"] = b"a"
+        async for item in proceed(call):
+            yield item
+
+
+class Either:
+    """For both ends, and derived from nothing."""
+
+    async def intercept_call(self, call: C, proceed: Callable[[C], Awaitable[Any]], /) -> Any:
+        return await proceed(call)
+
+    def intercept_stream(
+        self, call: C, proceed: Callable[[C], AsyncIterator[Any]], /
+    ) -> AsyncIterator[Any]:
+        return proceed(call)
+
+
+async def knows(context: Context, info: MethodInfo) -> bool:
+    assert_type(names_of(context.peer), frozenset[str])
+    return info.idempotent
+
+
+async def intercept() -> None:
+    tls = ServerTls("server.pem", "server.key")
+    rules = Authorize({"Echo.*": ["dns:ada.example"], "*": {"authenticated"}})
+    serving: list[ServerInterceptor] = [OnlyCalls(), Either(), Logging(), Metrics(), rules]
+    router = Router(EchoImpl(), interceptors=[Authorize(knows), TraceContext()])
+    Server(router, tls=tls, interceptors=serving)
+    retry = Retry(attempts=3, backoff=Backoff(first=0.01), budget=RetryBudget(tokens=20))
+    calling: list[ClientInterceptor] = [retry, Either(), Logging(), Metrics(), TraceContext()]
+    async with connect("localhost:4433", interceptors=calling) as session:
+        echo = session.channel(Echo, interceptors=[OnlyStreams()])
+        assert_type(echo, Echo)
+        assert_type(with_options(echo, interceptors=[TraceContext(sampled=True)]), Echo)
+    async with pair(EchoImpl(), interceptors=[OnlyCalls()]) as session:
+        assert_type(session, Session)
+    assert_type(current_trace(), Trace | None)
+    print(Metrics().snapshot()["Echo.echo"]["seconds"]["buckets"]["+Inf"])
+
+
+# ---- feeds ----
+
+
+@service
+class Ticker(Protocol):
+    def ticks(self, since: U64) -> Subscription[tuple[U64, str], float]: ...
+
+
+async def follow(session: Session) -> None:
+    feed = Feed[str](max_items=10)
+    assert_type(feed.publish("a"), int)
+    async for entry in feed.subscribe(feed.oldest):
+        assert_type(entry, tuple[int, str])
+    ticker = session.channel(Ticker)
+    items = resume(ticker.ticks, 0, position=lambda entry: entry[0])
+    assert_type(items, Resumed[tuple[int, str], float, int])
+    try:
+        async for position, text in items:
+            assert_type(position, int)
+            assert_type(text, str)
+    except Gap as gap:
+        assert_type(gap.oldest, int)
+    assert_type(items.result, float)
+    assert_type(items.position, int)
+
+    async def again(since: str) -> AsyncGenerator[Item, None]:
+        yield Item(since, 1)
+
+    named = resume(again, "a", position=lambda item: item.name, backoff=Backoff(), attempts=None)
+    assert_type(named, Resumed[Item, None, str])

@@ -6,10 +6,12 @@ import pytest
 from jetstream import (
     I32,
     INJECTED,
+    CallError,
     ClosedError,
     Context,
     EncodeError,
     Interface,
+    JetStreamError,
     channel_type,
     close_channel,
     service,
@@ -210,3 +212,32 @@ def test_a_channel_is_not_made_by_its_class():
             type(echo)()
 
     with_channel(test)
+
+
+@service
+class Shop:
+    async def sell(self, what: str) -> None:
+        raise JetStreamError(
+            "sold out", code="shop::out", help="come back", url="https://a.example"
+        )
+
+
+@service
+class Agent:
+    def __init__(self, shop: Shop) -> None:
+        self.shop = shop
+
+    async def buy(self, what: str) -> None:
+        await self.shop.sell(what)
+
+
+def test_an_error_that_is_passed_on_says_the_same():
+    async def main() -> None:
+        async with pair(Shop()) as first, pair(Agent(first.channel(Shop))) as second:
+            with pytest.raises(CallError) as told:
+                await second.channel(Agent).buy("cheese")
+            error = told.value
+            assert (error.message, error.code) == ("sold out", "shop::out")
+            assert (error.help, error.url) == ("come back", "https://a.example")
+
+    run(main)

@@ -17,6 +17,7 @@ from jetstream._errors import (
     DeadlineExceeded,
     DecodeError,
     EncodeError,
+    Gap,
     JetStreamError,
     LimitExceeded,
     LocalProtocolError,
@@ -40,6 +41,7 @@ CODES = {
     DeadlineExceeded: "jetstream::deadline_exceeded",
     DecodeError: "jetstream::decode",
     EncodeError: "jetstream::encode",
+    Gap: "jetstream::gap",
     LimitExceeded: "jetstream::limit",
     LocalProtocolError: "jetstream::local_protocol",
     NoSharedProtocol: "jetstream::no_shared_protocol",
@@ -108,6 +110,12 @@ EXAMPLES = [
         {"setting": "Limits(msize=...)"},
         "message size: 5,000 is over the peer's limit of 4,096; the setting is Limits(msize=...)",
     ),
+    (
+        Gap(3, 7, 9),
+        {"asked": 3, "oldest": 7, "latest": 9, "code": "jetstream::gap"},
+        "cannot go on after 3: what is kept is that after 7, up to 9 [jetstream::gap]\n"
+        "  help  fetch the present state, or take up again after 7",
+    ),
     (LocalProtocolError("we did"), {}, "we did"),
     (
         NoSharedProtocol("none", offered=("a",), served=("b", "c")),
@@ -123,6 +131,7 @@ EXAMPLES = [
         {"reason": "expired", "facts": (("expired", "2020"), ("issuer", "CN=a"))},
         "refused\n  expired    2020\n  issuer     CN=a",
     ),
+    (Unavailable("going away", close_code=2), {"close_code": 2}, "going away"),
     (
         VersionMismatch("refused", asked="a/1.0.0", answered="unknown"),
         {"asked": "a/1.0.0", "answered": "unknown"},
@@ -149,7 +158,12 @@ def test_codes_are_unique():
 
 def test_other_codes_in_the_package_are_of_the_same_kind():
     # Those that come without a class of their own.
-    known = {*CODES.values(), "jetstream::internal", "jetstream::cancelled"}
+    known = {
+        *CODES.values(),
+        "jetstream::internal",
+        "jetstream::cancelled",
+        "jetstream::permission_denied",
+    }
     known.add("jetstream::server_name")
     for path in Path(jetstream.__file__).parent.rglob("*.py"):
         for piece in path.read_text(encoding="utf-8").split('"jetstream::')[1:]:

@@ -9,9 +9,10 @@ from types import ModuleType
 
 import jetstream
 import pytest
-from jetstream import testing
+from jetstream import interceptors, testing
 
 PUBLIC = [
+    "Backoff",
     "CallError",
     "Certificate",
     "ChannelType",
@@ -31,6 +32,8 @@ PUBLIC = [
     "F32",
     "F64",
     "FOREVER",
+    "Feed",
+    "Gap",
     "Generation",
     "I128",
     "I16",
@@ -51,6 +54,7 @@ PUBLIC = [
     "ReceiveStream",
     "Reconnect",
     "RemoteProtocolError",
+    "Resumed",
     "Router",
     "SchemaError",
     "SendStream",
@@ -73,8 +77,8 @@ PUBLIC = [
     "U32",
     "U64",
     "U8",
-    "UnixPeer",
     "Unavailable",
+    "UnixPeer",
     "Url",
     "VersionMismatch",
     "alpn_of",
@@ -83,6 +87,7 @@ PUBLIC = [
     "connect",
     "method",
     "reply_metadata",
+    "resume",
     "service",
     "time_left",
     "with_options",
@@ -99,6 +104,29 @@ def offered(module: ModuleType) -> set[str]:
 
 def test_the_names_are_those_intended():
     assert offered(jetstream) == set(PUBLIC)
+
+
+def test_interceptors_offers_what_it_says():
+    assert set(interceptors.__all__) == {
+        "Authorize",
+        "Backoff",
+        "Call",
+        "ClientCall",
+        "ClientInterceptor",
+        "Logging",
+        "MethodInfo",
+        "Metrics",
+        "Retry",
+        "RetryBudget",
+        "ServerCall",
+        "ServerInterceptor",
+        "Trace",
+        "TraceContext",
+        "current_trace",
+        "names_of",
+    }
+    for name in interceptors.__all__:
+        assert inspect.getdoc(getattr(interceptors, name)), name
 
 
 def test_testing_offers_what_it_says():
@@ -137,7 +165,11 @@ def test_annotations_can_be_resolved(name):
 
 def test_other_modules_are_private():
     modules = [info.name for info in pkgutil.iter_modules(jetstream.__path__)]
-    assert {name for name in modules if not name.startswith("_")} == {"cli", "testing"}
+    assert {name for name in modules if not name.startswith("_")} == {
+        "cli",
+        "interceptors",
+        "testing",
+    }
 
 
 def test_each_module_says_what_lives_there():

@@ -693,6 +693,14 @@ class ChannelMethod:
     @property
     def __name__(self) -> str: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+    def with_metadata(
+        self, metadata: Sequence[tuple[str, bytes]], metadata_required: bool
+    ) -> ChannelMethod:
+        """Returns the same method, saying something else beside its arguments.
+
+        Raises:
+            ValueError: Metadata that cannot be sent.
+        """
 
 # ---- call.rs ----
 

@@ -266,6 +266,15 @@ pub(crate) fn seconds(timeout: &Bound<'_, PyAny>) -> PyResult<f64> {
 /// Metadata as Python has it: pairs of a key and bytes.
 type Entries = Vec<(String, Vec<u8>)>;
 
+/// Metadata that may be sent on a lane.
+fn fitting(lane: &CallerLane, metadata: Entries) -> PyResult<Metadata> {
+    let metadata = Metadata(metadata);
+    metadata
+        .check(lane.settings().max_metadata)
+        .map_err(|error| PyValueError::new_err(format!("metadata: {error}")))?;
+    Ok(metadata)
+}
+
 #[pymethods]
 impl ChannelMethod {
     #[new]
@@ -295,10 +304,7 @@ impl ChannelMethod {
         let name = what.rsplit('.').next().unwrap_or_default().to_owned();
         let count = arguments.get().len() + usize::from(inbound.is_some());
         let caller = lane.get().caller.clone();
-        let metadata = Metadata(metadata);
-        metadata
-            .check(caller.settings().max_metadata)
-            .map_err(|error| PyValueError::new_err(format!("metadata: {error}")))?;
+        let metadata = fitting(&caller, metadata)?;
         Ok(Self {
             lane: caller,
             what,
@@ -336,6 +342,34 @@ impl ChannelMethod {
             return Ok(Bound::new(py, made)?.into_any());
         }
         Ok(Bound::new(py, Call::new(this, arguments, timeout, stream))?.into_any())
+    }
+
+    /// The same method, saying something else beside its arguments.
+    fn with_metadata(
+        &self,
+        py: Python<'_>,
+        metadata: Entries,
+        metadata_required: bool,
+    ) -> PyResult<Self> {
+        let inbound = self.inbound.as_ref().map(|(at, plan)| (*at, plan.clone_ref(py)));
+        Ok(Self {
+            lane: self.lane.clone(),
+            what: self.what.clone(),
+            index: self.index,
+            arguments: self.arguments.clone_ref(py),
+            count: self.count,
+            result: self.result.clone_ref(py),
+            items: self.items.as_ref().map(|plan| plan.clone_ref(py)),
+            inbound,
+            idempotent: self.idempotent,
+            lossy: self.lossy,
+            wait_for_ready: self.wait_for_ready,
+            metadata: fitting(&self.lane, metadata)?,
+            metadata_required,
+            timeout: self.timeout,
+            bind: self.bind.clone_ref(py),
+            name: self.name.clone(),
+        })
     }
 
     fn __repr__(&self) -> String {

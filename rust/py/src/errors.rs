@@ -6,6 +6,7 @@ use jetstream_proto::fault::Fault;
 use jetstream_proto::frame::FrameError;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 
 pyo3::import_exception!(jetstream._errors, CallError);
@@ -44,18 +45,22 @@ fn make<'py>(
 
 /// What the peer's `Rerror` says.
 pub(crate) fn call_error(py: Python<'_>, fault: &Fault) -> PyErr {
+    static MADE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let lines = fault
         .backtrace
         .iter()
         .map(|frame| format!("{}:{} {}: {}", frame.file, frame.line, frame.name, frame.message));
     let build = || -> PyResult<PyErr> {
-        let keywords = [
-            ("code", fault.code.as_deref().into_pyobject(py)?.into_any()),
-            ("help", fault.help.as_deref().into_pyobject(py)?.into_any()),
-            ("url", fault.url.as_deref().into_pyobject(py)?.into_any()),
-            ("backtrace", PyTuple::new(py, lines.collect::<Vec<_>>())?.into_any()),
-        ];
-        Ok(make(py.get_type::<CallError>(), (&fault.message,), &keywords))
+        let words = (
+            &fault.message,
+            fault.code.as_deref(),
+            fault.help.as_deref(),
+            fault.url.as_deref(),
+            PyTuple::new(py, lines.collect::<Vec<_>>())?,
+        );
+        // The class depends on the code, and which codes have one is Python's business.
+        let made = MADE.import(py, "jetstream._errors", "remote_error")?.call1(words)?;
+        Ok(PyErr::from_value(made))
     };
     build().unwrap_or_else(|error| error)
 }

@@ -120,6 +120,16 @@ impl Inbox {
         drop((runs, waiter));
     }
 
+    /// Ends it, and lets whoever waits for an item see the end.
+    pub(crate) fn cancel(&self, py: Python<'_>) -> PyResult<()> {
+        let waiter = lock(&self.state).waiter.take();
+        self.close();
+        match waiter {
+            Some(waiter) => Reply::complete_soon(waiter.bind(py), Ok(py.None().into_bound(py))),
+            None => Ok(()),
+        }
+    }
+
     /// Bytes that have not been taken.
     pub(crate) fn held(&self) -> usize {
         lock(&self.state).held

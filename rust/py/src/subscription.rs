@@ -138,6 +138,17 @@ impl Subscription {
 
     /// Ends the method, if it runs; what has not been taken is forgotten.
     fn stop(&self, py: Python<'_>) {
+        self.abandon(py);
+        self.flow.inbox.close();
+    }
+
+    /// The same, and another task that waits for an item sees the end.
+    fn stop_taking(&self, py: Python<'_>) -> PyResult<()> {
+        self.abandon(py);
+        self.flow.inbox.cancel(py)
+    }
+
+    fn abandon(&self, py: Python<'_>) {
         let state = std::mem::replace(&mut *lock(&self.state), State::Over);
         if let State::Running { lane, ticket, feed } = state {
             lane.abandon(py, ticket);
@@ -145,7 +156,6 @@ impl Subscription {
                 feed.stop(py);
             }
         }
-        self.flow.inbox.close();
     }
 }
 
@@ -256,8 +266,8 @@ impl Subscription {
     }
 
     /// Ends the method; does not wait.
-    fn cancel(&self, py: Python<'_>) {
-        self.stop(py);
+    fn cancel(&self, py: Python<'_>) -> PyResult<()> {
+        self.stop_taking(py)
     }
 
     fn __aenter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Ready>> {
@@ -270,7 +280,7 @@ impl Subscription {
         py: Python<'py>,
         _exception: &Bound<'py, PyTuple>,
     ) -> PyResult<Bound<'py, Ready>> {
-        self.stop(py);
+        self.stop_taking(py)?;
         Bound::new(py, Ready { value: py.None() })
     }
 

@@ -1,0 +1,169 @@
+"""A channel's methods with interceptors around them: what calling one of them gives."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from jetstream._derived import DerivedSubscription
+from jetstream._interception import (
+    ClientCall,
+    chain_calls,
+    chain_streams,
+    close_streams,
+    method_info,
+    with_result,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Generator, Mapping
+
+    from jetstream import _core
+    from jetstream._channel import CallOptions
+    from jetstream._definition import Method
+
+
+def intercepted(
+    remote: _core.ChannelMethod, method: Method, options: CallOptions, timeout: float | None
+) -> _core.ChannelMethod | InterceptedMethod:
+    """A channel's method with its interceptors around it.
+
+    Args:
+        remote: The method without them.
+        method: Its declaration.
+        options: The channel's.
+        timeout: Seconds for a call that does not say.
+
+    Returns:
+        The method itself, if none of the interceptors has anything to do with it.
+    """
+    last = _Last(remote, options)
+    make: Callable[[ClientCall], Any]
+    if method.outbound is None:
+        calls = chain_calls(options.interceptors, last.call)
+        if calls is None:
+            return remote
+        make = partial(InterceptedCall, calls)
+    else:
+        streams = chain_streams(options.interceptors, last.stream)
+        if streams is None:
+            return remote
+        make = partial(InterceptedSubscription, streams)
+    return InterceptedMethod(remote, method, options, timeout, make)
+
+
+class _Last:
+    """The last step of a chain: the call itself."""
+
+    __slots__ = ("_metadata", "_remote", "_required")
+
+    def __init__(self, remote: _core.ChannelMethod, options: CallOptions) -> None:
+        self._remote = remote
+        self._metadata = dict(options.metadata)
+        self._required = options.metadata_required
+
+    def call(self, call: ClientCall) -> Any:
+        """Makes a call, or a subscription."""
+        remote = self._remote
+        if call.metadata != self._metadata or call.metadata_required != self._required:
+            remote = remote.with_metadata(list(call.metadata.items()), call.metadata_required)
+        pending = remote(*call._arguments, timeout=call.timeout)  # pyright: ignore[reportPrivateUsage]
+        call._pending = pending  # pyright: ignore[reportPrivateUsage]
+        return pending
+
+    def stream(self, call: ClientCall) -> AsyncIterator[Any]:
+        """The items of a subscription, and its result."""
+        return with_result(self.call(call))
+
+
+class InterceptedMethod:
+    """A method of a channel that has interceptors."""
+
+    def __init__(
+        self,
+        remote: _core.ChannelMethod,
+        method: Method,
+        options: CallOptions,
+        timeout: float | None,
+        make: Callable[[ClientCall], Any],
+    ) -> None:
+        self.__name__ = method.name
+        self.__doc__ = method.doc
+        self._remote = remote
+        self._info = method_info(method)
+        self._count = len(method.parameters)
+        self._bind = method.bind
+        self._timeout = timeout
+        self._metadata = options.metadata
+        self._required = options.metadata_required
+        self._session = options.session
+        self._make = make
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        timeout = self._timeout
+        if kwargs:
+            timeout = kwargs.pop("timeout", timeout)
+        if kwargs or len(args) != self._count:
+            args = self._bind(args, kwargs)
+        call = ClientCall(
+            self._info,
+            args,
+            timeout=timeout,
+            metadata=self._metadata,
+            metadata_required=self._required,
+            session=self._session,
+        )
+        return self._make(call)
+
+    def __repr__(self) -> str:
+        return f"<intercepted {self._remote!r}>"
+
+
+class InterceptedCall(Coroutine[Any, Any, Any]):
+    """A call on its way through interceptors."""
+
+    __slots__ = ("_call", "_steps")
+
+    def __init__(
+        self, chain: Callable[[ClientCall], Coroutine[Any, Any, Any]], call: ClientCall
+    ) -> None:
+        self._call = call
+        self._steps = chain(call)
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._steps.__await__()
+
+    def send(self, value: Any, /) -> Any:
+        return self._steps.send(value)
+
+    def throw(self, *exception: Any) -> Any:
+        return self._steps.throw(*exception)
+
+    def close(self) -> None:
+        self._steps.close()
+
+    @property
+    def metadata(self) -> Mapping[str, bytes]:
+        """What the method said beside its answer."""
+        return self._call.reply_metadata
+
+    def __repr__(self) -> str:
+        return f"<intercepted call of {self._call.method.what}>"
+
+
+class InterceptedSubscription(DerivedSubscription[Any, Any]):
+    """A subscription whose items come through interceptors."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, chain: Callable[[ClientCall], AsyncIterator[Any]], call: ClientCall) -> None:
+        self._call = call
+        super().__init__(call.method.what, chain(call))
+
+    @property
+    def metadata(self) -> Mapping[str, bytes]:
+        return self._call.reply_metadata
+
+    def _closing(self) -> Coroutine[Any, Any, None]:
+        return close_streams(self._call)

@@ -261,7 +261,7 @@ def test_every_state_is_told(loop: str) -> None:
             await session.wait_for("unavailable")
             async with back(port, TallyImpl()):
                 await session.wait_for("ready")
-                while seen[-1] != "ready":
+                while seen[-1] != "ready":  # noqa: ASYNC110  the watcher takes its steps
                     await asyncio.sleep(0)
                 await session.close()
             with pytest.raises(ClosedError):

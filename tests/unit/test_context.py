@@ -30,7 +30,7 @@ def test_a_context_for_a_test():
     assert (context.peer, context.remote) == (UnixPeer(1, 2, 3), remote)
     assert context.protocol is None
     assert repr(context) == (
-        "<Context of Echo.put from UnixPeer(pid=1, uid=2, gid=3) at 10.0.0.1:1>"
+        "<Context of Echo.put from process 1 of user 2, group 3 at 10.0.0.1:1>"
     )
 
 

@@ -14,6 +14,7 @@ from jetstream import interceptors, testing
 PUBLIC = [
     "Backoff",
     "CallError",
+    "Capabilities",
     "Certificate",
     "ChannelType",
     "Client",

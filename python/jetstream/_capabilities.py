@@ -1,12 +1,9 @@
 """What a session can do, by what carries it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    from jetstream import _core
+from jetstream import _core
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,7 +16,8 @@ class Capabilities:
     """Whether one connection carries many lanes, so that nothing holds up anything else. Elsewhere
     each service has a connection of its own, and its subscriptions share that with its calls."""
     datagrams: bool
-    """Whether ``lossy=True`` subscriptions can leave items out; elsewhere they lose none."""
+    """Whether items of ``lossy=True`` subscriptions travel as datagrams; elsewhere on the
+    lane, where they give way to later ones, too."""
     identity: Literal["tls", "unix", "none"]
     """How peers prove who they are: certificates, the kernel's word, or not."""
     migration: bool

@@ -28,9 +28,11 @@ from jetstream.testing import ThrowawayCA
 
 from tests.e2e.counter import Tally, TallyImpl
 from tests.helpers import join, live_objects, run, serve, server_tls
+from tests.transports import SOCKETS, Way, listening
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
 SWIFT = Reconnect(first=0.02, most=0.1, patience=30.0)
 
@@ -443,6 +445,41 @@ def test_lanes_move_to_the_socket_of_another_family(loop: str) -> None:
                 vanish(six)
                 session._core.give_up()
                 assert await tally.whose() == "four again"
+        assert set(counts.values()) == {1}
+
+    run(main, loop=loop)
+
+
+@pytest.mark.parametrize("transport", SOCKETS)
+def test_sessions_stay_up_over_every_transport(transport: str, tmp_path: Path, loop: str) -> None:
+    async def main() -> None:
+        counts: Counter[int] = Counter()
+        first = listening(transport, tmp_path, TallyImpl(counts, "first"))
+        await first.start()
+        again: dict[str, Any] = {}
+        if transport == "quic":
+            again = {"port": first.address.port}
+        elif transport == "tcp":
+            again = {"tcp": first.tcp_address}
+        async with Way(transport, first).join(reconnect=SWIFT) as session:
+            tally = session.channel(Tally)
+            assert await tally.whose() == "first"
+            numbers = range(100)
+            calls = [asyncio.ensure_future(tally.add(n)) for n in numbers]
+            await asyncio.sleep(0)
+            await first.close()
+            second = listening(transport, tmp_path, TallyImpl(counts, "second"), **again)
+            await second.start()
+            assert await asyncio.gather(*calls) == list(numbers)
+            assert await tally.whose() == "second"
+            assert [item async for item in tally.count(3)] == [0, 1, 2]
+            for endpoint in second._endpoints:
+                endpoint.close()
+            third = listening(transport, tmp_path, TallyImpl(counts, "third"), **again)
+            await third.start()
+            assert await tally.put(1000) == 1000, "idempotent: it may be sent again"
+            assert await tally.whose() == "third"
+        await third.close()
         assert set(counts.values()) == {1}
 
     run(main, loop=loop)

@@ -620,8 +620,37 @@ def test_what_a_server_that_goes_away_had_not_begun_is_told_apart() -> None:
             assert await begun == 1
             with pytest.raises(Unavailable):
                 await s.channel.now(3)
-            s.lane.send.finish()
+            # All that was begun has been answered: so this was not.
+            await s.lane.write(Frame(GOAWAY, frame.NO_TAG))
             with pytest.raises(Unavailable):
                 await not_begun
+
+    run(main)
+
+
+def test_a_request_that_a_server_that_goes_away_names_was_not_begun() -> None:
+    async def main() -> None:
+        async with scene() as s:
+            begun, not_begun = task(s.channel.now(1)), task(s.channel.now(2))
+            first, second = await s.expect(NOW), await s.expect(NOW)
+            await s.lane.write(Frame(GOAWAY, frame.NO_TAG), Frame(GOAWAY, second.tag))
+            with pytest.raises(Unavailable):
+                await not_begun
+            await s.lane.write(Frame(NOW + 1, first.tag, u32(1)))
+            assert await begun == 1
+
+    run(main)
+
+
+def test_a_lane_that_ends_without_that_tells_nothing_of_its_requests() -> None:
+    async def main() -> None:
+        async with scene() as s:
+            calling = task(s.channel.now(1))
+            await s.expect(NOW)
+            await s.lane.write(Frame(GOAWAY, frame.NO_TAG))
+            s.lane.send.finish()
+            with pytest.raises(ConnectionLost) as caught:
+                await calling
+            assert type(caught.value) is ConnectionLost, "it may have been begun"
 
     run(main)

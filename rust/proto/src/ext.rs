@@ -12,7 +12,7 @@
 //! | [`TITEM`] | a value | an item of the stream that the request under the same tag carries |
 //! | [`TEND`] | nothing | that stream's end |
 //! | [`CREDIT`] | `u32` bytes | so much more may be sent of the stream under the same tag |
-//! | [`GOAWAY`] | nothing | the called end begins no further request (tag 65535), nor this one (its tag) |
+//! | [`GOAWAY`] | nothing | the called end begins no further request (tag 65535) and has answered all that it has begun (again), or has not begun this one (its tag) |
 //! | [`LOSSY`] | `sequence u32`, a value | an item of a lossy subscription, on the lane or as a datagram |
 //! | [`TIME`] | `u64` in microseconds | the time that every request on the lane has that does not say |
 //!

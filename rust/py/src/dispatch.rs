@@ -10,7 +10,7 @@ use jetstream_proto::codes;
 use jetstream_proto::dialect::Dialect;
 use jetstream_proto::ext::{self, FOREVER, Head};
 use jetstream_proto::frame::{self, Frame};
-use jetstream_proto::limits::MIN_MSIZE;
+use jetstream_proto::limits::{MIN_MSIZE, NO_TAG};
 use jetstream_proto::mux::Callee;
 use pyo3::prelude::*;
 
@@ -495,7 +495,12 @@ impl ServiceLane {
                 inner.finishing = false;
                 inner.phase = Phase::Over;
             }
-            let out = if done { std::mem::take(&mut inner.out) } else { Vec::new() };
+            let mut out = if done { std::mem::take(&mut inner.out) } else { Vec::new() };
+            if done && inner.gone {
+                // Whatever has no answer was not begun. The lane's end would not say so everywhere:
+                // over TCP it looks the same when answers are given up.
+                ext::empty(ext::GOAWAY, NO_TAG, &mut out);
+            }
             (done, out)
         };
         if !done {

@@ -50,10 +50,6 @@ impl CallerLane {
             let negotiating = matches!(inner.phase, Phase::Negotiating) || inner.assumed;
             (negotiating, matches!(inner.phase, Phase::Draining))
         };
-        if draining && *end == LaneEnd::Finished {
-            // All that had been begun has been answered; the rest can be sent elsewhere.
-            return self.detach(py, Failure::Unavailable, |_, pending| pending.may_be_sent());
-        }
         let failure = match end {
             LaneEnd::Stopped { code } if *code == u64::from(codes::UNKNOWN_SERVICE) => {
                 let why = format!("the server does not serve {:?}", self.settings.version.name);
@@ -84,6 +80,10 @@ impl CallerLane {
                     .to_owned(),
                 None,
             ),
+            end if draining => {
+                let failure = Failure::Ended(end.clone());
+                return self.detach(py, failure, |_, pending| pending.may_be_repeated());
+            }
             end => Failure::Ended(end.clone()),
         };
         self.fail(py, failure);
@@ -124,7 +124,11 @@ impl CallerLane {
 
     /// The called end begins nothing that it has not begun.
     pub(super) fn on_going_away(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
-        lock(&self.inner).phase = Phase::Draining;
+        let before = std::mem::replace(&mut lock(&self.inner).phase, Phase::Draining);
+        if matches!(before, Phase::Draining) {
+            // All that had been begun has been answered; the rest can be sent elsewhere.
+            return self.detach(py, Failure::Unavailable, |_, pending| pending.may_be_sent());
+        }
         if !self.settings.stays_up {
             // Those that wait for a tag would never get one here.
             let waiting = lock(&self.inner).caller.drain_waiting();

@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
+from typing import cast
 
 from jetstream import (
     I32,
@@ -39,6 +40,8 @@ from jetstream.testing import ThrowawayCA
 CALLS = 10_000
 START_TIMEOUT = 20.0
 STOP_TIMEOUT = 10.0
+DELAY = 0.05
+"""Seconds that the long way takes in each direction."""
 
 
 @service
@@ -50,7 +53,9 @@ class Echo:
         tell_peer("the server sees", ctx.peer)
         print(flush=True)
 
+    @method(idempotent=True)
     async def echo(self, message: str) -> str:
+        # It may run twice, so a client that comes back may ask it ahead of the handshake.
         return message
 
     @method
@@ -186,6 +191,60 @@ async def a_stranger(address: str, certificates: Path) -> None:
         raise DemoError("a certificate of another authority was accepted")
 
 
+class End(asyncio.DatagramProtocol):
+    """One end of a way that takes a while; what comes in leaves at the other."""
+
+    other: End
+    transport: asyncio.DatagramTransport
+
+    def __init__(self, peer: tuple[str, int] | None = None) -> None:
+        self.peer = peer
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        # One client after the other; the server stays where it is.
+        self.peer = addr
+        asyncio.get_running_loop().call_later(DELAY, self.other.send, data)
+
+    def send(self, data: bytes) -> None:
+        self.transport.sendto(data, self.peer)
+
+
+@asynccontextmanager
+async def long_way(address: str) -> AsyncGenerator[str]:
+    """Stands before the server, far away; gives its own address."""
+    loop = asyncio.get_running_loop()
+    host, _, port = address.rpartition(":")
+    here, there = End(), End((host, int(port)))
+    here.other, there.other = there, here
+    try:
+        await loop.create_datagram_endpoint(lambda: here, ("127.0.0.1", 0))
+        await loop.create_datagram_endpoint(lambda: there, ("127.0.0.1", 0))
+        own_host, own_port = here.transport.get_extra_info("sockname")
+        yield f"{own_host}:{own_port}"
+    finally:
+        here.transport.close()
+        there.transport.close()
+
+
+async def visits(address: str, tls: ClientTls) -> None:
+    """How long it takes from nothing to the first answer."""
+    async with long_way(address) as way:
+        for label, early_data in (("first visit", False), ("again", False), ("with 0-RTT", True)):
+            began = time.perf_counter()
+            async with connect(
+                way, server_name="localhost", tls=tls, early_data=early_data
+            ) as session:
+                await session.channel(Echo).echo("hello")
+                seconds = time.perf_counter() - began
+                if early_data and session.early_data != "accepted":
+                    raise DemoError(f"the server took no early data: {session.early_data}")
+            trips = round(seconds / (2 * DELAY))
+            say(label, f"{trips} round trip{'s' if trips > 1 else ''}, {seconds * 1e3:.0f} ms")
+
+
 async def many_calls(session: Session) -> None:
     echo = session.channel(Echo)
     messages = [f"message {number}" for number in range(CALLS)]
@@ -214,6 +273,8 @@ async def run(certificates: Path, loop: str) -> None:
             await some_calls(session)
             print("\nwho is who")
             await who_is_who(session, server)
+            print(f"\nfrom nothing to the first answer, {DELAY * 1e3:.0f} ms away")
+            await visits(address, tls)
             print("\na client whose certificate another authority issued")
             await a_stranger(address, certificates)
             print(f"\n{CALLS:,} calls at once")

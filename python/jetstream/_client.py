@@ -465,6 +465,9 @@ async def _established(core: _core.Connection) -> None:
     if core.early_data == "sent":
         return
     await core.wait("connected")
+    if core.resumed:
+        # The server judged our certificate when it looked at the ticket, before it answered.
+        return
     # A client's handshake is over before the server has looked at its certificate (RFC 8446,
     # section 2); the server's word that it has ends the handshake for good.
     await core.wait("confirmed")

@@ -85,10 +85,10 @@ class Limits:
     """Handshakes at once over which a newcomer must first prove its address (Retry, RFC 9000,
     section 8.1.2)."""
 
-    resumable_sessions: int = 4_096
-    """TLS sessions that are remembered so that the next handshake with the same peer is shorter: of
-    a server's clients, or of a client's servers. The oldest goes first. One is 1 to 3 KB, most of
-    it the peer's certificates twice, so all are about 8 MB; rustls remembers 256."""
+    resumable_sessions: int = 8_192
+    """TLS sessions that are remembered so that the next handshake with the same peer is shorter: a
+    server's with its clients (two of each visit), or a client's servers. The oldest goes first. One
+    is about 1.5 KB with the peer's certificates, so all are some 12 MB; rustls remembers 256."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

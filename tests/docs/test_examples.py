@@ -69,6 +69,9 @@ class TestDemo:
         assert re.search(r"the server sees +CN=client\n +SHA-256 [0-9A-F:]{95}\n +DNS", first)
         assert 'TlsError: rejected by the peer: client certificate rejected: issuer "Some' in first
         assert re.search(r"[0-9,]+ calls per second", first)
+        trips = re.findall(r"(first visit|again|with 0-RTT) +(\d+) round trip", first)
+        first_visit, again, early = (int(count) for _, count in trips)
+        assert first_visit > again > early >= 1
         certificate = (tmp_path / ".demo" / "certs" / "client.pem").read_bytes()
 
         second = run_program(EXAMPLES / "demo.py", cwd=tmp_path)

@@ -267,13 +267,15 @@ impl Connection {
         self.wake(py, Wait::Connected, 0)
     }
 
-    /// What the server answered the last time to an offer of `version`, if we can say it before the
-    /// server does: in data ahead of the handshake.
+    /// What the server answered the last time to an offer of `version`, if it would answer the same:
+    /// the one that knows the ticket is the one that answered then.
     pub(crate) fn remembered(&self, version: &Version) -> Option<Agreed> {
-        if !self.is_early() {
-            return None;
+        let state = lock(&self.state);
+        if self.is_early() || state.facts.resumed {
+            state.visited.as_ref()?.agreed(version)
+        } else {
+            None
         }
-        lock(&self.state).visited.as_ref()?.agreed(version)
     }
 
     /// The server has answered an offer of `version`.

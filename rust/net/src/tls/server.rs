@@ -25,6 +25,10 @@ use crate::reset::ResetSecret;
 /// Whom the roots and errors of this module are about.
 const WHOM: &str = "clients";
 
+/// Tickets that a visit brings. It uses one up; and a visit that was over before its handshake was,
+/// with one call ahead of it, brings none.
+const TICKETS: usize = 2;
+
 /// How many of a client's offered protocols are kept for reports. Browsers offer one, a client of
 /// several protocols a handful; they are kept as long as the connection. All are negotiated.
 pub const MAX_OFFERED_PROTOCOLS: usize = 32;
@@ -162,8 +166,7 @@ fn make(
     tls.alpn_protocols.clone_from(&options.alpns);
     let tickets = Tickets::new(sessions.clone(), verifier.clone(), clock.clone());
     tls.session_storage = Arc::new(tickets);
-    // Every visit uses one up and brings a new one.
-    tls.send_tls13_tickets = usize::from(options.sessions > 0);
+    tls.send_tls13_tickets = if options.sessions > 0 { TICKETS } else { 0 };
     // QUIC knows all or nothing here (RFC 9001, section 4.6.1); flow control bounds it.
     tls.max_early_data_size = if options.early_data { u32::MAX } else { 0 };
     let streams = super::stream::server_config(&tls);

@@ -91,7 +91,6 @@ async def calls(session: Session, connection: Connection, ctx: Context) -> None:
 
 def settings() -> None:
     Half()  # error
-    Server(Router())  # error
     Server(Router(), tls=ServerTls("a.pem", "a.key"), port="4433")  # error
     ServerTls("a.pem", "a.key", client_auth="always")  # error
     ClientTls("ca.pem", danger_accept_anybody=True)  # error

@@ -22,7 +22,7 @@ from tests.model import ext
 from tests.model.frame import Frame, write
 
 PROTOCOL = 1
-HOLD, FLOOD, TAKE, SINK = map(wire.request, range(4))
+HOLD, FLOOD, TAKE, SINK, KEEP = map(wire.request, range(5))
 
 
 @service
@@ -33,6 +33,7 @@ class Streams:
     def flood(self, size: U32) -> Subscription[bytes, None]: ...
     async def take(self, items: AsyncIterator[bytes]) -> U32: ...
     async def sink(self, items: AsyncIterator[bytes]) -> None: ...
+    async def keep(self, data: bytes) -> None: ...
 
 
 class StreamsImpl:
@@ -63,6 +64,9 @@ class StreamsImpl:
     async def take(self, items: AsyncIterator[bytes]) -> U32:
         async with self.counted():
             return sum([len(item) async for item in items])
+
+    async def keep(self, data: bytes) -> None:
+        await self.hold()
 
     async def sink(self, items: AsyncIterator[bytes]) -> None:
         async with self.counted():
@@ -182,12 +186,13 @@ def test_more_requests_than_may_wait_are_left_on_the_wire() -> None:
 
             async def write_on() -> int:
                 for tag in range(20_000):
-                    await a.write(Frame(HOLD, tag, bytes(1_000)))
+                    await a.write(Frame(KEEP, tag, b"\xe8\3\0\0" + bytes(1_000)))
                 return 40
 
             writing = asyncio.ensure_future(write_on())
             done, _ = await asyncio.wait([writing], timeout=1.5)
             assert not done, [task.result() for task in done]
+            assert a.impl.running == 1
             writing.cancel()
             a.lane.send.reset()
             await a.quiet()

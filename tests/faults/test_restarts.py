@@ -71,6 +71,12 @@ class Load:
         await self._goal.wait()
 
 
+def check_times(took: list[float]) -> None:
+    """Most rounds were quick; of a single one a busy machine says nothing."""
+    if len(took) > 1:
+        assert statistics.median(took) < USUALLY, took
+
+
 def killed_under_load(folder: Path, rounds: int) -> None:
     async def main() -> None:
         async with Client(client_tls()) as client:
@@ -87,7 +93,7 @@ def killed_under_load(folder: Path, rounds: int) -> None:
                     await load.connected.wait()
                     await load.more(100)
                 took.append(time.monotonic() - began)
-            assert statistics.median(took) < USUALLY, took
+            check_times(took)
             for caller in callers:
                 caller.cancel()
             await asyncio.gather(*callers, return_exceptions=True)
@@ -154,7 +160,7 @@ def stays_up(folder: Path, rounds: int) -> None:
                 async with asyncio.timeout(AT_MOST):
                     await fresh.wait()
                 took.append(time.monotonic() - began)
-            assert statistics.median(took) < USUALLY, took
+            check_times(took)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -12,10 +12,12 @@ fn early(tls: &ClientTls) -> ConnectOptions {
 }
 
 impl Pair {
-    /// The client leaves, and begins another visit.
+    /// The client leaves, and begins another visit when both ends have forgotten it.
     fn again(&mut self, options: ConnectOptions) {
         self.client.close(Instant::now(), self.here, 0, b"");
-        self.until(|pair| pair.client.open_connections() == 0);
+        self.until(|pair| {
+            pair.client.open_connections() == 0 && pair.server.open_connections() == 0
+        });
         self.from_server.clear();
         self.from_client.clear();
         let remote = self.server.io().local_addr().unwrap();

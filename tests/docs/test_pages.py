@@ -147,3 +147,16 @@ def test_the_overview_leads_to_every_page() -> None:
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_attack_has_the_tests_that_are_named() -> None:
+    text = (REPOSITORY / "tests" / "hostile" / "README.md").read_text()
+    sources = [*(REPOSITORY / "tests").rglob("*.py"), *(REPOSITORY / "rust").rglob("*.rs")]
+    defined = {
+        name
+        for path in sources
+        for name in re.findall(r"^ *(?:def|fn) (\w+)\(", path.read_text(), re.MULTILINE)
+    }
+    named = set(re.findall(r"`(\w+)`", text))
+    assert len(named) > 40
+    assert named - defined == set()

@@ -7,7 +7,6 @@ What is late is held back by the harness.
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import socket
 import subprocess
@@ -40,8 +39,6 @@ def lossy(percent: float) -> Generator[tuple[str, ...]]:
     Raises:
         ObstacleError: It takes root, `ip`, and `nft` or `iptables`.
     """
-    name = f"jetstream-bench-{os.getpid()}"
-    inside = ("ip", "netns", "exec", name)
     filters = {
         "nft": (
             "add table inet loss; "
@@ -56,13 +53,37 @@ def lossy(percent: float) -> Generator[tuple[str, ...]]:
     tool = next(filter(shutil.which, filters), None)
     if tool is None:
         raise ObstacleError("losing packets takes nft or iptables, and neither is installed")
-    _run("ip", "netns", "add", name)
-    try:
-        _run("ip", "-n", name, "link", "set", "lo", "mtu", str(_MTU), "gso_max_segs", "1", "up")
+    with _namespace() as inside:
+        link = ("ip", "link", "set", "lo", "mtu", str(_MTU), "gso_max_segs", "1", "up")
+        _run(*inside, *link)
         _run(*inside, tool, *filters[tool])
         yield inside
-    finally:
-        _run("ip", "netns", "delete", name)
+
+
+@contextmanager
+def _namespace() -> Generator[tuple[str, ...]]:
+    """The words before a command that runs it in a network namespace of its own.
+
+    The namespace has no name. It is there for as long as somebody is in it, and a program that
+    ends when we do, in whatever way, stays in it.
+    """
+    stay = ("unshare", "--net", "sh", "-c", "echo && exec cat")
+    try:
+        program = subprocess.Popen(
+            stay,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    except FileNotFoundError:
+        raise ObstacleError("losing packets takes unshare, which is not installed") from None
+    with program:
+        assert program.stdout is not None
+        # Before that line it is where we are, and nothing may be changed there.
+        if (line := program.stdout.readline()) != "\n":
+            raise ObstacleError(f"losing packets takes root: {line.strip()}")
+        yield ("nsenter", "--target", str(program.pid), "--net")
 
 
 def _run(*command: str) -> None:
@@ -72,9 +93,7 @@ def _run(*command: str) -> None:
         raise ObstacleError(f"losing packets takes {command[0]}, which is not installed") from None
     except subprocess.CalledProcessError as error:
         complaint = str(error.stderr).strip() or f"exit status {error.returncode}"
-        raise ObstacleError(
-            f"losing packets takes root; {' '.join(command[:3])}: {complaint}"
-        ) from None
+        raise ObstacleError(f"losing packets failed: {complaint}") from None
 
 
 @asynccontextmanager

@@ -32,7 +32,7 @@ def main() -> int:
     arguments = _arguments()
     quick: bool = arguments.quick
     effort = Effort(seconds=0.5, connections=200) if quick else Effort(seconds=1.0, connections=500)
-    budget = 220.0 if quick else 1200.0
+    budget = 220.0 if quick else 1500.0
     rounds: int = arguments.rounds or (2 if quick else 5)
     scenarios = [scenario for scenario in SCENARIOS if arguments.scenario in scenario.name]
     peers = available(arguments.peer, {scenario.load for scenario in scenarios})

@@ -74,21 +74,24 @@ class Calls:
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """The same calls in flight, shared out to one connection or to many.
+    """Calls in flight, shared out to one connection or to many.
 
-    So both ends have the same calls to make and to answer, and what differs is what connections
-    cost: state of their own, and packets of their own for what would have shared one.
+    With the same number in all, both ends have the same calls to make and to answer, and what
+    connections cost is state of their own, and packets of their own for what would have shared one.
+    With one call on each, every call has its packets anyway, and what is left is what the number of
+    connections costs; on one core, so that nobody waits for a core that has to wake.
     """
 
     name: str
     connections: int
     in_flight: int
     size: int
+    one_core: bool = False
     load: ClassVar = "spread"
 
     async def measure(self, peer: Peer, certificates: Path, effort: Effort) -> list[Measurement]:
         words = (str(self.connections), str(self.in_flight), str(self.size), str(effort.seconds))
-        async with _pair(peer, certificates, self.load, *words) as pair:
+        async with _pair(peer, certificates, self.load, *words, one_core=self.one_core) as pair:
             work, cpu = await pair.work_and_cpu(effort.seconds)
         per_call = Measurement("cpu time of client and server", cpu / work.count * MEGA, "µs/call")
         return [Measurement("rate", work.rate, "calls/s"), per_call]
@@ -196,10 +199,20 @@ SCENARIOS: tuple[Scenario, ...] = (
     Calls(name="64 calls in flight, nested struct of 1 KiB", method="order", in_flight=64),
     *(
         Spread(
-            name=f"1,000 calls in flight, 16 bytes, {count:,} connection{'s' if count > 1 else ''}",
+            name=f"1,000 calls in flight, 16 bytes, connections: {count:,}",
             connections=count,
             in_flight=1000,
             size=16,
+        )
+        for count in (1, 10, 100, 1000)
+    ),
+    *(
+        Spread(
+            name=f"one call in flight on each, 16 bytes, one core, connections: {count:,}",
+            connections=count,
+            in_flight=count,
+            size=16,
+            one_core=True,
         )
         for count in (1, 10, 100, 1000)
     ),

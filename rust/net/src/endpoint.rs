@@ -284,6 +284,7 @@ impl Endpoint {
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
                 if let Some(Some(connection)) = self.connections.get_mut(handle.0) {
                     connection.quic.handle_event(event);
+                    connection.on_heard(now);
                     self.activate(handle.0 as u32);
                 }
             }
@@ -352,6 +353,8 @@ impl Endpoint {
                 Bytes::from_static(b"the handshake took too long"),
             );
             self.end(key, Lost::TimedOut);
+        } else if connection.patience.is_some_and(|patience| patience.until <= now) {
+            self.on_silence(key, now);
         }
         self.activate(key);
     }

@@ -15,6 +15,7 @@ mod hub;
 pub mod identity;
 mod lane;
 mod memory;
+mod parting;
 mod rebind;
 mod reset;
 mod review;

@@ -97,7 +97,9 @@ pub(crate) struct State {
     pub(crate) lossy: Vec<Py<Outlet>>,
     pub(crate) ready_task: Option<ReadyTask>,
     pub(crate) quiet_waiters: Vec<Py<PyAny>>,
-    /// The lanes have been finished, for those who wait for quiet.
+    /// No handler ran any more, for those who wait for quiet.
+    pub(crate) parting: bool,
+    /// The lanes have been finished, for the same.
     pub(crate) finished: bool,
 }
 
@@ -520,7 +522,14 @@ impl Shared {
                 && state.dirty.is_empty()
                 && self.handlers.load(Ordering::Relaxed) == 0
         };
-        if !quiet || lock(&self.hub).unsent() > 0 {
+        if !quiet {
+            return Ok(false);
+        }
+        if !std::mem::replace(&mut lock(&self.state).parting, true) {
+            lock(&self.hub).part(Instant::now());
+            return Ok(true);
+        }
+        if lock(&self.hub).unsent() > 0 {
             return Ok(false);
         }
         // Nothing more will be answered: the lanes end, and when the peers have acknowledged that,

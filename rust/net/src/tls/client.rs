@@ -17,6 +17,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use super::config::{self, ConfigError};
 use super::diagnosis::Diagnosis;
 use super::failure::{FailureKind, TlsFailure};
+use super::rollover;
 use super::session::{Next, TlsSession};
 use super::verify::ServerVerifier;
 use super::visits::{Visit, Visits};
@@ -127,7 +128,7 @@ fn server_roots(
     trust: Trust,
     crls: Vec<CertificateRevocationListDer<'static>>,
     provider: &Arc<CryptoProvider>,
-) -> Result<Option<Arc<dyn ServerCertVerifier>>, ConfigError> {
+) -> Result<Option<Vec<Arc<dyn ServerCertVerifier>>>, ConfigError> {
     match trust {
         Trust::System if !crls.is_empty() => {
             Err(ConfigError::CrlsWithoutRoots("the system's verifier takes none"))
@@ -135,16 +136,20 @@ fn server_roots(
         Trust::System => {
             let verifier = rustls_platform_verifier::Verifier::new(provider.clone())
                 .map_err(|error| ConfigError::SystemRoots(error.to_string()))?;
-            Ok(Some(Arc::new(verifier)))
+            Ok(Some(vec![Arc::new(verifier)]))
         }
         Trust::Roots(roots) => {
             config::check_crls(&crls)?;
-            let store = config::root_store(WHOM, roots)?;
-            let builder = WebPkiServerVerifier::builder_with_provider(store, provider.clone())
-                .with_crls(crls)
-                .enforce_revocation_expiration();
-            let built = builder.build();
-            Ok(Some(built.map_err(|error| config::verifier_error(WHOM, error))?))
+            config::root_store(WHOM, roots.clone())?;
+            let built = rollover::groups(&roots, &crls).into_iter().map(|group| {
+                let store = config::root_store(WHOM, group.roots)?;
+                let builder = WebPkiServerVerifier::builder_with_provider(store, provider.clone())
+                    .with_crls(group.crls)
+                    .enforce_revocation_expiration();
+                let built = builder.build().map_err(|error| config::verifier_error(WHOM, error))?;
+                Ok(built as Arc<dyn ServerCertVerifier>)
+            });
+            Ok(Some(built.collect::<Result<_, _>>()?))
         }
         Trust::DangerAnything if !crls.is_empty() => {
             Err(ConfigError::CrlsWithoutRoots("any certificate is accepted here"))

@@ -34,6 +34,7 @@ mod diagnosis;
 mod explain;
 mod failure;
 pub mod material;
+mod rollover;
 mod server;
 mod session;
 mod stream;

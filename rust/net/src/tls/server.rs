@@ -16,6 +16,7 @@ use rustls::sign::CertifiedKey;
 use super::config::{self, ConfigError};
 use super::diagnosis::Diagnosis;
 use super::failure::TlsFailure;
+use super::rollover;
 use super::session::{Next, TlsSession};
 use super::tickets::{Sessions, Tickets};
 use super::verify::ClientVerifier;
@@ -211,19 +212,23 @@ fn client_verifier(
     if !has_roots && !options.crls.is_empty() {
         return Err(ConfigError::CrlsWithoutRoots("no client roots are given"));
     }
-    let roots = if has_roots {
+    let (mut roots, mut hints) = (None, Vec::new());
+    if has_roots {
         config::check_crls(&options.crls)?;
-        let store = config::root_store(WHOM, options.client_roots.clone())?;
-        let builder = WebPkiClientVerifier::builder_with_provider(store, provider.clone())
-            .with_crls(options.crls.iter().cloned())
-            .enforce_revocation_expiration();
-        let built = builder.build();
-        Some(built.map_err(|error| config::verifier_error(WHOM, error))?)
-    } else {
-        None
-    };
+        hints = config::root_store(WHOM, options.client_roots.clone())?.subjects();
+        let groups = rollover::groups(&options.client_roots, &options.crls).into_iter();
+        let built = groups.map(|group| {
+            let store = config::root_store(WHOM, group.roots)?;
+            let builder = WebPkiClientVerifier::builder_with_provider(store, provider.clone())
+                .with_crls(group.crls)
+                .enforce_revocation_expiration();
+            builder.build().map_err(|error| config::verifier_error(WHOM, error))
+        });
+        roots = Some(built.collect::<Result<Vec<_>, _>>()?);
+    }
     Ok(Some(Arc::new(ClientVerifier::new(
         roots,
+        hints,
         provider.signature_verification_algorithms,
         options.check.clone(),
         required,

@@ -378,6 +378,15 @@ class Server:
         return f"<Server of {self._router!r}, {where}>"
 
 
+def _log_reviewed(judged: int, sent_away: int) -> None:
+    """Says what new TLS settings meant for those who were connected."""
+    _logging.server.info(
+        "%d of %d connections were closed, because the new TLS settings refuse them",
+        sent_away,
+        judged,
+    )
+
+
 def _not_listening() -> ClosedError:
     return ClosedError("the server does not listen: use 'async with server', or run()")
 
@@ -443,7 +452,7 @@ def serve_on(
     def failed(address: str, error: BaseException) -> None:
         _logging.server.info("handshake with %s failed: %s", address, error)
 
-    endpoint.set_hooks(connected, failed, log_violation)
+    endpoint.set_hooks(connected, failed, log_violation, _log_reviewed)
     endpoint.set_services(*callable_by_peers(router, limits, interceptors))
 
 

@@ -316,6 +316,7 @@ class Endpoint:
         connected: Callable[[Connection, bool], object],
         failed: Callable[[str, JetStreamError], object],
         violation: Callable[[Connection, str], object],
+        reviewed: Callable[[int, int], object] | None = None,
     ) -> None:
         """Says whom to tell.
 
@@ -323,6 +324,7 @@ class Endpoint:
             connected: Of a connection that has come about, and whether the peer began it.
             failed: Of a handshake that failed: with which address, and why.
             violation: Of a peer that broke the protocol, and how.
+            reviewed: Of how many peers were judged by new TLS, and how many were sent away.
         """
 
     def set_services(

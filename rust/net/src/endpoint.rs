@@ -13,6 +13,7 @@ use quinn_proto::{
 use crate::config::{ConnectOptions, Incoming, ServerOptions};
 use crate::congestion::Lift;
 use crate::connection::{Connection, ConnectionKey, Surroundings};
+use crate::docket::Reviewing;
 use crate::event::{Event, Lost};
 use crate::lane::Lane;
 use crate::review::Review;

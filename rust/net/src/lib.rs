@@ -9,6 +9,7 @@ mod config;
 mod congestion;
 mod connection;
 mod datagram;
+mod docket;
 mod endpoint;
 mod event;
 mod hub;

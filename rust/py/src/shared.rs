@@ -92,6 +92,7 @@ pub(crate) struct State {
     pub(crate) on_failed: Option<Py<PyAny>>,
     /// Called with `(connection, why)` when a peer broke the rules of a lane.
     pub(crate) on_violation: Option<Py<PyAny>>,
+    pub(crate) on_reviewed: Option<Py<PyAny>>,
     pub(crate) services: Option<Arc<Services>>,
     /// Lossy subscriptions with an item that has not left.
     pub(crate) lossy: Vec<Py<Outlet>>,
@@ -206,11 +207,18 @@ impl Shared {
         self.schedule(py)
     }
 
-    pub(crate) fn set_hooks(&self, connected: Py<PyAny>, failed: Py<PyAny>, violation: Py<PyAny>) {
+    pub(crate) fn set_hooks(
+        &self,
+        connected: Py<PyAny>,
+        failed: Py<PyAny>,
+        violation: Py<PyAny>,
+        reviewed: Option<Py<PyAny>>,
+    ) {
         let mut state = lock(&self.state);
         state.on_connected = Some(connected);
         state.on_failed = Some(failed);
         state.on_violation = Some(violation);
+        state.on_reviewed = reviewed;
     }
 
     pub(crate) fn set_services(&self, services: Arc<Services>) {

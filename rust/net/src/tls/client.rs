@@ -19,6 +19,7 @@ use super::diagnosis::Diagnosis;
 use super::failure::{FailureKind, TlsFailure};
 use super::rollover;
 use super::session::{Next, TlsSession};
+use super::suspicion::Suspicion;
 use super::verify::ServerVerifier;
 use super::visits::{Visit, Visits};
 use super::{Clock, Identity, PeerCheck};
@@ -75,6 +76,7 @@ pub struct ClientTls {
     /// It resumes nothing; QUIC's connections have copies that do.
     pub(super) inner: Arc<rustls::ClientConfig>,
     verifier: Arc<ServerVerifier>,
+    suspicion: Arc<Suspicion>,
     visits: Arc<Visits>,
     clock: Clock,
     alpns: Arc<[Vec<u8>]>,
@@ -88,6 +90,11 @@ pub struct ClientTls {
 pub fn client(options: ClientOptions) -> Result<ClientTls, ConfigError> {
     config::check_protocols(&options.alpns)?;
     let provider = config::provider();
+    let known = match &options.trust {
+        Trust::Roots(roots) => &roots[..],
+        Trust::System | Trust::DangerAnything => &[],
+    };
+    let suspicion = Arc::new(Suspicion::new(known, &options.crls));
     let roots = server_roots(options.trust, options.crls, &provider)?;
     let algorithms = provider.signature_verification_algorithms;
     let verifier = Arc::new(ServerVerifier::new(roots, algorithms, options.check));
@@ -112,6 +119,7 @@ pub fn client(options: ClientOptions) -> Result<ClientTls, ConfigError> {
     Ok(ClientTls {
         inner,
         verifier,
+        suspicion,
         visits: Visits::new(options.visits),
         clock: options.clock,
         alpns: options.alpns.into(),
@@ -182,6 +190,12 @@ impl ClientTls {
         self.verifier.judge(chain, &server, now)
     }
 
+    /// Whether [`ClientTls::judge`] is likely to refuse a server that was accepted before; this costs
+    /// next to nothing.
+    pub(crate) fn suspects(&self, chain: &[CertificateDer<'_>]) -> bool {
+        self.clock.current_time().is_some_and(|now| self.suspicion.falls_on(chain, now))
+    }
+
     /// The application protocols that are offered, best first.
     pub fn alpns(&self) -> &[Vec<u8>] {
         &self.alpns
@@ -208,7 +222,7 @@ impl ClientConfig for OneConnection {
         server_name: &str,
         params: &TransportParameters,
     ) -> Result<Box<dyn Session>, ConnectError> {
-        let ClientTls { inner, verifier, visits, clock, alpns } = self.tls.clone();
+        let ClientTls { inner, verifier, visits, clock, alpns, .. } = self.tls.clone();
         let visit = Arc::new(Visit::new(visits, self.remote, verifier, clock));
         let mut config = rustls::ClientConfig::clone(&inner);
         config.resumption =

@@ -38,6 +38,7 @@ mod rollover;
 mod server;
 mod session;
 mod stream;
+mod suspicion;
 mod text;
 mod tickets;
 mod verify;

@@ -18,6 +18,7 @@ use super::diagnosis::Diagnosis;
 use super::failure::TlsFailure;
 use super::rollover;
 use super::session::{Next, TlsSession};
+use super::suspicion::Suspicion;
 use super::tickets::{Sessions, Tickets};
 use super::verify::ClientVerifier;
 use super::{Clock, Identity, PeerCheck};
@@ -99,6 +100,7 @@ pub struct ServerTls {
     last: Mutex<Diagnosis>,
     reset_secret: ResetSecret,
     verifier: Option<Arc<ClientVerifier>>,
+    suspicion: Suspicion,
     clock: Clock,
     sessions: Arc<Sessions>,
     shown: Shown,
@@ -153,6 +155,7 @@ fn make(
         Some(previous) if previous.shown == shown => previous.sessions.clone(),
         _ => Sessions::new(options.sessions),
     };
+    let suspicion = Suspicion::new(&options.client_roots, &options.crls);
     let key = config::certified_key(options.identity, &provider)?;
     let clock = options.clock;
     let asks: Arc<dyn ClientCertVerifier> = match &verifier {
@@ -179,6 +182,7 @@ fn make(
         last: Mutex::default(),
         reset_secret,
         verifier,
+        suspicion,
         clock,
         sessions,
         shown,
@@ -274,6 +278,13 @@ impl ServerTls {
         let Some(verifier) = &self.verifier else { return Ok(()) };
         verifier.trusts(chain, config::now(&self.clock, Side::Client)?)?;
         verifier.check(chain)
+    }
+
+    /// Whether [`ServerTls::judge`] is likely to refuse a client that was let in before; this costs
+    /// next to nothing.
+    pub(crate) fn suspects(&self, chain: &[CertificateDer<'_>]) -> bool {
+        let now = self.clock.current_time().filter(|_| self.verifier.is_some());
+        now.is_some_and(|now| self.suspicion.falls_on(chain, now))
     }
 
     /// Makes the secrets of all sessions wrong.

@@ -274,8 +274,9 @@ class Server:
                 raise _not_listening()
             for endpoint in endpoints:
                 endpoint.reload_server(loaded)
+            before = self._loaded.trusted
             self._tls, self._loaded = new, loaded
-        _logging.server.info("reloaded: the new TLS settings count from now on")
+        _log_reloaded(before, loaded.trusted)
 
     async def _reload_or_say_why(self) -> None:
         try:
@@ -376,6 +377,17 @@ class Server:
     def __repr__(self) -> str:
         where = f"on {self._spelled()}" if self._endpoints else "not listening"
         return f"<Server of {self._router!r}, {where}>"
+
+
+def _log_reloaded(before: tuple[int, int], now: tuple[int, int]) -> None:
+    """Says what is trusted now. Files that were cut between two certificates can be read, too."""
+    fewer = any(new < old for new, old in zip(now, before, strict=True))
+    _logging.server.log(
+        logging.WARNING if fewer else logging.INFO,
+        "reloaded: the new TLS settings count from now on; client authorities: %d (%d before), "
+        "revocation lists: %d (%d before)",
+        *(number for pair in zip(now, before, strict=True) for number in pair),
+    )
 
 
 def _log_reviewed(judged: int, sent_away: int) -> None:

@@ -117,6 +117,9 @@ class ServerTls:
         early_data: bool,
         previous: ServerTls | None = None,
     ) -> ServerTls: ...
+    @property
+    def trusted(self) -> tuple[int, int]:
+        """How many authorities of clients it trusts, and how many revocation lists it has."""
 
 @final
 class ClientTls:

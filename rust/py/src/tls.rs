@@ -18,6 +18,9 @@ use crate::visited::Visited;
 #[pyclass(frozen, module = "jetstream._core")]
 pub(crate) struct ServerTls {
     pub(crate) inner: Arc<tls::ServerTls>,
+    /// Roots for clients, and revocation lists.
+    #[pyo3(get)]
+    trusted: (usize, usize),
 }
 
 /// A client's TLS.
@@ -98,6 +101,7 @@ impl ServerTls {
             early_data,
             clock: tls::system_clock(),
         };
+        let trusted = (options.client_roots.len(), options.crls.len());
         let previous = previous.map(|previous| previous.get().inner.clone());
         // Lists of revoked certificates may be long, and calls go on meanwhile.
         let inner = py.detach(|| match previous {
@@ -105,7 +109,7 @@ impl ServerTls {
             None => tls::server(options),
         });
         let inner = inner.map_err(|error| TlsConfigError::new_err(error.to_string()))?;
-        Ok(Self { inner })
+        Ok(Self { inner, trusted })
     }
 }
 

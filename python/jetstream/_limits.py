@@ -88,7 +88,9 @@ class Limits:
     resumable_sessions: int = 8_192
     """TLS sessions that are remembered so that the next handshake with the same peer is shorter: a
     server's with its clients (two of each visit), or a client's servers. The oldest goes first. One
-    is about 1.5 KB with the peer's certificates, so all are some 12 MB; rustls remembers 256."""
+    is about 1.5 KB with the peer's certificates, so all are some 12 MB; rustls remembers 256. A
+    server keeps no more than 4 KiB for each that there may be (32 MiB in all), so there are fewer
+    where clients show more; and whoever shows more than 8 KiB of certificates is not remembered."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

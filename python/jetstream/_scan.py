@@ -66,7 +66,7 @@ def scan(data: bytes) -> list[Item]:
         The items; empty when nothing was recognised.
 
     Raises:
-        DamagedError: A PEM block has no end or is not base64.
+        DamagedError: A PEM block has no beginning, no end or is not base64.
     """
     text = _as_pem_text(data)
     if text is not None:
@@ -108,9 +108,12 @@ def _as_pem_text(data: bytes) -> str | None:
 def _pem_items(text: str) -> Iterator[Item]:
     label: str | None = None
     lines: list[str] = []
+    line = ""
     for raw_line in text.splitlines():
         line = raw_line.strip()
-        if line.startswith(_BEGIN) and line.endswith(_DASHES):
+        if line.startswith(_BEGIN):
+            if not line.endswith(_DASHES):
+                raise DamagedError(f"the line {line[:80]!r} breaks off")
             if label is not None:
                 raise DamagedError(f"a {label} begins and has no end")
             label, lines = line[len(_BEGIN) : -len(_DASHES)], []
@@ -121,6 +124,9 @@ def _pem_items(text: str) -> Iterator[Item]:
             lines.append(line)
     if label is not None:
         raise DamagedError(f"a {label} begins and has no end")
+    if line.startswith(_DASHES) and _BEGIN.startswith(line):
+        # A file that was cut while it was written: what is missing may be what somebody trusts.
+        raise DamagedError(f"it breaks off at {line!r}")
 
 
 def _pem_item(label: str, lines: list[str]) -> Item:

@@ -274,8 +274,9 @@ class Server:
                 raise _not_listening()
             for endpoint in endpoints:
                 endpoint.reload_server(loaded)
+            before = self._loaded.trusted
             self._tls, self._loaded = new, loaded
-        _logging.server.info("reloaded: the new TLS settings count from now on")
+        _log_reloaded(before, loaded.trusted)
 
     async def _reload_or_say_why(self) -> None:
         try:
@@ -378,6 +379,26 @@ class Server:
         return f"<Server of {self._router!r}, {where}>"
 
 
+def _log_reloaded(before: tuple[int, int], now: tuple[int, int]) -> None:
+    """Says what is trusted now. Files that were cut between two certificates can be read, too."""
+    fewer = any(new < old for new, old in zip(now, before, strict=True))
+    _logging.server.log(
+        logging.WARNING if fewer else logging.INFO,
+        "reloaded: the new TLS settings count from now on; client authorities: %d (%d before), "
+        "revocation lists: %d (%d before)",
+        *(number for pair in zip(now, before, strict=True) for number in pair),
+    )
+
+
+def _log_reviewed(judged: int, sent_away: int) -> None:
+    """Says what new TLS settings meant for those who were connected."""
+    _logging.server.info(
+        "%d of %d connections were closed, because the new TLS settings refuse them",
+        sent_away,
+        judged,
+    )
+
+
 def _not_listening() -> ClosedError:
     return ClosedError("the server does not listen: use 'async with server', or run()")
 
@@ -443,7 +464,7 @@ def serve_on(
     def failed(address: str, error: BaseException) -> None:
         _logging.server.info("handshake with %s failed: %s", address, error)
 
-    endpoint.set_hooks(connected, failed, log_violation)
+    endpoint.set_hooks(connected, failed, log_violation, _log_reviewed)
     endpoint.set_services(*callable_by_peers(router, limits, interceptors))
 
 

@@ -14,6 +14,7 @@ from jetstream import (
     ClientTls,
     ConnectionLost,
     Context,
+    LimitExceeded,
     Limits,
     Server,
     Session,
@@ -233,6 +234,34 @@ def test_a_server_may_take_no_early_data() -> None:
                 assert session.early_data == "none"
                 assert session.resumed
                 assert await session.channel(Store).get("g") == "ada late g"
+
+    run(main)
+
+
+def test_what_was_too_large_on_the_last_visit_waits_for_the_answer_of_this_one() -> None:
+    async def main() -> None:
+        impl, tls = Store(), client_tls()
+        small = Limits(msize=8192)
+        async with serve(impl, limits=small, graceful_timeout=0) as server:
+            await acquaint(server, tls)
+            port = server.address.port
+
+        async def visit(server: Server) -> tuple[int, ...]:
+            async with connect(
+                server.address, server_name="localhost", tls=tls, early_data=True
+            ) as session:
+                assert session.early_data == "sent"
+                store = session.channel(Store)
+                calls = [store.blob(1, b""), store.blob(2, bytes(50_000)), store.blob(3, b"")]
+                return tuple(await asyncio.gather(*calls))
+
+        # The same server is there again, and takes more.
+        async with serve(impl, port=port, graceful_timeout=0) as server:
+            assert await visit(server) == (1, 50_002, 3)
+            assert await visit(server) == (1, 50_002, 3), "and that is remembered"
+        async with serve(impl, port=port, limits=small, graceful_timeout=0) as server:
+            with pytest.raises(LimitExceeded, match=r"over the peer's limit of 8,192"):
+                await visit(server)
 
     run(main)
 

@@ -221,6 +221,82 @@ def test_files_that_cannot_be_used_leave_the_old_ones_in_force(tmp_path: Path) -
     run(main)
 
 
+def test_files_that_break_off_leave_the_old_ones_in_force(tmp_path: Path) -> None:
+    async def main() -> None:
+        at = Deployment(tmp_path)
+        other = ThrowawayCA("Other CA")
+        both = {at.client_ca: at.ca.ca_pem + other.ca_pem, at.crl: at.ca.crl_pem + other.crl_pem}
+        for path, data in both.items():
+            path.write_bytes(data)
+        bob = client_tls(other.issue_client("bob"), ca=at.ca.ca_pem)
+        async with (
+            serve(EchoImpl(), tls=at.tls, graceful_timeout=0) as server,
+            join(server, tls=bob) as session,
+        ):
+            for path, data in both.items():
+                second = data.rindex(b"-----BEGIN")
+                for size in (second + 5, second + 15, second + 40, len(data) - 100, len(data) - 7):
+                    path.write_bytes(data[:size])
+                    with pytest.raises(TlsConfigError, match=f"{path.name} is damaged"):
+                        await server.reload()
+                path.write_bytes(data)
+            await server.reload()
+            assert await session.channel(Echo).echo("as before") == "as before"
+
+    run(main)
+
+
+def test_the_log_says_what_is_trusted_and_who_had_to_go(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        at = Deployment(tmp_path)
+        other = ThrowawayCA("Other CA")
+        at.client_ca.write_bytes(at.ca.ca_pem + other.ca_pem)
+        at.crl.write_bytes(at.ca.crl_pem + other.crl_pem)
+        async with (
+            serve(EchoImpl(), tls=at.tls, graceful_timeout=0) as server,
+            join(server, tls=client_tls(at.ada, ca=at.ca.ca_pem)) as ada,
+            join(server, tls=client_tls(other.issue_client("eve"), ca=at.ca.ca_pem)) as eve,
+        ):
+            await server.reload()
+            # Cut at the end of the first one: these files can be read.
+            at.client_ca.write_bytes(at.ca.ca_pem)
+            at.crl.write_bytes(at.ca.crl_pem)
+            await server.reload()
+            await ended(eve)
+            assert await ada.channel(Echo).echo("known") == "known"
+
+    with caplog.at_level(logging.INFO, "jetstream.server"):
+        run(main)
+    said = [(record.levelname, record.getMessage()) for record in caplog.records]
+    reloaded = "reloaded: the new TLS settings count from now on; client authorities: "
+    assert ("INFO", reloaded + "2 (2 before), revocation lists: 2 (2 before)") in said
+    assert ("WARNING", reloaded + "1 (2 before), revocation lists: 1 (2 before)") in said
+    closed = "connections were closed, because the new TLS settings refuse them"
+    assert ("INFO", f"1 of 2 {closed}") in said
+
+
+def test_an_authority_may_change_its_key(tmp_path: Path) -> None:
+    async def main() -> None:
+        at = Deployment(tmp_path)
+        new = ThrowawayCA()
+        eve = new.issue_client("eve")
+        at.client_ca.write_bytes(at.ca.ca_pem + new.ca_pem)
+        at.crl.write_bytes(at.ca.crl_pem + new.crl_pem)
+        async with serve(EchoImpl(), tls=at.tls, graceful_timeout=0) as server:
+            ada_tls, eve_tls = (client_tls(who, ca=at.ca.ca_pem) for who in (at.ada, eve))
+            async with join(server, tls=ada_tls) as ada:
+                async with join(server, tls=eve_tls) as session:
+                    new.revoke(eve)
+                    at.crl.write_bytes(at.ca.crl_pem + new.crl_pem)
+                    await server.reload()
+                    assert "client certificate rejected: revoked" in str(await ended(session))
+                assert await ada.channel(Echo).echo("known") == "known"
+
+    run(main)
+
+
 def test_a_hangup_signal_reloads(
     tmp_path: Path, loop: str, caplog: pytest.LogCaptureFixture
 ) -> None:

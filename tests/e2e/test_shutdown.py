@@ -21,6 +21,7 @@ from jetstream import (
 )
 
 from tests.e2e.counter import Tally, TallyImpl
+from tests.forwarder import Forwarder
 from tests.helpers import client_tls, join, run, serve
 
 SWIFT = Reconnect(first=0.02, most=0.1, patience=30.0)
@@ -308,6 +309,31 @@ def test_a_lane_that_comes_too_late_goes_elsewhere(loop: str) -> None:
             assert await held == 1
             await closing
         await second.close()
+
+    run(main, loop=loop)
+
+
+@pytest.mark.slow  # two seconds of silence
+def test_a_client_that_is_gone_does_not_hold_a_server_up(loop: str) -> None:
+    async def main() -> None:
+        impl = TallyImpl()
+        async with (
+            serve(impl, graceful_timeout=60) as server,
+            Forwarder(server.address) as way,
+        ):
+            session = await connect(way.address, server_name="localhost", tls=client_tls())
+            tally = session.channel(Tally)
+            assert await tally.add(1) == 1
+            # Its machine is switched off: it never hears the next answer.
+            way.hold_down = True
+            unheard = asyncio.ensure_future(tally.hold(2))
+            await impl.arrived.get()
+            way.hold_up = True
+            impl.gate.set()
+            async with asyncio.timeout(20):
+                await server.close()
+            unheard.cancel()
+            await session.close()
 
     run(main, loop=loop)
 

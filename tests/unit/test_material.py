@@ -293,6 +293,19 @@ class TestMistakesWithFiles:
         with expect("an empty list was given: it should name a certificate"):
             load_certificates([])
 
+    @pytest.mark.parametrize("size", range(5, 27))
+    def test_cut_off_where_the_next_one_begins(self, ca, size):
+        rest = b"-----BEGIN CERTIFICATE-----"[:size]
+        for data in (ca.ca_pem + rest, ca.ca_pem + b"\r\n# Root 2\r\n" + rest + b"\r\n"):
+            with expect("bytes is damaged: .* breaks off"):
+                load_certificates(data)
+        with expect("bytes is damaged: .* breaks off"):
+            load_crls(ca.crl_pem + rest)
+
+    def test_lines_of_dashes_are_text(self, ca):
+        text = b"----- Root 1 -----\n---\n-----END OF IT-----\n"
+        assert load_certificates(text + ca.ca_pem + text) == [ca.ca_der]
+
     def test_cut_off(self, ca):
         with expect("bytes is damaged: a CERTIFICATE begins and has no end"):
             load_certificates(ca.ca_pem[:-30])

@@ -117,6 +117,9 @@ class ServerTls:
         early_data: bool,
         previous: ServerTls | None = None,
     ) -> ServerTls: ...
+    @property
+    def trusted(self) -> tuple[int, int]:
+        """How many authorities of clients it trusts, and how many revocation lists it has."""
 
 @final
 class ClientTls:
@@ -316,6 +319,7 @@ class Endpoint:
         connected: Callable[[Connection, bool], object],
         failed: Callable[[str, JetStreamError], object],
         violation: Callable[[Connection, str], object],
+        reviewed: Callable[[int, int], object] | None = None,
     ) -> None:
         """Says whom to tell.
 
@@ -323,6 +327,7 @@ class Endpoint:
             connected: Of a connection that has come about, and whether the peer began it.
             failed: Of a handshake that failed: with which address, and why.
             violation: Of a peer that broke the protocol, and how.
+            reviewed: Of how many peers were judged by new TLS, and how many were sent away.
         """
 
     def set_services(

@@ -12,6 +12,7 @@ use crate::congestion::Lift;
 use crate::datagram;
 use crate::event::{Event, LaneEnd, Lost};
 use crate::lane::{Lane, LaneKey};
+use crate::parting::Patience;
 use crate::review::Chain;
 use crate::slab::Slab;
 use crate::stream::{self, Read, code};
@@ -82,6 +83,8 @@ pub(crate) struct Connection {
     pub(crate) queued: bool,
     pub(crate) armed: Option<Instant>,
     pub(crate) handshake_deadline: Option<Instant>,
+    /// See `parting`.
+    pub(crate) patience: Option<Patience>,
     pub(crate) drained: Option<EndpointEvent>,
     /// What our TLS notes of a handshake as a client; a server's session carries its own.
     pub(crate) diagnosis: Option<Diagnosis>,
@@ -123,6 +126,7 @@ impl Connection {
             queued: false,
             armed: None,
             handshake_deadline: None,
+            patience: None,
             drained: None,
             diagnosis: None,
             lift: Lift::default(),
@@ -137,7 +141,8 @@ impl Connection {
 
     /// When it wants to be looked at in any case.
     pub(crate) fn next_timer(&mut self) -> Option<Instant> {
-        [self.quic.poll_timeout(), self.handshake_deadline].into_iter().flatten().min()
+        let patience = self.patience.map(|patience| patience.until);
+        [self.quic.poll_timeout(), self.handshake_deadline, patience].into_iter().flatten().min()
     }
 
     /// Sends data ahead of the handshake from now on, if a ticket allows it.

@@ -13,6 +13,7 @@ use quinn_proto::{
 use crate::config::{ConnectOptions, Incoming, ServerOptions};
 use crate::congestion::Lift;
 use crate::connection::{Connection, ConnectionKey, Surroundings};
+use crate::docket::Reviewing;
 use crate::event::{Event, Lost};
 use crate::lane::Lane;
 use crate::review::Review;
@@ -284,6 +285,7 @@ impl Endpoint {
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
                 if let Some(Some(connection)) = self.connections.get_mut(handle.0) {
                     connection.quic.handle_event(event);
+                    connection.on_heard(now);
                     self.activate(handle.0 as u32);
                 }
             }
@@ -352,6 +354,8 @@ impl Endpoint {
                 Bytes::from_static(b"the handshake took too long"),
             );
             self.end(key, Lost::TimedOut);
+        } else if connection.patience.is_some_and(|patience| patience.until <= now) {
+            self.on_silence(key, now);
         }
         self.activate(key);
     }

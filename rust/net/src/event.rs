@@ -55,6 +55,13 @@ pub enum Event {
         /// Why.
         reason: Lost,
     },
+    /// All who were connected when TLS was changed have been judged by the new one.
+    Reviewed {
+        /// How many.
+        judged: usize,
+        /// How many of them were sent away.
+        sent_away: usize,
+    },
     /// The peer opened a lane.
     LaneOpened {
         /// On which connection.

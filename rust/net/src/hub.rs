@@ -123,6 +123,14 @@ impl Hub {
         }
     }
 
+    /// There will be nothing more to say: peers that are not heard of any more hold nothing up. Of
+    /// streams the system tells when their peer is gone.
+    pub fn part(&mut self, now: Instant) {
+        if let Self::Quic(endpoint) = self {
+            endpoint.part(now);
+        }
+    }
+
     /// Closes a connection; streams have no room for the code and the reason.
     pub fn close(&mut self, now: Instant, connection: ConnectionKey, code: u64, reason: &[u8]) {
         match self {

@@ -8,13 +8,11 @@ use bytes::Bytes;
 use rustls::pki_types::CertificateDer;
 
 use crate::connection::ConnectionKey;
+use crate::docket::{Docket, Outcome, Reviewing};
 use crate::endpoint::Endpoint;
-use crate::event::Lost;
+use crate::event::{Event, Lost};
 use crate::stream::code;
 use crate::tls::{ClientTls, ServerTls, TlsFailure};
-
-/// Connections that one turn judges: a signature or two each, some tens of microseconds.
-const REVIEWS_PER_TURN: usize = 64;
 
 /// By which TLS those who are connected are judged, and who is still to be.
 #[derive(Default)]
@@ -23,7 +21,7 @@ pub(crate) struct Review {
     pub(crate) generation: u32,
     pub(crate) incoming: Option<Arc<ServerTls>>,
     outgoing: Option<ClientTls>,
-    waiting: Vec<u32>,
+    docket: Docket<u32>,
 }
 
 impl Endpoint {
@@ -50,21 +48,39 @@ impl Endpoint {
     fn begin_review(&mut self, incoming: bool) {
         self.review.generation = self.review.generation.wrapping_add(1);
         let found = self.connections.iter().flatten().filter(|found| found.server == incoming);
-        self.review.waiting = found.map(|connection| connection.key.0).collect();
+        let keys = found.map(|connection| connection.key.0).collect();
+        self.review.docket.fill(keys);
     }
 
-    /// Judges some of those who are connected. True if more are waiting.
-    pub(crate) fn review(&mut self, now: Instant) -> bool {
-        for _ in 0..REVIEWS_PER_TURN {
-            let Some(key) = self.review.waiting.pop() else { return false };
-            self.review_one(key, now);
+    fn send_away(&mut self, key: ConnectionKey, now: Instant, failure: Box<TlsFailure>) {
+        let Some(found) = self.touch(key) else { return };
+        found.lift.open();
+        let reason = Bytes::from(failure.reason());
+        found.quic.close(now, code(jetstream_proto::codes::REFUSED.into()), reason);
+        self.end(key.0, Lost::Tls(failure));
+    }
+}
+
+impl Reviewing for Endpoint {
+    type Key = u32;
+
+    fn docket(&mut self) -> &mut Docket<u32> {
+        &mut self.review.docket
+    }
+
+    fn is_suspect(&self, key: u32) -> bool {
+        let Some(connection) = self.get(ConnectionKey(key)) else { return false };
+        let chain = connection.peer_chain();
+        match (connection.server, &self.review.incoming, &self.review.outgoing) {
+            (true, Some(tls), _) => tls.suspects(&chain),
+            (false, _, Some(tls)) => tls.suspects(&chain),
+            _ => false,
         }
-        !self.review.waiting.is_empty()
     }
 
     /// Judges a connection that has not been since the last change. Nothing can be said of a peer
     /// that has not shown who it is yet: it is asked for when the handshake is complete.
-    pub(crate) fn review_one(&mut self, key: u32, now: Instant) {
+    fn review_one(&mut self, key: u32, now: Instant) {
         let generation = self.review.generation;
         let Some(Some(connection)) = self.connections.get_mut(key as usize) else { return };
         if connection.is_over() || connection.generation == generation {
@@ -76,9 +92,10 @@ impl Endpoint {
         }
         connection.generation = generation;
         let asked = connection.asked.as_deref().unwrap_or_default();
-        let judged = match (connection.server, &self.review.incoming, &self.review.outgoing) {
-            (true, Some(tls), _) => tls.judge(&chain),
-            (false, _, Some(tls)) => tls.judge(&chain, asked),
+        let Review { docket, incoming, outgoing, .. } = &mut self.review;
+        let judged = match (connection.server, incoming, outgoing) {
+            (true, Some(tls), _) => docket.verdict(&chain, asked, || tls.judge(&chain)),
+            (false, _, Some(tls)) => docket.verdict(&chain, asked, || tls.judge(&chain, asked)),
             _ => Ok(()),
         };
         if let Err(failure) = judged {
@@ -86,12 +103,9 @@ impl Endpoint {
         }
     }
 
-    fn send_away(&mut self, key: ConnectionKey, now: Instant, failure: Box<TlsFailure>) {
-        let Some(found) = self.touch(key) else { return };
-        found.lift.open();
-        let reason = Bytes::from(failure.reason());
-        found.quic.close(now, code(jetstream_proto::codes::REFUSED.into()), reason);
-        self.end(key.0, Lost::Tls(failure));
+    fn on_reviewed(&mut self, outcome: Outcome) {
+        let Outcome { judged, sent_away } = outcome;
+        self.events.push(Event::Reviewed { judged, sent_away });
     }
 }
 

@@ -4,6 +4,7 @@
 mod attacks;
 mod early;
 mod forger;
+mod parting;
 mod rebind;
 mod reload;
 mod world;

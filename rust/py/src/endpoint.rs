@@ -182,16 +182,18 @@ impl Endpoint {
         self.shared.turn(py)
     }
 
-    /// Whom to tell: `connected(connection, incoming)`, `failed(address, error)` and
-    /// `violation(connection, why)`.
+    /// Whom to tell: `connected(connection, incoming)`, `failed(address, error)`,
+    /// `violation(connection, why)` and `reviewed(judged, sent_away)`.
+    #[pyo3(signature = (connected, failed, violation, reviewed=None))]
     fn set_hooks(
         &self,
         connected: Py<PyAny>,
         failed: Py<PyAny>,
         violation: Py<PyAny>,
+        reviewed: Option<Py<PyAny>>,
     ) -> PyResult<()> {
         self.shared.check()?;
-        self.shared.set_hooks(connected, failed, violation);
+        self.shared.set_hooks(connected, failed, violation, reviewed);
         Ok(())
     }
 

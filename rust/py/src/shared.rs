@@ -92,12 +92,15 @@ pub(crate) struct State {
     pub(crate) on_failed: Option<Py<PyAny>>,
     /// Called with `(connection, why)` when a peer broke the rules of a lane.
     pub(crate) on_violation: Option<Py<PyAny>>,
+    pub(crate) on_reviewed: Option<Py<PyAny>>,
     pub(crate) services: Option<Arc<Services>>,
     /// Lossy subscriptions with an item that has not left.
     pub(crate) lossy: Vec<Py<Outlet>>,
     pub(crate) ready_task: Option<ReadyTask>,
     pub(crate) quiet_waiters: Vec<Py<PyAny>>,
-    /// The lanes have been finished, for those who wait for quiet.
+    /// No handler ran any more, for those who wait for quiet.
+    pub(crate) parting: bool,
+    /// The lanes have been finished, for the same.
     pub(crate) finished: bool,
 }
 
@@ -204,11 +207,18 @@ impl Shared {
         self.schedule(py)
     }
 
-    pub(crate) fn set_hooks(&self, connected: Py<PyAny>, failed: Py<PyAny>, violation: Py<PyAny>) {
+    pub(crate) fn set_hooks(
+        &self,
+        connected: Py<PyAny>,
+        failed: Py<PyAny>,
+        violation: Py<PyAny>,
+        reviewed: Option<Py<PyAny>>,
+    ) {
         let mut state = lock(&self.state);
         state.on_connected = Some(connected);
         state.on_failed = Some(failed);
         state.on_violation = Some(violation);
+        state.on_reviewed = reviewed;
     }
 
     pub(crate) fn set_services(&self, services: Arc<Services>) {
@@ -520,7 +530,14 @@ impl Shared {
                 && state.dirty.is_empty()
                 && self.handlers.load(Ordering::Relaxed) == 0
         };
-        if !quiet || lock(&self.hub).unsent() > 0 {
+        if !quiet {
+            return Ok(false);
+        }
+        if !std::mem::replace(&mut lock(&self.state).parting, true) {
+            lock(&self.hub).part(Instant::now());
+            return Ok(true);
+        }
+        if lock(&self.hub).unsent() > 0 {
             return Ok(false);
         }
         // Nothing more will be answered: the lanes end, and when the peers have acknowledged that,

@@ -18,6 +18,9 @@ use crate::visited::Visited;
 #[pyclass(frozen, module = "jetstream._core")]
 pub(crate) struct ServerTls {
     pub(crate) inner: Arc<tls::ServerTls>,
+    /// Roots for clients, and revocation lists.
+    #[pyo3(get)]
+    trusted: (usize, usize),
 }
 
 /// A client's TLS.
@@ -69,6 +72,7 @@ impl ServerTls {
     ))]
     #[allow(clippy::too_many_arguments)] // one place in Python calls this
     fn new(
+        py: Python<'_>,
         chain: Vec<Vec<u8>>,
         key: &[u8],
         client_auth: &str,
@@ -97,12 +101,15 @@ impl ServerTls {
             early_data,
             clock: tls::system_clock(),
         };
-        let inner = match previous {
-            Some(previous) => tls::server_after(options, &previous.get().inner),
+        let trusted = (options.client_roots.len(), options.crls.len());
+        let previous = previous.map(|previous| previous.get().inner.clone());
+        // Lists of revoked certificates may be long, and calls go on meanwhile.
+        let inner = py.detach(|| match previous {
+            Some(previous) => tls::server_after(options, &previous),
             None => tls::server(options),
-        };
+        });
         let inner = inner.map_err(|error| TlsConfigError::new_err(error.to_string()))?;
-        Ok(Self { inner })
+        Ok(Self { inner, trusted })
     }
 }
 
@@ -113,6 +120,7 @@ impl ClientTls {
     #[pyo3(signature = (*, trust, roots, crls, check, chain, key, alpns, visits))]
     #[allow(clippy::too_many_arguments)] // one place in Python calls this
     fn new(
+        py: Python<'_>,
         trust: &str,
         roots: Vec<Vec<u8>>,
         crls: Vec<Vec<u8>>,
@@ -141,8 +149,8 @@ impl ClientTls {
             visits,
             clock: tls::system_clock(),
         };
-        let inner =
-            tls::client(options).map_err(|error| TlsConfigError::new_err(error.to_string()))?;
+        let inner = py.detach(|| tls::client(options));
+        let inner = inner.map_err(|error| TlsConfigError::new_err(error.to_string()))?;
         Ok(Self { inner, visited: Visited::new(visits) })
     }
 }

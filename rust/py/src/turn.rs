@@ -261,6 +261,13 @@ impl Shared {
                     None => Ok(()),
                 }
             }
+            Event::Reviewed { judged, sent_away } => {
+                let hook = lock(&self.state).on_reviewed.as_ref().map(|hook| hook.clone_ref(py));
+                match hook {
+                    Some(hook) => hook.call1(py, (judged, sent_away)).map(drop),
+                    None => Ok(()),
+                }
+            }
             Event::Lost { connection, reason } => {
                 self.on_lost(py, connection, &reason);
                 Ok(())

@@ -37,6 +37,7 @@ use self::listener::{Listener, Newcomer};
 use self::review::Review;
 use self::wire::{Ending, Phase, Wire};
 use crate::connection::ConnectionKey;
+use crate::docket::Reviewing;
 use crate::endpoint::Progress;
 use crate::event::{Event, Lost};
 use crate::lane::LaneKey;
@@ -358,7 +359,7 @@ impl Streams {
             let connection = ConnectionKey(link);
             self.events.push(Event::Connected { connection, incoming: true });
             self.events.push(Event::LaneOpened { connection, lane: LaneKey(key) });
-            return self.review_one(key, now);
+            return self.stays(key, now);
         }
         let Some(link) = wire.link else { return true };
         let Some(found) = self.links.get_mut(link) else { return true };
@@ -374,7 +375,7 @@ impl Streams {
                 self.confirm(link);
             }
         }
-        self.review_one(key, now)
+        self.stays(key, now)
     }
 
     /// The server has accepted us.

@@ -8,11 +8,9 @@ use rustls::pki_types::CertificateDer;
 use super::Streams;
 use super::config::Target;
 use super::wire::Phase;
-use crate::event::Lost;
-use crate::tls::{ClientTls, ServerTls};
-
-/// Connections that one turn judges: a signature or two each, some tens of microseconds.
-const REVIEWS_PER_TURN: usize = 64;
+use crate::docket::{Docket, Outcome, Reviewing};
+use crate::event::{Event, Lost};
+use crate::tls::{ClientTls, ServerTls, StreamTls};
 
 /// By which TLS those who are connected are judged, and who is still to be.
 #[derive(Default)]
@@ -21,7 +19,7 @@ pub(super) struct Review {
     pub(super) generation: u32,
     incoming: Option<Arc<ServerTls>>,
     outgoing: Option<ClientTls>,
-    waiting: Vec<u64>,
+    docket: Docket<u64>,
 }
 
 impl Streams {
@@ -47,21 +45,12 @@ impl Streams {
 
     fn begin_review(&mut self, incoming: bool) {
         self.review.generation = self.review.generation.wrapping_add(1);
-        self.review.waiting = self.wires.keys(|wire| wire.incoming == incoming);
-    }
-
-    /// Judges some of those who are connected. True if more are waiting.
-    pub(super) fn review(&mut self, now: Instant) -> bool {
-        for _ in 0..REVIEWS_PER_TURN {
-            let Some(key) = self.review.waiting.pop() else { return false };
-            self.review_one(key, now);
-        }
-        !self.review.waiting.is_empty()
+        self.review.docket.fill(self.wires.keys(|wire| wire.incoming == incoming));
     }
 
     /// Judges a peer that has not been since the last change; one whose handshake is not over is
     /// judged when it is. False if it is sent away.
-    pub(super) fn review_one(&mut self, key: u64, now: Instant) -> bool {
+    pub(super) fn stays(&mut self, key: u64, now: Instant) -> bool {
         let generation = self.review.generation;
         let Some(wire) = self.wires.get_mut(key) else { return false };
         let (Phase::Open, Some(link), Some(tls)) = (wire.phase, wire.link, &wire.tls) else {
@@ -70,13 +59,14 @@ impl Streams {
         if std::mem::replace(&mut wire.generation, generation) == generation {
             return true;
         }
-        let chain: Vec<CertificateDer<'_>> =
-            tls.peer_chain().into_iter().map(CertificateDer::from).collect();
+        let chain = chain_of(tls);
         let target = self.links.get(link).and_then(|link| link.target.as_ref());
-        let judged = match (target, &self.review.incoming, &self.review.outgoing) {
-            (None, Some(tls), _) => tls.judge(&chain),
+        let Review { docket, incoming, outgoing, .. } = &mut self.review;
+        let judged = match (target, incoming, outgoing) {
+            (None, Some(tls), _) => docket.verdict(&chain, "", || tls.judge(&chain)),
             (Some(Target::Tcp(options, _)), _, Some(tls)) => {
-                tls.judge(&chain, &options.server_name)
+                let asked = &options.server_name;
+                docket.verdict(&chain, asked, || tls.judge(&chain, asked))
             }
             _ => Ok(()),
         };
@@ -93,4 +83,37 @@ impl Streams {
         self.lose(link, Lost::Tls(failure));
         false
     }
+}
+
+impl Reviewing for Streams {
+    type Key = u64;
+
+    fn docket(&mut self) -> &mut Docket<u64> {
+        &mut self.review.docket
+    }
+
+    fn is_suspect(&self, key: u64) -> bool {
+        let Some(wire) = self.wires.get(key).filter(|wire| wire.phase == Phase::Open) else {
+            return false;
+        };
+        let chain = wire.tls.as_deref().map(chain_of).unwrap_or_default();
+        match (wire.incoming, &self.review.incoming, &self.review.outgoing) {
+            (true, Some(tls), _) => tls.suspects(&chain),
+            (false, _, Some(tls)) => tls.suspects(&chain),
+            _ => false,
+        }
+    }
+
+    fn review_one(&mut self, key: u64, now: Instant) {
+        self.stays(key, now);
+    }
+
+    fn on_reviewed(&mut self, outcome: Outcome) {
+        let Outcome { judged, sent_away } = outcome;
+        self.events.push(Event::Reviewed { judged, sent_away });
+    }
+}
+
+fn chain_of(tls: &StreamTls) -> Vec<CertificateDer<'static>> {
+    tls.peer_chain().into_iter().map(CertificateDer::from).collect()
 }

@@ -17,7 +17,9 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use super::config::{self, ConfigError};
 use super::diagnosis::Diagnosis;
 use super::failure::{FailureKind, TlsFailure};
+use super::rollover;
 use super::session::{Next, TlsSession};
+use super::suspicion::Suspicion;
 use super::verify::ServerVerifier;
 use super::visits::{Visit, Visits};
 use super::{Clock, Identity, PeerCheck};
@@ -74,6 +76,7 @@ pub struct ClientTls {
     /// It resumes nothing; QUIC's connections have copies that do.
     pub(super) inner: Arc<rustls::ClientConfig>,
     verifier: Arc<ServerVerifier>,
+    suspicion: Arc<Suspicion>,
     visits: Arc<Visits>,
     clock: Clock,
     alpns: Arc<[Vec<u8>]>,
@@ -87,6 +90,11 @@ pub struct ClientTls {
 pub fn client(options: ClientOptions) -> Result<ClientTls, ConfigError> {
     config::check_protocols(&options.alpns)?;
     let provider = config::provider();
+    let known = match &options.trust {
+        Trust::Roots(roots) => &roots[..],
+        Trust::System | Trust::DangerAnything => &[],
+    };
+    let suspicion = Arc::new(Suspicion::new(known, &options.crls));
     let roots = server_roots(options.trust, options.crls, &provider)?;
     let algorithms = provider.signature_verification_algorithms;
     let verifier = Arc::new(ServerVerifier::new(roots, algorithms, options.check));
@@ -111,6 +119,7 @@ pub fn client(options: ClientOptions) -> Result<ClientTls, ConfigError> {
     Ok(ClientTls {
         inner,
         verifier,
+        suspicion,
         visits: Visits::new(options.visits),
         clock: options.clock,
         alpns: options.alpns.into(),
@@ -127,7 +136,7 @@ fn server_roots(
     trust: Trust,
     crls: Vec<CertificateRevocationListDer<'static>>,
     provider: &Arc<CryptoProvider>,
-) -> Result<Option<Arc<dyn ServerCertVerifier>>, ConfigError> {
+) -> Result<Option<Vec<Arc<dyn ServerCertVerifier>>>, ConfigError> {
     match trust {
         Trust::System if !crls.is_empty() => {
             Err(ConfigError::CrlsWithoutRoots("the system's verifier takes none"))
@@ -135,16 +144,20 @@ fn server_roots(
         Trust::System => {
             let verifier = rustls_platform_verifier::Verifier::new(provider.clone())
                 .map_err(|error| ConfigError::SystemRoots(error.to_string()))?;
-            Ok(Some(Arc::new(verifier)))
+            Ok(Some(vec![Arc::new(verifier)]))
         }
         Trust::Roots(roots) => {
             config::check_crls(&crls)?;
-            let store = config::root_store(WHOM, roots)?;
-            let builder = WebPkiServerVerifier::builder_with_provider(store, provider.clone())
-                .with_crls(crls)
-                .enforce_revocation_expiration();
-            let built = builder.build();
-            Ok(Some(built.map_err(|error| config::verifier_error(WHOM, error))?))
+            config::root_store(WHOM, roots.clone())?;
+            let built = rollover::groups(&roots, &crls).into_iter().map(|group| {
+                let store = config::root_store(WHOM, group.roots)?;
+                let builder = WebPkiServerVerifier::builder_with_provider(store, provider.clone())
+                    .with_crls(group.crls)
+                    .enforce_revocation_expiration();
+                let built = builder.build().map_err(|error| config::verifier_error(WHOM, error))?;
+                Ok(built as Arc<dyn ServerCertVerifier>)
+            });
+            Ok(Some(built.collect::<Result<_, _>>()?))
         }
         Trust::DangerAnything if !crls.is_empty() => {
             Err(ConfigError::CrlsWithoutRoots("any certificate is accepted here"))
@@ -177,6 +190,12 @@ impl ClientTls {
         self.verifier.judge(chain, &server, now)
     }
 
+    /// Whether [`ClientTls::judge`] is likely to refuse a server that was accepted before; this costs
+    /// next to nothing.
+    pub(crate) fn suspects(&self, chain: &[CertificateDer<'_>]) -> bool {
+        self.clock.current_time().is_some_and(|now| self.suspicion.falls_on(chain, now))
+    }
+
     /// The application protocols that are offered, best first.
     pub fn alpns(&self) -> &[Vec<u8>] {
         &self.alpns
@@ -203,7 +222,7 @@ impl ClientConfig for OneConnection {
         server_name: &str,
         params: &TransportParameters,
     ) -> Result<Box<dyn Session>, ConnectError> {
-        let ClientTls { inner, verifier, visits, clock, alpns } = self.tls.clone();
+        let ClientTls { inner, verifier, visits, clock, alpns, .. } = self.tls.clone();
         let visit = Arc::new(Visit::new(visits, self.remote, verifier, clock));
         let mut config = rustls::ClientConfig::clone(&inner);
         config.resumption =

@@ -16,7 +16,9 @@ use rustls::sign::CertifiedKey;
 use super::config::{self, ConfigError};
 use super::diagnosis::Diagnosis;
 use super::failure::TlsFailure;
+use super::rollover;
 use super::session::{Next, TlsSession};
+use super::suspicion::Suspicion;
 use super::tickets::{Sessions, Tickets};
 use super::verify::ClientVerifier;
 use super::{Clock, Identity, PeerCheck};
@@ -98,6 +100,7 @@ pub struct ServerTls {
     last: Mutex<Diagnosis>,
     reset_secret: ResetSecret,
     verifier: Option<Arc<ClientVerifier>>,
+    suspicion: Suspicion,
     clock: Clock,
     sessions: Arc<Sessions>,
     shown: Shown,
@@ -152,6 +155,7 @@ fn make(
         Some(previous) if previous.shown == shown => previous.sessions.clone(),
         _ => Sessions::new(options.sessions),
     };
+    let suspicion = Suspicion::new(&options.client_roots, &options.crls);
     let key = config::certified_key(options.identity, &provider)?;
     let clock = options.clock;
     let asks: Arc<dyn ClientCertVerifier> = match &verifier {
@@ -178,6 +182,7 @@ fn make(
         last: Mutex::default(),
         reset_secret,
         verifier,
+        suspicion,
         clock,
         sessions,
         shown,
@@ -211,19 +216,23 @@ fn client_verifier(
     if !has_roots && !options.crls.is_empty() {
         return Err(ConfigError::CrlsWithoutRoots("no client roots are given"));
     }
-    let roots = if has_roots {
+    let (mut roots, mut hints) = (None, Vec::new());
+    if has_roots {
         config::check_crls(&options.crls)?;
-        let store = config::root_store(WHOM, options.client_roots.clone())?;
-        let builder = WebPkiClientVerifier::builder_with_provider(store, provider.clone())
-            .with_crls(options.crls.iter().cloned())
-            .enforce_revocation_expiration();
-        let built = builder.build();
-        Some(built.map_err(|error| config::verifier_error(WHOM, error))?)
-    } else {
-        None
-    };
+        hints = config::root_store(WHOM, options.client_roots.clone())?.subjects();
+        let groups = rollover::groups(&options.client_roots, &options.crls).into_iter();
+        let built = groups.map(|group| {
+            let store = config::root_store(WHOM, group.roots)?;
+            let builder = WebPkiClientVerifier::builder_with_provider(store, provider.clone())
+                .with_crls(group.crls)
+                .enforce_revocation_expiration();
+            builder.build().map_err(|error| config::verifier_error(WHOM, error))
+        });
+        roots = Some(built.collect::<Result<Vec<_>, _>>()?);
+    }
     Ok(Some(Arc::new(ClientVerifier::new(
         roots,
+        hints,
         provider.signature_verification_algorithms,
         options.check.clone(),
         required,
@@ -269,6 +278,13 @@ impl ServerTls {
         let Some(verifier) = &self.verifier else { return Ok(()) };
         verifier.trusts(chain, config::now(&self.clock, Side::Client)?)?;
         verifier.check(chain)
+    }
+
+    /// Whether [`ServerTls::judge`] is likely to refuse a client that was let in before; this costs
+    /// next to nothing.
+    pub(crate) fn suspects(&self, chain: &[CertificateDer<'_>]) -> bool {
+        let now = self.clock.current_time().filter(|_| self.verifier.is_some());
+        now.is_some_and(|now| self.suspicion.falls_on(chain, now))
     }
 
     /// Makes the secrets of all sessions wrong.

@@ -21,6 +21,13 @@ const LIFETIME: u64 = 24 * 60 * 60;
 /// The bytes of a ticket's name: what rustls draws.
 const NAME: usize = 32;
 
+/// Bytes of certificates over which nobody is remembered: the peer chooses how many it shows, and real
+/// chains have 1 to 6 KiB.
+pub(super) const CHAIN_BYTES: usize = 8 << 10;
+
+/// Bytes that there is room for, for each session that may be remembered. Usual ones have 1.5 KB.
+const SESSION_BYTES: usize = 4 << 10;
+
 /// A certificate chain that its holder has proved, its own first; empty for nobody in particular.
 pub(super) type Chain = Arc<[CertificateDer<'static>]>;
 
@@ -32,11 +39,32 @@ struct Session {
     since: u64,
 }
 
+impl Session {
+    /// The chain is in `value` too; two sessions of one visit share their own.
+    fn bytes(&self) -> usize {
+        self.value.len() + chain_bytes(&self.chain)
+    }
+}
+
+pub(super) fn chain_bytes(chain: &[CertificateDer<'_>]) -> usize {
+    chain.iter().map(|der| der.len()).sum()
+}
+
 #[derive(Default)]
 struct Inner {
     sessions: HashMap<[u8; NAME], Session>,
     /// Names in the order of issue; those that have been taken meanwhile are passed over.
     order: VecDeque<[u8; NAME]>,
+    /// What all sessions have together.
+    bytes: usize,
+}
+
+impl Inner {
+    fn remove(&mut self, name: [u8; NAME]) -> Option<Session> {
+        let session = self.sessions.remove(&name)?;
+        self.bytes -= session.bytes();
+        Some(session)
+    }
 }
 
 /// The sessions, shared by all configurations under which they may be resumed.
@@ -51,15 +79,20 @@ impl Sessions {
     }
 
     fn put(&self, name: [u8; NAME], session: Session) -> bool {
-        if self.limit == 0 {
+        if self.limit == 0 || chain_bytes(&session.chain) > CHAIN_BYTES {
             return false;
         }
+        let room = self.limit.saturating_mul(SESSION_BYTES);
         let inner = &mut *self.inner();
+        inner.remove(name);
+        inner.bytes += session.bytes();
         inner.sessions.insert(name, session);
         inner.order.push_back(name);
-        while inner.sessions.len() > self.limit {
+        // One may always stay, however large.
+        while inner.sessions.len() > self.limit || (inner.bytes > room && inner.sessions.len() > 1)
+        {
             let Some(oldest) = inner.order.pop_front() else { break };
-            inner.sessions.remove(&oldest);
+            inner.remove(oldest);
         }
         if inner.order.len() > 2 * self.limit {
             inner.order.retain(|name| inner.sessions.contains_key(name));
@@ -68,7 +101,7 @@ impl Sessions {
     }
 
     fn take(&self, name: [u8; NAME]) -> Option<Session> {
-        self.inner().sessions.remove(&name)
+        self.inner().remove(name)
     }
 
     #[cfg(test)]
@@ -174,6 +207,30 @@ mod tests {
             assert!(sessions.take([round; NAME]).is_some());
         }
         assert!(sessions.inner().order.len() <= 8);
+    }
+
+    #[test]
+    fn the_oldest_go_when_all_have_too_many_bytes() {
+        let sessions = Sessions::new(100);
+        let large = || Session { value: vec![0; 10 * SESSION_BYTES], ..session() };
+        for name in 0..100 {
+            assert!(sessions.put([name; NAME], large()));
+            assert!(sessions.inner().bytes <= 100 * SESSION_BYTES);
+        }
+        assert_eq!(sessions.inner().sessions.len(), 10);
+        assert!(sessions.take([89; NAME]).is_none());
+        for name in 90..100 {
+            assert!(sessions.take([name; NAME]).is_some());
+        }
+        assert_eq!(sessions.inner().bytes, 0);
+    }
+
+    #[test]
+    fn one_is_kept_however_large() {
+        let sessions = Sessions::new(1);
+        let large = Session { value: vec![0; 2 * SESSION_BYTES], ..session() };
+        assert!(sessions.put([1; NAME], large));
+        assert!(sessions.take([1; NAME]).is_some());
     }
 
     #[test]

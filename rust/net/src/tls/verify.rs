@@ -19,6 +19,7 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, 
 use super::PeerCheck;
 use super::diagnosis::Diagnosis;
 use super::failure::{FailureKind, TlsFailure, issuer_text};
+use super::rollover;
 use crate::identity::{self, Certificate, MAX_CHAIN_CERTIFICATES};
 
 /// What both directions have in common.
@@ -144,13 +145,13 @@ fn no_tls12() -> Result<HandshakeSignatureValid, Error> {
 #[derive(Debug)]
 pub(super) struct ServerVerifier {
     judge: Judge,
-    /// `None`: any chain.
-    roots: Option<Arc<dyn ServerCertVerifier>>,
+    /// One of these accepts; see `rollover`. `None`: any chain.
+    roots: Option<Vec<Arc<dyn ServerCertVerifier>>>,
 }
 
 impl ServerVerifier {
     pub(super) fn new(
-        roots: Option<Arc<dyn ServerCertVerifier>>,
+        roots: Option<Vec<Arc<dyn ServerCertVerifier>>>,
         algorithms: WebPkiSupportedAlgorithms,
         check: Option<PeerCheck>,
     ) -> Self {
@@ -186,9 +187,11 @@ impl ServerCertVerifier for ServerVerifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         self.judge.chain(leaf, intermediates, || match &self.roots {
-            Some(roots) => roots
-                .verify_server_cert(leaf, intermediates, server_name, ocsp_response, now)
-                .map(drop),
+            Some(roots) => rollover::any(roots, |roots| {
+                roots
+                    .verify_server_cert(leaf, intermediates, server_name, ocsp_response, now)
+                    .map(drop)
+            }),
             None => Ok(()),
         })?;
         Ok(ServerCertVerified::assertion())
@@ -221,21 +224,24 @@ impl ServerCertVerifier for ServerVerifier {
 #[derive(Debug)]
 pub(super) struct ClientVerifier {
     judge: Judge,
-    /// `None`: any chain, the check decides.
-    roots: Option<Arc<dyn ClientCertVerifier>>,
+    /// One of these accepts; see `rollover`. `None`: any chain, the check decides.
+    roots: Option<Vec<Arc<dyn ClientCertVerifier>>>,
+    /// The names of all roots.
+    hints: Vec<DistinguishedName>,
     required: bool,
 }
 
 impl ClientVerifier {
     pub(super) fn new(
-        roots: Option<Arc<dyn ClientCertVerifier>>,
+        roots: Option<Vec<Arc<dyn ClientCertVerifier>>>,
+        hints: Vec<DistinguishedName>,
         algorithms: WebPkiSupportedAlgorithms,
         check: Option<PeerCheck>,
         required: bool,
     ) -> Self {
         let peer = Side::Client;
         let judge = Judge { peer, algorithms, check };
-        Self { judge, roots, required }
+        Self { judge, roots, hints, required }
     }
 
     /// Whether a client that proved `chain` before, or nothing, has what is asked for at `now`;
@@ -269,10 +275,7 @@ impl ClientCertVerifier for ClientVerifier {
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        match &self.roots {
-            Some(roots) => roots.root_hint_subjects(),
-            None => &[],
-        }
+        &self.hints
     }
 
     fn verify_client_cert(
@@ -282,7 +285,9 @@ impl ClientCertVerifier for ClientVerifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         self.judge.chain(leaf, intermediates, || match &self.roots {
-            Some(roots) => roots.verify_client_cert(leaf, intermediates, now).map(drop),
+            Some(roots) => rollover::any(roots, |roots| {
+                roots.verify_client_cert(leaf, intermediates, now).map(drop)
+            }),
             None => Ok(()),
         })?;
         Ok(ClientCertVerified::assertion())

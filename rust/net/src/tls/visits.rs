@@ -11,7 +11,7 @@ use rustls::pki_types::ServerName;
 
 use super::Clock;
 use super::diagnosis::Diagnosis;
-use super::tickets::Chain;
+use super::tickets::{CHAIN_BYTES, Chain, chain_bytes};
 use super::verify::ServerVerifier;
 
 /// Tickets that are kept of one server; the oldest goes first. Each is for one connection.
@@ -111,6 +111,9 @@ impl ClientSessionStore for Visit {
 
     fn insert_tls13_ticket(&self, name: ServerName<'static>, value: Tls13ClientSessionValue) {
         let Some(chain) = self.chain.get() else { return };
+        if chain_bytes(chain) > CHAIN_BYTES {
+            return;
+        }
         self.visits.edit((name, self.remote), |known| {
             if known.tickets.len() == TICKETS {
                 known.tickets.pop_front();

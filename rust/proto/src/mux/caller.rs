@@ -91,6 +91,10 @@ impl<T> Waiting<T> {
         self.live += 1;
     }
 
+    fn first(&self) -> Option<&T> {
+        self.queue.iter().find_map(|(_, value)| value.as_ref())
+    }
+
     fn pop(&mut self) -> Option<(u64, T)> {
         loop {
             let (serial, value) = self.queue.pop_front()?;
@@ -271,17 +275,29 @@ impl<T> Caller<T> {
         Ticket { tag: NO_TAG, serial: self.serial }
     }
 
+    /// What [`Caller::promote`] would give a tag to, if one is free.
+    pub fn next_waiting(&self) -> Option<&T> {
+        self.next_shape().and_then(|shape| match shape {
+            Shape::Call => self.waiting.first(),
+            Shape::Stream => self.waiting_streams.first(),
+        })
+    }
+
+    fn next_shape(&self) -> Option<Shape> {
+        if self.waiting.live > 0 && self.tag_available(Shape::Call) {
+            Some(Shape::Call)
+        } else if self.waiting_streams.live > 0 && self.tag_available(Shape::Stream) {
+            Some(Shape::Stream)
+        } else {
+            None
+        }
+    }
+
     /// If a tag is free, the first waiting call (or, where none may, stream) gets it: its value is
     /// looked at (for its reply type) by `reply_of` and the ticket that it has from now on comes
     /// back.
     pub fn promote(&mut self, reply_of: impl FnOnce(&mut T) -> u8) -> Option<(Ticket, &mut T)> {
-        let shape = if self.waiting.live > 0 && self.tag_available(Shape::Call) {
-            Shape::Call
-        } else if self.waiting_streams.live > 0 && self.tag_available(Shape::Stream) {
-            Shape::Stream
-        } else {
-            return None;
-        };
+        let shape = self.next_shape()?;
         let (serial, mut value) = match shape {
             Shape::Call => self.waiting.pop()?,
             Shape::Stream => self.waiting_streams.pop()?,
@@ -528,8 +544,10 @@ mod tests {
         assert!(!caller.is_live(gone));
         assert_eq!(caller.waiting(), 1);
         caller.reply(103, holder.tag, &[]).unwrap();
+        assert_eq!(caller.next_waiting(), Some(&2), "who stopped waiting is passed over");
         let (ticket, value) = caller.promote(|_| 103).unwrap();
         assert_eq!((ticket.serial, *value), (next.serial, 2));
+        assert_eq!(caller.next_waiting(), None);
         // The waiting ticket still names the call now that it has a tag.
         assert_eq!(caller.abandon(next), Some(2));
     }

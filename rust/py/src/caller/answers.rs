@@ -401,6 +401,7 @@ impl CallerLane {
             if agreed.limit < inner.agreed.limit || agreed.extension != inner.agreed.extension {
                 return Err(Failure::Changed);
             }
+            inner.agreed = agreed;
         } else {
             self.set_agreed(inner, agreed);
         }

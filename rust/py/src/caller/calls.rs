@@ -110,14 +110,19 @@ impl CallerLane {
             None => timeout,
             Some(at) => timeout.min((at - deadline::seconds(py, Instant::now())?).max(0.0)),
         };
-        let (mut out, agreed, dialect, side, is_open, keeps) = {
+        let (mut out, agreed, limit, dialect, side, is_open, keeps) = {
             let mut inner = lock(&self.inner);
             self.refuse_if_over(py, &inner, called)?;
             // Arguments are encoded straight into the lane's buffer. It is taken out meanwhile,
             // because encoding may run Python code that calls on this lane.
             let is_open = matches!(inner.phase, Phase::Open);
             let out = std::mem::take(&mut inner.out);
-            (out, inner.agreed, inner.dialect, self.side(&inner), is_open, inner.keeps)
+            // The server may take more than it did the last time.
+            let (limit, side) = match inner.assumed {
+                true => (self.settings.msize, "here"),
+                false => (inner.agreed.limit, self.side(&inner)),
+            };
+            (out, inner.agreed, limit, inner.dialect, side, is_open, inner.keeps)
         };
         let head = out.len();
         let prepared = self
@@ -132,7 +137,7 @@ impl CallerLane {
             .and_then(|start| {
                 frame::begin(&mut out, dialect.request(called.index), limits::NO_TAG);
                 called.encode(py, arguments, &mut out)?;
-                let finished = frame::finish(&mut out, start, agreed.limit);
+                let finished = frame::finish(&mut out, start, limit);
                 finished.map_err(|error| errors::too_large(py, &called.what, error, side))?;
                 Ok(start)
             });
@@ -156,6 +161,7 @@ impl CallerLane {
                 true => inner.caller.has_room_for_stream(),
                 false => inner.caller.has_room(),
             };
+            let room = room && !inner.must_wait(out.len() - start);
             // The phase may have changed while the arguments were encoded.
             let placed = if is_open && room && matches!(inner.phase, Phase::Open) {
                 let kind = pending.reply_kind(dialect);
@@ -257,9 +263,13 @@ impl CallerLane {
                     feeds.push(feed);
                 }
             }
-            while let Some((ticket, pending)) =
-                inner.caller.promote(|pending| pending.reply_kind(dialect))
-            {
+            loop {
+                let next = inner.caller.next_waiting().map(|pending| pending.frame.len());
+                if next.is_some_and(|size| inner.must_wait(size)) {
+                    break;
+                }
+                let promoted = inner.caller.promote(|pending| pending.reply_kind(dialect));
+                let Some((ticket, pending)) = promoted else { break };
                 let called = pending.method.get();
                 let refusal = if pending.frame.len() > agreed.limit as usize {
                     // Only now is the peer's limit known.

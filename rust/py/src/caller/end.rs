@@ -11,7 +11,7 @@ use jetstream_proto::version;
 use pyo3::prelude::*;
 
 use super::calls::Waiter;
-use super::{CallerLane, Inner, Kind, Phase, Wire};
+use super::{Agreed, CallerLane, Inner, Kind, Phase, Wire};
 use crate::channel::ChannelMethod;
 use crate::connection::Connection;
 use crate::errors;
@@ -184,6 +184,7 @@ impl CallerLane {
                 return Ok(());
             }
             let wire = self.cut(inner);
+            inner.agreed = Agreed { limit: self.settings.msize, extension: false };
             inner.phase = Phase::Opening;
             inner.wire = wire.clone().map(|wire| Wire { key: None, ..wire });
             (wire, inner.caller.restart(|_, pending| !pending.frame.is_empty()))

@@ -122,6 +122,14 @@ struct Inner {
     stranded: Vec<Weak<CallerLane>>,
 }
 
+impl Inner {
+    /// Whether a request of that size is over what the server took the last time: only its answer
+    /// tells whether it takes that now.
+    fn must_wait(&self, size: usize) -> bool {
+        self.assumed && size > self.agreed.limit as usize
+    }
+}
+
 /// What a lane is to another.
 #[derive(Clone)]
 enum Kind {

@@ -179,3 +179,46 @@ fn roots_come_before_the_check() {
     let outcome = from(Some(alice), strict);
     assert_rejected(&outcome, 49, "client certificate rejected: suspended");
 }
+
+/// An authority that has changed its key: two of one name.
+fn rekeyed() -> [Authority; 2] {
+    [(); 2].map(|()| Authority::root("Clients CA"))
+}
+
+#[test]
+fn clients_of_an_old_and_of_a_new_key_are_judged_by_the_list_of_theirs() {
+    let keys = rekeyed();
+    let other = Authority::root("Other CA");
+    for order in [[0, 1], [1, 0]] {
+        for revoked in [0, 1] {
+            let crls: Vec<_> = order
+                .iter()
+                .map(|key| keys[*key].crl(if *key == revoked { &[77] } else { &[] }, false))
+                .chain([other.crl(&[], false)])
+                .collect();
+            let visit = |authority: &Authority| {
+                from(Some(authority.issue(Leaf::new("alice", &[]))), |options| {
+                    options.client_auth = ClientAuth::Required;
+                    options.client_roots =
+                        [&keys[0], &other, &keys[1]].map(|root| root.der.clone()).to_vec();
+                    options.crls = crls.clone();
+                })
+            };
+            assert!(visit(&keys[1 - revoked]).0.lost.is_none());
+            assert!(visit(&other).0.lost.is_none());
+            let why = "client certificate rejected: revoked";
+            assert_rejected(&visit(&keys[revoked]), 44, why);
+        }
+    }
+}
+
+#[test]
+fn a_new_key_without_a_list_covers_nobody() {
+    let keys = rekeyed();
+    let outcome = from(Some(keys[1].issue(Leaf::new("alice", &[]))), |options| {
+        options.client_auth = ClientAuth::Required;
+        options.client_roots = keys.iter().map(|root| root.der.clone()).collect();
+        options.crls = vec![keys[0].crl(&[], false)];
+    });
+    assert!(outcome.1.failure.is_some(), "not even without a list that could be checked");
+}

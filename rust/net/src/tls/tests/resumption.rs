@@ -376,3 +376,26 @@ fn those_who_are_there_are_judged_like_those_who_come() {
 fn ends_crl(authority: &Authority) -> rustls::pki_types::CertificateRevocationListDer<'static> {
     authority.crl(&[], false)
 }
+
+#[test]
+fn nobody_is_remembered_with_more_certificates_than_are_real() {
+    let many: Vec<String> = (0..400).map(|n| format!("number-{n}.of.many.example")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let padding = Leaf::new("padding", &many).self_signed().chain;
+    assert!(padding[0].len() > 8 << 10);
+    let clients = Authority::root("Clients CA");
+    let mut bob = clients.issue(Leaf::new("bob", &[]));
+    bob.chain.extend(padding.clone());
+    let mut ends = Ends::with(
+        |options| options.client_roots = vec![clients.der.clone()],
+        |options| options.identity = Some(bob),
+    );
+    assert!(!ends.visit());
+    assert!(!ends.visit(), "the server gave no ticket");
+    let alice = ends.clients.issue(Leaf::new("alice", &[]));
+    ends.client = a_client(&ends.authority, |options| options.identity = Some(alice));
+    ends.own.chain.extend(padding);
+    ends.reload(|_| {});
+    assert!(!ends.visit());
+    assert!(!ends.visit(), "the client kept none");
+}

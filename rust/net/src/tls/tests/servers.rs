@@ -317,3 +317,25 @@ fn the_system_does_not_trust_a_development_authority() {
         Err(error) => assert!(matches!(error, ConfigError::SystemRoots(_)), "{error}"),
     }
 }
+
+#[test]
+fn a_server_of_a_new_key_is_judged_by_the_list_of_that_key() {
+    let [old, new] = [(); 2].map(|()| Authority::root("Root"));
+    for authority in [&old, &new] {
+        let own = || authority.issue(Leaf::new("dev", &["localhost"]));
+        let roots = || Trust::Roots(vec![old.der.clone(), new.der.clone()]);
+        let lists = vec![old.crl(&[], false), new.crl(&[], false)];
+        let (client, _) = to_with(own(), authority, "localhost", |options| {
+            options.trust = roots();
+            options.crls = lists;
+        });
+        assert!(client.connected);
+        let revoked = |authority: &Authority| authority.crl(&[77], false);
+        let lists = vec![revoked(&old), revoked(&new)];
+        let outcome = to_with(own(), authority, "localhost", |options| {
+            options.trust = roots();
+            options.crls = lists;
+        });
+        assert_rejected(&outcome, 44, "server certificate rejected: revoked");
+    }
+}

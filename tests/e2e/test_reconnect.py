@@ -538,7 +538,7 @@ def test_cancelling_leaves_nothing_behind(steps: int) -> None:
         del task
         async with asyncio.timeout(10):
             # The server that vanished goes with the garbage, and its last task with it.
-            while live_objects() != before or len(asyncio.all_tasks()) > 1:
+            while live_objects() != before or len(asyncio.all_tasks()) > 1:  # noqa: ASYNC110  it tells nobody
                 await asyncio.sleep(0)
         assert asyncio.all_tasks() == {asyncio.current_task()}
         assert live_objects() == before

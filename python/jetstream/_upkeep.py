@@ -244,5 +244,8 @@ async def _first(heard: Awaitable[bool], dialling: asyncio.Future[_core.Connecti
 
 def _discard(future: asyncio.Future[Any]) -> None:
     """Nobody waits for it any more, however it ends."""
+    if future.get_loop().is_closed():
+        # Nothing can be called there, not even to say so.
+        return
     if not future.cancel() and not future.cancelled():
         future.exception()

@@ -329,6 +329,8 @@ class Client:
             for task, core in attempts.items():
                 task.cancel()
                 core.close(0, b"")
+        # Whatever has come about meanwhile was closed with the client.
+        self._check_open()
         if winner is None:
             reason = _failure(errors[0])
             if isinstance(reason, NoSharedProtocol) and not reason.offered:
@@ -340,6 +342,8 @@ class Client:
         return winner
 
     def _begin(self, target: _Target, *, lanes: bool, serves: Serves | None) -> _core.Connection:
+        # It may have been closed while others were tried.
+        self._check_open()
         host, port = target.address
         if target.carrier == "quic":
             endpoint = self._endpoint(target.family)
@@ -441,7 +445,7 @@ class Client:
         self._bind = (host, port)
 
     async def close(self) -> None:
-        """Closes all connections of this client."""
+        """Closes all connections of this client; whoever waits for one gets `ClosedError`."""
         self._closed = True
         for upkeep in list(self._upkeeps):
             upkeep.stop(ClosedError("the client is closed"))

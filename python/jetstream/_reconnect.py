@@ -7,7 +7,13 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jetstream._errors import JetStreamError, NoSharedProtocol, TlsConfigError, TlsError
+from jetstream._errors import (
+    ClosedError,
+    JetStreamError,
+    NoSharedProtocol,
+    TlsConfigError,
+    TlsError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -93,7 +99,7 @@ class Reconnect:
 
 def can_heal(error: BaseException) -> bool:
     """Whether another attempt may end otherwise than with this error."""
-    if isinstance(error, TlsError | NoSharedProtocol | TlsConfigError):
+    if isinstance(error, TlsError | NoSharedProtocol | TlsConfigError | ClosedError):
         return False
     if isinstance(error, JetStreamError):
         return error.code != UNUSABLE_NAME

@@ -52,12 +52,22 @@ class Upkeep:
         self._avoid: tuple[str, int] | None = None
         self._patience: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
+        self._opening: asyncio.Future[_core.Connection] | None = None
 
     async def open(self) -> _core.Connection:
         """The first connection, for which there are further attempts only if that is wished."""
         if not self.options.wait_for_ready:
             return await self._dial(None)
-        return await self._attempts(self.options.distances()).run(at_once=True)
+        attempts = self._attempts(self.options.distances())
+        self._opening = asyncio.ensure_future(attempts.run(at_once=True))
+        try:
+            return await self._opening
+        except asyncio.CancelledError:
+            # By whoever waits, or because the session is over before it began.
+            self.check()
+            raise
+        finally:
+            self._opening = None
 
     def start(
         self,
@@ -82,6 +92,8 @@ class Upkeep:
             return
         self.error = error
         self._calm()
+        if self._opening is not None:
+            self._opening.cancel()
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
         for core in self._former:

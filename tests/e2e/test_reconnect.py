@@ -612,3 +612,40 @@ def test_a_client_that_is_closed_ends_its_sessions(loop: str) -> None:
             await session.close()
 
     run(main, loop=loop)
+
+
+@pytest.mark.parametrize("options", [False, SWIFT, Reconnect(first=30.0, wait_for_ready=True)])
+@pytest.mark.parametrize("waits", [0.0, 0.05])
+def test_a_client_that_is_closed_connects_no_further(
+    options: Reconnect | bool, waits: float
+) -> None:
+    async def main() -> None:
+        from jetstream import Client
+
+        from tests.helpers import client_tls
+
+        before = live_objects()
+        dead = ("127.0.0.1", await vanished(TallyImpl()))
+        async with serve(TallyImpl()) as server:
+            client = Client(client_tls())
+            connecting = asyncio.ensure_future(
+                client.session([dead, server.address], "localhost", reconnect=options)
+            )
+            alone = asyncio.ensure_future(client.session(dead, "localhost", reconnect=options))
+            while not client._endpoints:  # noqa: ASYNC110  only looking tells
+                await asyncio.sleep(0)
+            # Whether or not the next attempt is near.
+            await asyncio.sleep(waits)
+            await client.close()
+            async with asyncio.timeout(5):
+                for each in (connecting, alone):
+                    with pytest.raises(ClosedError):
+                        await each
+            assert not client._endpoints, "nobody would close them"
+            with pytest.raises(ClosedError):
+                await client.session(server.address, "localhost", reconnect=options)
+        del client, connecting, alone, each, server
+        await asyncio.sleep(0)
+        assert live_objects() == before
+
+    run(main)

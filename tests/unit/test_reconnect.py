@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from jetstream import (
+    ClosedError,
     ConnectError,
     ConnectionLost,
     ConnectTimeout,
@@ -91,6 +92,7 @@ def test_numbers_at_the_edge() -> None:
         (TlsError("refused"), False),
         (NoSharedProtocol("none"), False),
         (TlsConfigError("no such file"), False),
+        (ClosedError("the client is closed"), False),
         (ConnectError("no name", code="jetstream::server_name"), False),
         (RuntimeError("a mistake of ours"), False),
     ],

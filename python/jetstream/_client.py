@@ -35,6 +35,7 @@ from jetstream._reconnect import Reconnect
 from jetstream._router import Router, as_router
 from jetstream._server import callable_by_peers, log_violation
 from jetstream._session import Session
+from jetstream._standing import Address, Standing
 from jetstream._tls import ClientTls
 from jetstream._upkeep import Upkeep
 
@@ -71,6 +72,11 @@ class _Target(NamedTuple):
     family: socket.AddressFamily
     address: tuple[str, int]
     name: str
+
+    @property
+    def place(self) -> Address:
+        """What it is, among others: there may be several ways to one port."""
+        return self.carrier, self.address
 
     def __str__(self) -> str:
         if self.carrier == "unix":
@@ -210,13 +216,12 @@ class Client:
         plan = _Plan(addr, server_name, timeout, None if serve is None else as_router(serve))
         upkeep = None
         if reconnect is False:
-            core = await self._dial(plan)
+            core = await self._dial(plan, Standing())
         else:
             options = Reconnect() if reconnect is True else reconnect
-            again = functools.partial(self._dial, plan, again=True)
-            upkeep = Upkeep(again, plan.where, options)
+            upkeep = Upkeep(functools.partial(self._dial, plan), plan.where, options)
             self._upkeeps.add(upkeep)
-            core = await (upkeep.open() if options.wait_for_ready else self._dial(plan))
+            core = await upkeep.open()
         return Session(
             core,
             limits=self._limits,
@@ -229,13 +234,13 @@ class Client:
         )
 
     async def _dial(
-        self, plan: _Plan, avoid: tuple[str, int] | None = None, *, again: bool = False
+        self, plan: _Plan, standing: Standing, *, again: bool = False
     ) -> _core.Connection:
         """Connects for calls.
 
         Args:
             plan: Where to, and what for.
-            avoid: The address to try last.
+            standing: What is known of the addresses, and is learned of them.
             again: It is one of many attempts, and not worth a warning.
         """
         serves = None
@@ -247,7 +252,7 @@ class Client:
             plan.timeout,
             lanes=True,
             serves=serves,
-            avoid=avoid,
+            standing=standing,
             quiet=again,
         )
 
@@ -259,17 +264,19 @@ class Client:
         *,
         lanes: bool = False,
         serves: Serves | None = None,
-        avoid: tuple[str, int] | None = None,
+        standing: Standing | None = None,
         quiet: bool = False,
     ) -> _core.Connection:
         self._check_open()
+        standing = Standing() if standing is None else standing
         where = spell_addresses(addr)
         tried: list[str] = []
         try:
             async with asyncio.timeout(timeout):
                 targets = await _resolve_all(addr, server_name)
-                targets.sort(key=lambda target: target.address == avoid)
-                return await self._race(targets, tried, lanes=lanes, serves=serves, quiet=quiet)
+                return await self._race(
+                    targets, standing, tried, lanes=lanes, serves=serves, quiet=quiet
+                )
         except TimeoutError as error:
             if isinstance(error, JetStreamError):
                 raise
@@ -283,6 +290,7 @@ class Client:
     async def _race(
         self,
         targets: list[_Target],
+        standing: Standing,
         tried: list[str],
         *,
         lanes: bool,
@@ -290,43 +298,46 @@ class Client:
         quiet: bool,
     ) -> _core.Connection:
         """The first address that answers wins; each has a head start on the next."""
-        attempts: dict[asyncio.Task[None], _core.Connection] = {}
+        attempts: dict[asyncio.Task[None], tuple[_Target, _core.Connection]] = {}
         errors: list[BaseException] = []
         winner: _core.Connection | None = None
-        todo = iter(targets)
-        target = next(todo, None)
+        todo = {target.place: target for target in targets}
         warn = _ignore if quiet else _warn_of_silence
         silence = asyncio.get_running_loop().call_later(_SILENCE, warn, tried)
         try:
-            while winner is None and (target is not None or attempts):
-                if target is not None:
+            while winner is None and (todo or attempts):
+                # Which one that is may have changed: others try, too.
+                place = standing.next_of(todo)
+                if place is not None:
+                    target = todo.pop(place)
+                    standing.tried(place)
                     tried.append(str(target))
                     try:
                         core = self._begin(target, lanes=lanes, serves=serves)
                     except (ConnectError, OSError) as error:
                         errors.append(error)
                     else:
-                        attempts[asyncio.ensure_future(_established(core))] = core
-                    target = next(todo, None)
+                        attempts[asyncio.ensure_future(_established(core))] = target, core
                 if not attempts:
                     continue
                 done, _ = await asyncio.wait(
                     attempts,
-                    timeout=None if target is None else _STAGGER,
+                    timeout=_STAGGER if todo else None,
                     return_when=asyncio.FIRST_COMPLETED,
                 )
                 for task in done:
-                    core = attempts.pop(task)
+                    target, core = attempts.pop(task)
                     failure = task.exception()
                     if failure is not None:
                         errors.append(failure)
                     elif winner is None:
                         winner = core
+                        standing.reached(target.place, core)
                     else:
                         core.close(0, b"")
         finally:
             silence.cancel()
-            for task, core in attempts.items():
+            for task, (_, core) in attempts.items():
                 task.cancel()
                 core.close(0, b"")
         # Whatever has come about meanwhile was closed with the client.

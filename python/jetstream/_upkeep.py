@@ -12,6 +12,7 @@ from jetstream._attempts import Attempts, stop
 from jetstream._errors import ClosedError, JetStreamError
 from jetstream._pulse import Pulse
 from jetstream._reconnect import Reconnect, can_heal
+from jetstream._standing import Standing
 from jetstream._states import States
 
 if TYPE_CHECKING:
@@ -27,14 +28,15 @@ class Upkeep:
     """Keeps one session up.
 
     Args:
-        dial: Makes a connection: one attempt. It is told the address to prefer all others to.
+        dial: Makes a connection: one attempt. It is given the standing of the addresses, and
+            ``again=True`` for all attempts but a caller's only one.
         where: The server, for people.
         options: When, and how often.
     """
 
     def __init__(
         self,
-        dial: Callable[[tuple[str, int] | None], Awaitable[_core.Connection]],
+        dial: Callable[..., Awaitable[_core.Connection]],
         where: str,
         options: Reconnect,
     ) -> None:
@@ -49,7 +51,7 @@ class Upkeep:
         self._lanes: Callable[[], Collection[_core.Lane]] = tuple
         self._use: Callable[[_core.Connection], None] = _ignore
         self._former: set[_core.Connection] = set()
-        self._avoid: tuple[str, int] | None = None
+        self._standing = Standing()
         self._patience: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._opening: asyncio.Future[_core.Connection] | None = None
@@ -57,7 +59,7 @@ class Upkeep:
     async def open(self) -> _core.Connection:
         """The first connection, for which there are further attempts only if that is wished."""
         if not self.options.wait_for_ready:
-            return await self._dial(None)
+            return await self._dial(self._standing)
         attempts = self._attempts(self.options.distances())
         self._opening = asyncio.ensure_future(attempts.run(at_once=True))
         try:
@@ -158,6 +160,7 @@ class Upkeep:
     ) -> _core.Connection:
         if _is_doubtful(core):
             _logging.client.info("%s is silent; connecting beside", self._where)
+            self._standing.doubted(core)
             if await _first(pulse.until_heard(), dialling):
                 return core
             if core.lost is not None:
@@ -180,14 +183,16 @@ class Upkeep:
         return True
 
     def _attempts(self, distances: Iterator[float]) -> Attempts:
-        return Attempts(lambda: self._dial(self._avoid), distances, self.options.attempts)
+        return Attempts(
+            lambda: self._dial(self._standing, again=True), distances, self.options.attempts
+        )
 
     def _disconnected(self, core: _core.Connection) -> None:
         why = core.lost or "the server is going away"
         if isinstance(why, ClosedError):
             # That was us.
             raise why
-        self._avoid = core.remote
+        self._standing.doubted(core)
         if self.states.change("connecting"):
             _logging.client.info("%s: %s; connecting again", self._where, why)
         if self._patience is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -408,10 +409,43 @@ def test_other_addresses_are_tried(loop: str) -> None:
     run(main, loop=loop)
 
 
+def silent(count: int) -> list[socket.socket]:
+    """UDP sockets that nobody answers from."""
+    sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    return sockets
+
+
+def test_a_live_address_is_found_behind_dead_ones(loop: str) -> None:
+    async def main() -> None:
+        from jetstream import connect
+
+        from tests.helpers import client_tls
+
+        counts: Counter[int] = Counter()
+        first, last = serve(TallyImpl(counts, "first")), serve(TallyImpl(counts, "last"))
+        await first.start()
+        await last.start()
+        dead = silent(12)
+        addresses = [first.address, *(each.getsockname() for each in dead), last.address]
+        async with connect(addresses, tls=client_tls(), reconnect=True) as session:
+            tally = session.channel(Tally)
+            assert await tally.whose() == "first"
+            vanish(first)
+            session._core.give_up()
+            # Within the patience that sessions have.
+            assert await tally.add(1) == 1
+            assert await tally.whose() == "last"
+        await last.close()
+        for each in dead:
+            each.close()
+
+    run(main, loop=loop)
+
+
 def has_ipv6() -> bool:
     """Whether loopback has an IPv6 address."""
-    import socket
-
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
         probe.bind(("::1", 0))
         return True

@@ -25,6 +25,7 @@ class Attempts:
         dial: One attempt, which gives up by itself.
         distances: Seconds from each attempt to the next.
         limit: At most so many.
+        pause: Seconds for which no attempt may begin.
     """
 
     def __init__(
@@ -32,10 +33,12 @@ class Attempts:
         dial: Callable[[], Awaitable[_core.Connection]],
         distances: Iterator[float],
         limit: int | None,
+        pause: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._dial = dial
         self._distances = distances
         self._left = limit
+        self._pause = pause
         self._running: list[asyncio.Future[_core.Connection]] = []
         self._error: BaseException | None = None
 
@@ -44,25 +47,23 @@ class Attempts:
         """Why the latest attempt that has failed did."""
         return self._error
 
-    async def run(self, *, at_once: bool) -> _core.Connection:
+    async def run(self, *, after: float = 0.0) -> _core.Connection:
         """The first connection that comes about.
 
         Args:
-            at_once: Whether the first attempt begins now, or after the next distance.
+            after: Seconds until the first attempt.
 
         Raises:
             JetStreamError: Why no attempt can succeed, or the last one did not.
         """
         try:
-            if not at_once:
-                await asyncio.sleep(next(self._distances))
-            while True:
-                self._begin()
-                winner = await self._first_within(next(self._distances))
-                if winner is not None:
-                    return winner
+            winner = await self._first_within(after)
+            while winner is None:
                 if self._left == 0 and not self._running and self._error is not None:
                     raise self._error
+                self._begin()
+                winner = await self._first_within(next(self._distances))
+            return winner
         finally:
             running = self._running.copy()
             self._running.clear()
@@ -81,7 +82,7 @@ class Attempts:
     async def _first_within(self, seconds: float) -> _core.Connection | None:
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
-        while (left := until - loop.time()) > 0:
+        while (left := max(until - loop.time(), self._pause())) > 0:
             if not self._running:
                 await asyncio.sleep(left)
                 break

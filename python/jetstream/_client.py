@@ -302,6 +302,7 @@ class Client:
         errors: list[BaseException] = []
         winner: _core.Connection | None = None
         todo = {target.place: target for target in targets}
+        standing.resolved(todo)
         warn = _ignore if quiet else _warn_of_silence
         silence = asyncio.get_running_loop().call_later(_SILENCE, warn, tried)
         try:
@@ -319,6 +320,8 @@ class Client:
                     else:
                         attempts[asyncio.ensure_future(_established(core))] = target, core
                 if not attempts:
+                    if place is None:
+                        await asyncio.sleep(standing.pause())
                     continue
                 done, _ = await asyncio.wait(
                     attempts,

@@ -16,12 +16,9 @@ from jetstream._standing import Standing
 from jetstream._states import States
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterator
+    from collections.abc import Awaitable, Callable, Collection
 
     from jetstream import _core
-
-_BRIEF = 1.0
-"""Seconds that a connection must have lasted for the next one to be tried at once."""
 
 
 class Upkeep:
@@ -51,7 +48,7 @@ class Upkeep:
         self._lanes: Callable[[], Collection[_core.Lane]] = tuple
         self._use: Callable[[_core.Connection], None] = _ignore
         self._former: set[_core.Connection] = set()
-        self._standing = Standing()
+        self._standing = Standing(options.distances)
         self._patience: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._opening: asyncio.Future[_core.Connection] | None = None
@@ -60,8 +57,7 @@ class Upkeep:
         """The first connection, for which there are further attempts only if that is wished."""
         if not self.options.wait_for_ready:
             return await self._dial(self._standing)
-        attempts = self._attempts(self.options.distances())
-        self._opening = asyncio.ensure_future(attempts.run(at_once=True))
+        self._opening = asyncio.ensure_future(self._attempts().run())
         try:
             return await self._opening
         except asyncio.CancelledError:
@@ -118,19 +114,14 @@ class Upkeep:
     # ---- the task ----
 
     async def _run(self, core: _core.Connection) -> None:
-        loop = asyncio.get_running_loop()
         try:
-            distances, at_once = self.options.distances(), True
             while True:
-                began = loop.time()
                 pulse = Pulse(core, self.options.probe)
                 await _until_doubtful(core, pulse)
-                if loop.time() - began >= _BRIEF:
-                    distances, at_once = self.options.distances(), True
-                new = await self._replace(core, pulse, distances, at_once=at_once)
+                new = await self._replace(core, pulse)
                 if new is not core:
                     self._install(new, core)
-                    core, at_once = new, False
+                    core = new
         except asyncio.CancelledError:
             raise
         except Exception as error:
@@ -140,13 +131,11 @@ class Upkeep:
             if not isinstance(error, JetStreamError | OSError):
                 raise
 
-    async def _replace(
-        self, core: _core.Connection, pulse: Pulse, distances: Iterator[float], *, at_once: bool
-    ) -> _core.Connection:
+    async def _replace(self, core: _core.Connection, pulse: Pulse) -> _core.Connection:
         """Another connection; or the old one, if it was only silent and is heard again."""
         if not _is_doubtful(core):
             self._disconnected(core)
-        dialling = asyncio.ensure_future(self._attempts(distances).run(at_once=at_once))
+        dialling = asyncio.ensure_future(self._attempts().run())
         new = core
         try:
             new = await self._next(core, pulse, dialling)
@@ -182,9 +171,12 @@ class Upkeep:
         core.give_up()
         return True
 
-    def _attempts(self, distances: Iterator[float]) -> Attempts:
+    def _attempts(self) -> Attempts:
         return Attempts(
-            lambda: self._dial(self._standing, again=True), distances, self.options.attempts
+            lambda: self._dial(self._standing, again=True),
+            self.options.distances(),
+            self.options.attempts,
+            self._standing.pause,
         )
 
     def _disconnected(self, core: _core.Connection) -> None:
@@ -192,7 +184,7 @@ class Upkeep:
         if isinstance(why, ClosedError):
             # That was us.
             raise why
-        self._standing.doubted(core)
+        self._standing.ended(core)
         if self.states.change("connecting"):
             _logging.client.info("%s: %s; connecting again", self._where, why)
         if self._patience is None:

@@ -216,15 +216,17 @@ class Dialling:
             await self.begun.acquire()
 
 
-def attempts(dialling: Dialling, distance: float = 0.0, limit: int | None = None) -> Attempts:
+def attempts(
+    dialling: Dialling, distance: float = 0.0, limit: int | None = None, **options: Any
+) -> Attempts:
     dial: Callable[[], Awaitable[Any]] = dialling.dial
-    return Attempts(dial, itertools.repeat(distance), limit)
+    return Attempts(dial, itertools.repeat(distance), limit, **options)
 
 
 def test_attempts_run_beside_each_other_and_the_first_to_succeed_wins(loop: str) -> None:
     async def main() -> None:
         dialling = Dialling()
-        running = asyncio.ensure_future(attempts(dialling, 0.001).run(at_once=True))
+        running = asyncio.ensure_future(attempts(dialling, 0.001).run())
         await dialling.wait(3)
         winner = Core()
         dialling.attempts[1].set_result(winner)
@@ -239,7 +241,7 @@ def test_attempts_run_beside_each_other_and_the_first_to_succeed_wins(loop: str)
 def test_only_so_many_attempts_run_at_once() -> None:
     async def main() -> None:
         dialling = Dialling()
-        running = asyncio.ensure_future(attempts(dialling, 0.001).run(at_once=True))
+        running = asyncio.ensure_future(attempts(dialling, 0.001).run())
         await dialling.wait(10)
         open_ones = [attempt for attempt in dialling.attempts if not attempt.done()]
         assert len(open_ones) <= 4
@@ -253,7 +255,7 @@ def test_only_so_many_attempts_run_at_once() -> None:
 def test_a_second_connection_is_closed() -> None:
     async def main() -> None:
         dialling = Dialling()
-        running = asyncio.ensure_future(attempts(dialling, 0.001).run(at_once=True))
+        running = asyncio.ensure_future(attempts(dialling, 0.001).run())
         await dialling.wait(2)
         one, other = Core(), Core()
         dialling.attempts[0].set_result(one)
@@ -270,7 +272,7 @@ def test_a_failure_waits_for_its_distance_and_one_that_cannot_heal_does_not() ->
     async def main() -> None:
         dialling = Dialling()
         made = attempts(dialling, 3600.0)
-        running = asyncio.ensure_future(made.run(at_once=True))
+        running = asyncio.ensure_future(made.run())
         await dialling.wait(1)
         failure = ConnectError("refused")
         dialling.attempts[0].set_exception(failure)
@@ -280,7 +282,7 @@ def test_a_failure_waits_for_its_distance_and_one_that_cannot_heal_does_not() ->
         assert made.error is failure
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-        again = asyncio.ensure_future(attempts(dialling, 3600.0).run(at_once=True))
+        again = asyncio.ensure_future(attempts(dialling, 3600.0).run())
         await dialling.wait(1)
         dialling.attempts[1].set_exception(TlsError("not trusted"))
         with pytest.raises(TlsError):
@@ -292,7 +294,7 @@ def test_a_failure_waits_for_its_distance_and_one_that_cannot_heal_does_not() ->
 def test_the_last_attempt_tells_why() -> None:
     async def main() -> None:
         dialling = Dialling()
-        running = asyncio.ensure_future(attempts(dialling, 0.001, limit=2).run(at_once=True))
+        running = asyncio.ensure_future(attempts(dialling, 0.001, limit=2).run())
         await dialling.wait(2)
         dialling.attempts[0].set_exception(ConnectError("one"))
         for _ in range(20):
@@ -309,7 +311,7 @@ def test_the_last_attempt_tells_why() -> None:
 def test_the_first_attempt_may_have_to_wait() -> None:
     async def main() -> None:
         dialling = Dialling()
-        running = asyncio.ensure_future(attempts(dialling, 3600.0).run(at_once=False))
+        running = asyncio.ensure_future(attempts(dialling, 3600.0).run(after=3600.0))
         for _ in range(10):
             await asyncio.sleep(0)
         assert not dialling.attempts
@@ -319,11 +321,29 @@ def test_the_first_attempt_may_have_to_wait() -> None:
     run(main)
 
 
+def test_no_attempt_begins_in_a_pause() -> None:
+    async def main() -> None:
+        dialling, pauses = Dialling(), [0.0]
+        made = attempts(dialling, 0.001, pause=lambda: pauses[0])
+        running = asyncio.ensure_future(made.run())
+        await dialling.wait(1)
+        pauses[0] = 0.001
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+        count = len(dialling.attempts)
+        assert count <= 2, "one that had begun"
+        winner = Core()
+        dialling.attempts[0].set_result(winner)
+        assert await running is winner, "what runs goes on"
+
+    run(main)
+
+
 @pytest.mark.parametrize("steps", range(12))
 def test_giving_up_closes_what_comes_about(steps: int) -> None:
     async def main() -> None:
         dialling, core = Dialling(), Core()
-        running = asyncio.ensure_future(attempts(dialling, 0.001).run(at_once=True))
+        running = asyncio.ensure_future(attempts(dialling, 0.001).run())
         await dialling.wait(1)
         dialling.attempts[0].set_result(core)
         for _ in range(steps):

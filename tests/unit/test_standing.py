@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from jetstream import Reconnect
 from jetstream._standing import Address, Standing
 
 A, B, C = (("quic", (name, 1)) for name in "abc")
@@ -34,7 +35,7 @@ def core() -> Any:
 
 
 def test_the_first_address_is_the_best_and_one_that_was_tried_comes_last() -> None:
-    standing = Standing(Clock())
+    standing = Standing(now=Clock())
     assert standing.next_of(ALL) == A
     standing.tried(A)
     assert standing.next_of(ALL) == B
@@ -47,7 +48,7 @@ def test_the_first_address_is_the_best_and_one_that_was_tried_comes_last() -> No
 
 
 def test_one_that_answers_is_as_good_as_ever() -> None:
-    standing = Standing(Clock())
+    standing = Standing(now=Clock())
     for each in ALL:
         standing.tried(each)
     standing.reached(C, core())
@@ -55,7 +56,7 @@ def test_one_that_answers_is_as_good_as_ever() -> None:
 
 
 def test_one_whose_connection_is_gone_comes_last() -> None:
-    standing, first = Standing(Clock()), core()
+    standing, first = Standing(now=Clock()), core()
     standing.tried(A)
     standing.reached(A, first)
     standing.doubted(first)
@@ -66,7 +67,7 @@ def test_one_whose_connection_is_gone_comes_last() -> None:
 
 def test_it_counts_for_a_minute() -> None:
     clock = Clock()
-    standing = Standing(clock)
+    standing = Standing(now=clock)
     standing.tried(A)
     clock.now += 59
     assert standing.next_of(ALL) == B
@@ -76,8 +77,98 @@ def test_it_counts_for_a_minute() -> None:
 
 
 def test_connections_that_are_gone_are_not_kept() -> None:
-    standing, gone = Standing(Clock()), core()
+    standing, gone = Standing(now=Clock()), core()
     standing.reached(A, gone)
     gone.lost = Exception()
     standing.reached(B, core())
     assert len(standing._reached) == 1
+
+
+def known(clock: Clock) -> Standing:
+    """One with three addresses, and distances of 1, 2, 4 seconds."""
+    standing = Standing(Reconnect(first=1, factor=2, jitter=0, most=4).distances, clock)
+    standing.resolved(ALL)
+    return standing
+
+
+def reach(standing: Standing, address: Address) -> Any:
+    """A connection to it."""
+    found = core()
+    standing.reached(address, found)
+    return found
+
+
+def test_one_whose_connections_end_at_once_is_left_alone_for_longer_and_longer() -> None:
+    clock = Clock()
+    standing = known(clock)
+    for distance in (1.0, 2.0, 4.0, 4.0):
+        standing.ended(reach(standing, A))
+        assert standing.next_of([A]) is None
+        assert standing.next_of(ALL) is not None, "others have nothing to do with it"
+        assert standing.pause() == 0
+        clock.now += distance - 0.001
+        assert standing.next_of([A]) is None
+        clock.now += 0.001
+        assert standing.next_of([A]) == A
+
+
+def test_the_distance_is_from_one_beginning_to_the_next() -> None:
+    clock = Clock()
+    standing = known(clock)
+    first = reach(standing, A)
+    clock.now += 0.9
+    standing.ended(first)
+    clock.now += 0.1
+    assert standing.next_of([A]) == A
+
+
+def test_a_connection_that_lasts_makes_it_good_again() -> None:
+    clock = Clock()
+    standing = known(clock)
+    standing.ended(reach(standing, A))
+    clock.now += 1
+    standing.ended(reach(standing, A))
+    clock.now += 2
+    lasting = reach(standing, A)
+    clock.now += 1
+    standing.ended(lasting)
+    assert standing.next_of([A]) == A, "at once"
+    standing.ended(reach(standing, A))
+    clock.now += 1
+    assert standing.next_of([A]) == A, "from the first distance on"
+
+
+def test_a_server_that_goes_away_in_order_has_done_nothing_wrong() -> None:
+    clock = Clock()
+    standing = known(clock)
+    for _ in range(20):
+        leaving = reach(standing, A)
+        leaving.going_away = True
+        standing.ended(leaving)
+        assert standing.next_of([A]) is None, "but nobody runs in circles"
+        clock.now += 0.25
+        assert standing.next_of([A]) == A
+    standing.ended(reach(standing, A))
+    clock.now += 1
+    assert standing.next_of([A]) == A, "and it has not counted"
+
+
+def test_the_pause_is_until_the_first_may_be_tried() -> None:
+    clock = Clock()
+    standing = known(clock)
+    for each in (A, A, A, B, B, C):
+        standing.ended(reach(standing, each))
+    assert standing.pause() == 1, "that is C"
+    clock.now += 1
+    assert standing.pause() == 0
+    assert Standing(now=clock).pause() == 0
+
+
+def test_of_addresses_that_are_no_more_nothing_is_kept() -> None:
+    standing = known(Clock())
+    standing.ended(reach(standing, A))
+    standing.tried(B)
+    standing.resolved([C])
+    assert not standing._tried
+    assert not standing._barred
+    assert not standing._brief

@@ -26,6 +26,7 @@ class Attempts:
         distances: Seconds from each attempt to the next.
         limit: At most so many.
         pause: Seconds for which no attempt may begin.
+        goes_on: Is told of every failure; whether another attempt may end otherwise.
     """
 
     def __init__(
@@ -34,11 +35,14 @@ class Attempts:
         distances: Iterator[float],
         limit: int | None,
         pause: Callable[[], float] = lambda: 0.0,
+        goes_on: Callable[[BaseException], bool] = can_heal,
     ) -> None:
         self._dial = dial
         self._distances = distances
         self._left = limit
         self._pause = pause
+        self._goes_on = goes_on
+        self._hurry = asyncio.Event()
         self._running: list[asyncio.Future[_core.Connection]] = []
         self._error: BaseException | None = None
 
@@ -70,6 +74,10 @@ class Attempts:
             for task in running:
                 await stop(task)
 
+    def hurry(self) -> None:
+        """The next attempt is made now."""
+        self._hurry.set()
+
     def _begin(self) -> None:
         if self._left == 0:
             return
@@ -82,14 +90,17 @@ class Attempts:
     async def _first_within(self, seconds: float) -> _core.Connection | None:
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
-        while (left := max(until - loop.time(), self._pause())) > 0:
-            if not self._running:
-                await asyncio.sleep(left)
-                break
-            await asyncio.wait(self._running, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            winner = self._harvest()
-            if winner is not None:
-                return winner
+        hurrying = asyncio.ensure_future(self._hurry.wait())
+        try:
+            while (left := max(until - loop.time(), self._pause())) > 0 and not hurrying.done():
+                ends = (hurrying, *self._running)
+                await asyncio.wait(ends, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                winner = self._harvest()
+                if winner is not None:
+                    return winner
+        finally:
+            hurrying.cancel()
+            self._hurry.clear()
         return None
 
     def _harvest(self) -> _core.Connection | None:
@@ -98,7 +109,7 @@ class Attempts:
             failure = task.exception()
             if failure is None:
                 return task.result()
-            if not can_heal(failure):
+            if not self._goes_on(failure):
                 raise failure
             _logging.client.debug("an attempt to connect failed: %s", failure)
             self._error = failure

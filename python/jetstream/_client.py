@@ -316,7 +316,7 @@ class Client:
                     try:
                         core = self._begin(target, lanes=lanes, serves=serves)
                     except (ConnectError, OSError) as error:
-                        errors.append(error)
+                        errors.append(self._failed(target, error, standing))
                     else:
                         attempts[asyncio.ensure_future(_established(core))] = target, core
                 if not attempts:
@@ -332,7 +332,7 @@ class Client:
                     target, core = attempts.pop(task)
                     failure = task.exception()
                     if failure is not None:
-                        errors.append(failure)
+                        errors.append(self._failed(target, failure, standing))
                     elif winner is None:
                         winner = core
                         standing.reached(target.place, core)
@@ -346,14 +346,20 @@ class Client:
         # Whatever has come about meanwhile was closed with the client.
         self._check_open()
         if winner is None:
-            reason = _failure(errors[0])
-            if isinstance(reason, NoSharedProtocol) and not reason.offered:
-                # The server refused, and its words are all that came; what we offered we know.
-                reason.offered = self._alpns
-            raise reason
+            raise errors[0]
         if not quiet:
             _logging.client.info("connected to %s", address_of(winner.remote) or peer_of(winner))
         return winner
+
+    def _failed(self, target: _Target, error: BaseException, standing: Standing) -> BaseException:
+        """Why there is no connection to an address, which is noted."""
+        reason = _failure(error)
+        if isinstance(reason, NoSharedProtocol) and not reason.offered:
+            # The server refused, and its words are all that came; what we offered we know.
+            reason.offered = self._alpns
+        if isinstance(reason, JetStreamError):
+            standing.failed(target.place, reason)
+        return reason
 
     def _begin(self, target: _Target, *, lanes: bool, serves: Serves | None) -> _core.Connection:
         # It may have been closed while others were tried.
@@ -409,7 +415,8 @@ class Client:
         """Takes new certificates, authorities and revocation lists while connected.
 
         They count from the next connection on. Connections to servers that would now be refused are
-        closed, and say why; all others notice nothing. Servers are remembered anew.
+        closed, and say why; all others notice nothing. Servers are remembered anew, and sessions
+        that have no connection try at once.
 
         Args:
             tls: What to connect with from now on; by default the files of the present settings are
@@ -428,6 +435,8 @@ class Client:
             self._settings, self._tls = new, loaded
             for endpoint in self._endpoints.values():
                 endpoint.reload_client(loaded)
+            for upkeep in list(self._upkeeps):
+                upkeep.retry()
         _logging.client.info("reloaded: the new TLS settings count from now on")
 
     async def rebind(self, bind: AddressLike | None = None) -> None:
@@ -612,8 +621,8 @@ def connect(
     that it is going away, another one is made, and the channels go on over it. Of the calls in
     flight, those that had not left, those that a server that goes away had not begun, and those of
     methods declared ``@method(idempotent=True)`` are sent again; the others fail with
-    `ConnectionLost`, because they may have been run. A certificate that is refused, and what else
-    another attempt would not change, ends the session.
+    `ConnectionLost`, because they may have been run. A certificate that is refused is final for the
+    first connection; later it is a reason to be `unavailable`, and attempts go on.
 
     Args:
         addr: Where to: ``"host:port"``, ``"[::1]:port"`` or ``("host", port)`` over QUIC,

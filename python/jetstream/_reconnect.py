@@ -96,10 +96,24 @@ class Reconnect:
             yield distance * uniform(1 - self.jitter, 1 + self.jitter)
             distance *= self.factor
 
+    def longest(self) -> float:
+        """Seconds from one attempt to the next where there is no hurry."""
+        return self.most * random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311  no secret
 
-def can_heal(error: BaseException) -> bool:
-    """Whether another attempt may end otherwise than with this error."""
-    if isinstance(error, TlsError | NoSharedProtocol | TlsConfigError | ClosedError):
+
+def can_heal(error: BaseException, *, was_ready: bool = False) -> bool:
+    """Whether another attempt may end otherwise than with this error.
+
+    Args:
+        error: How an attempt ended.
+        was_ready: Whether there has been a connection. Then all names and certificates were right
+            once, and what is refused now is another server on that port, a certificate that will
+            be renewed, or the word of somebody on the way: what aborts a handshake is not proved to
+            be the server's (RFC 9001, section 5).
+    """
+    if isinstance(error, TlsError | NoSharedProtocol):
+        return was_ready
+    if isinstance(error, TlsConfigError | ClosedError):
         return False
     if isinstance(error, JetStreamError):
         return error.code != UNUSABLE_NAME

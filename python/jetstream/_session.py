@@ -162,6 +162,15 @@ class Session:
         return self._core.lost if self._upkeep is None else self._upkeep.error
 
     @property
+    def unavailable(self) -> JetStreamError | None:
+        """Why there is no connection, while the state is ``unavailable``; else `None`.
+
+        The latest reason: that the last connection was lost, or what became of an attempt since.
+        """
+        upkeep = self._upkeep
+        return None if upkeep is None or upkeep.unavailable is None else upkeep.reason
+
+    @property
     def state(self) -> SessionState:
         """Whether calls can be sent; one that does not stay up is ready until it is closed."""
         if self._upkeep is None:

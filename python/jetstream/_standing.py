@@ -1,10 +1,11 @@
-"""What a session knows of the addresses that it may connect to: which to try last, which not yet."""
+"""What a session knows of its addresses: which to try last, and which not yet."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, TypeAlias
 
+from jetstream._errors import JetStreamError, NoSharedProtocol, TlsError
 from jetstream._reconnect import Reconnect
 
 if TYPE_CHECKING:
@@ -26,6 +27,13 @@ _FLOOR = 0.25
 successor is there soon, and one that sends everybody away does not keep its clients busy."""
 
 
+_USUAL = Reconnect()
+
+
+def _ignore(_: JetStreamError) -> None:
+    """Nobody needs to be told."""
+
+
 class Standing:
     """How the addresses of one session have done lately.
 
@@ -33,19 +41,23 @@ class Standing:
     that a live address is found behind however many dead ones.
 
     An address whose connections end as soon as they have begun is connected to at growing
-    distances, from one beginning to the next. That holds up no other address.
+    distances, from one beginning to the next, and one that refuses us, or that we refuse, at the
+    longest. That holds up no other address.
 
     Args:
-        distances: Gives the seconds from each connection that ended too soon to the next one.
+        options: The distances.
+        told: Is told why an address did not answer, or answered wrongly.
         now: What time it is, in seconds; for tests.
     """
 
     def __init__(
         self,
-        distances: Callable[[], Iterator[float]] = Reconnect().distances,
+        options: Reconnect = _USUAL,
+        told: Callable[[JetStreamError], None] = _ignore,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._distances = distances
+        self._options = options
+        self._told = told
         self._now = now
         self._known: tuple[Address, ...] = ()
         self._tried: dict[Address, float] = {}
@@ -93,6 +105,19 @@ class Standing:
         self._reached = {core: at for core, at in self._reached.items() if core.lost is None}
         self._reached[core] = address, self._now()
 
+    def failed(self, address: Address, error: JetStreamError) -> None:
+        """There is no connection to it, and this is why."""
+        if isinstance(error, TlsError | NoSharedProtocol):
+            # It will not change its mind at once, and a handshake costs it something.
+            self._barred[address] = self._now() + self._options.longest()
+        self._told(error)
+
+    def forgive(self) -> None:
+        """Something has changed here: every address may be tried at once."""
+        self._tried.clear()
+        self._brief.clear()
+        self._barred.clear()
+
     def doubted(self, core: _core.Connection) -> None:
         """A connection is silent: its address is tried after the others."""
         if core in self._reached:
@@ -110,5 +135,5 @@ class Standing:
             # Its server has done nothing wrong.
             self._barred[address] = began + _FLOOR
         else:
-            distances = self._brief.setdefault(address, self._distances())
+            distances = self._brief.setdefault(address, self._options.distances())
             self._barred[address] = began + next(distances)

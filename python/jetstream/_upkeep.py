@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jetstream import _logging
 from jetstream._attempts import Attempts, stop
-from jetstream._errors import ClosedError, JetStreamError
+from jetstream._errors import ClosedError, ConnectError, JetStreamError, Unavailable
 from jetstream._pulse import Pulse
 from jetstream._reconnect import Reconnect, can_heal
 from jetstream._standing import Standing
@@ -42,13 +42,17 @@ class Upkeep:
         self.error: JetStreamError | None = None
         """Why the session is over."""
         self.unavailable: str | None = None
-        """Why calls fail, while they do."""
+        """Why calls fail, while they do; in words."""
+        self.reason: JetStreamError | None = None
+        """Why there is no connection, as far as is known."""
         self._dial = dial
         self._where = where
         self._lanes: Callable[[], Collection[_core.Lane]] = tuple
         self._use: Callable[[_core.Connection], None] = _ignore
         self._former: set[_core.Connection] = set()
-        self._standing = Standing(options.distances)
+        self._standing = Standing(options, self._because)
+        self._attempting: Attempts | None = None
+        self._was_ready = False
         self._patience: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._opening: asyncio.Future[_core.Connection] | None = None
@@ -81,7 +85,7 @@ class Upkeep:
             use: Called with each later connection.
         """
         self._lanes, self._use = lanes, use
-        self.states.change("ready")
+        self._ready()
         self._task = asyncio.get_running_loop().create_task(self._run(core))
 
     def stop(self, error: JetStreamError) -> None:
@@ -100,6 +104,12 @@ class Upkeep:
         for lane in list(self._lanes()):
             lane.end(why)
         self.states.change("closed")
+
+    def retry(self) -> None:
+        """Something has changed here: whatever is waited for is tried at once."""
+        self._standing.forgive()
+        if self._attempting is not None:
+            self._attempting.hurry()
 
     async def wait_stopped(self) -> None:
         """Waits until nothing of it runs any more."""
@@ -157,7 +167,7 @@ class Upkeep:
         try:
             new = await dialling
         except JetStreamError as error:
-            if _is_doubtful(core) and can_heal(error):
+            if _is_doubtful(core) and self._goes_on(error):
                 return core
             raise
         if _is_doubtful(core) and not await self._is_dead(core, pulse):
@@ -172,15 +182,30 @@ class Upkeep:
         return True
 
     def _attempts(self) -> Attempts:
-        return Attempts(
+        self._attempting = Attempts(
             lambda: self._dial(self._standing, again=True),
             self.options.distances(),
             self.options.attempts,
             self._standing.pause,
+            self._goes_on,
         )
+        return self._attempting
+
+    def _goes_on(self, error: BaseException) -> bool:
+        """Whether connecting goes on after an attempt has ended so."""
+        heals = can_heal(error, was_ready=self._was_ready)
+        if heals:
+            self._because(error if isinstance(error, JetStreamError) else ConnectError(str(error)))
+        return heals
+
+    def _because(self, reason: JetStreamError) -> None:
+        """This is why there is no connection now."""
+        self.reason = reason
+        if self.unavailable is not None:
+            self._suspend()
 
     def _disconnected(self, core: _core.Connection) -> None:
-        why = core.lost or "the server is going away"
+        why = core.lost or Unavailable("the server is going away")
         if isinstance(why, ClosedError):
             # That was us.
             raise why
@@ -188,13 +213,14 @@ class Upkeep:
         if self.states.change("connecting"):
             _logging.client.info("%s: %s; connecting again", self._where, why)
         if self._patience is None:
+            self.reason = why
             loop = asyncio.get_running_loop()
-            self._patience = loop.call_later(self.options.patience, self._suspend, str(why))
+            self._patience = loop.call_later(self.options.patience, self._suspend)
 
-    def _suspend(self, why: str) -> None:
-        self.unavailable = (
-            f"there is no connection to {self._where}: {why.splitlines()[0]}; connecting goes on"
-        )
+    def _suspend(self) -> None:
+        """Calls fail from now on, unless they wait for ready; or do so for another reason."""
+        why = str(self.reason).splitlines()[0]
+        self.unavailable = f"there is no connection to {self._where}: {why}; connecting goes on"
         if self.states.change("unavailable"):
             _logging.client.warning("%s", self.unavailable)
         for lane in list(self._lanes()):
@@ -205,6 +231,12 @@ class Upkeep:
             self._patience.cancel()
             self._patience = None
         self.unavailable = None
+        self.reason = None
+        self._attempting = None
+
+    def _ready(self) -> None:
+        self._was_ready = True
+        self.states.change("ready")
 
     def _install(self, new: _core.Connection, old: _core.Connection) -> None:
         self._calm()
@@ -217,7 +249,7 @@ class Upkeep:
             # The new one may be gone already, which the next round sees.
             with contextlib.suppress(JetStreamError):
                 lane.attach(new)
-        self.states.change("ready")
+        self._ready()
         _logging.client.info("connected to %s again", self._where)
 
 

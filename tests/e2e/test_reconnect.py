@@ -17,7 +17,9 @@ from jetstream import (
     DeadlineExceeded,
     LimitExceeded,
     Limits,
+    NoSharedProtocol,
     Reconnect,
+    Router,
     Server,
     Session,
     TlsError,
@@ -47,7 +49,7 @@ def vanish(server: Server) -> int:
 
 
 @contextlib.asynccontextmanager
-async def back(port: int, impl: TallyImpl, **options: Any) -> AsyncIterator[Server]:
+async def back(port: int, impl: object, **options: Any) -> AsyncIterator[Server]:
     """A server where another was, with the same key."""
     async with serve(impl, port=port, **options) as server:
         yield server
@@ -314,28 +316,106 @@ def test_the_first_connection_fails_at_once_unless_it_is_waited_for(loop: str) -
     run(main, loop=loop)
 
 
-def test_what_cannot_heal_ends_the_session(loop: str) -> None:
+class Nothing:
+    """A protocol of its own."""
+
+    def alpns(self) -> list[str]:
+        return ["nothing/1"]
+
+    async def accept(self, ctx: object, connection: object) -> None: ...
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_server_that_is_refused_at_first_is_never_tried_again(loop: str, waits: bool) -> None:
+    async def main() -> None:
+        stranger = ThrowawayCA().issue_server()
+        options = Reconnect(first=0.02, most=0.1, wait_for_ready=waits)
+        async with serve(TallyImpl(), tls=server_tls(stranger)) as server:
+            with pytest.raises(TlsError, match="server certificate rejected"):
+                await join(server, reconnect=options)
+
+    run(main, loop=loop)
+
+
+def test_a_server_that_is_refused_later_is_tried_again(loop: str) -> None:
     async def main() -> None:
         server = serve(TallyImpl())
         await server.start()
         stranger = ThrowawayCA().issue_server()
-        async with join(server, reconnect=SWIFT) as session:
+        options = Reconnect(first=0.02, most=0.1, patience=0.1)
+        async with join(server, reconnect=options) as session:
+            tally = session.channel(Tally)
+            patient = session.channel(Tally, wait_for_ready=True)
+            await tally.whose()
+            assert session.unavailable is None
+            port = vanish(server)
+            session._core.give_up()
+            waits = asyncio.ensure_future(patient.add(1))
+            async with back(port, TallyImpl(), tls=server_tls(stranger), graceful_timeout=0):
+                await session.wait_for("unavailable")
+                while not isinstance(session.unavailable, TlsError):  # noqa: ASYNC110  only looking tells
+                    await asyncio.sleep(0.01)
+                with pytest.raises(Unavailable, match="server certificate rejected: "):
+                    await tally.add(2)
+                assert session.state == "unavailable"
+                assert session.closed is None
+                assert not waits.done()
+            after = TallyImpl()
+            async with back(port, after):
+                assert await waits == 1
+                assert await tally.add(3) == 3
+                assert session.unavailable is None
+            assert after.counts == {1: 1, 3: 1}
+
+    run(main, loop=loop)
+
+
+def test_a_reload_is_tried_at_once(loop: str) -> None:
+    async def main() -> None:
+        from jetstream import Client
+
+        from tests.helpers import authority, client_tls
+
+        theirs = ThrowawayCA()
+        server = serve(TallyImpl())
+        await server.start()
+        # By themselves, attempts would not come in the time of this test.
+        options = Reconnect(first=0.02, most=1000.0, patience=0.1)
+        async with Client(client_tls()) as client:
+            session = await client.session(server.address, reconnect=options)
             patient = session.channel(Tally, wait_for_ready=True)
             await patient.whose()
             port = vanish(server)
             session._core.give_up()
-            await session.wait_for("connecting")
-            waits = asyncio.ensure_future(patient.add(1))
-            async with back(port, TallyImpl(), tls=server_tls(stranger)):
-                assert isinstance(await session.wait_closed(), TlsError)
-                with pytest.raises(ConnectionLost, match="certificate"):
-                    await waits
-                assert isinstance(session.closed, TlsError)
-                assert session.state == "closed"
-                with pytest.raises(ConnectionLost):
-                    await patient.add(2)
-                with pytest.raises(TlsError):
-                    session.channel(Tally)
+            moved = server_tls(theirs.issue_server())
+            async with back(port, TallyImpl(name="moved"), tls=moved):
+                while not isinstance(session.unavailable, TlsError):  # noqa: ASYNC110  only looking tells
+                    await asyncio.sleep(0.01)
+                await client.reload(client_tls(ca=authority().ca_pem + theirs.ca_pem))
+                assert await patient.whose() == "moved"
+                await session.close()
+
+    run(main, loop=loop)
+
+
+def test_a_server_of_another_protocol_in_its_place_ends_no_session(loop: str) -> None:
+    async def main() -> None:
+        server = serve(TallyImpl())
+        await server.start()
+        options = Reconnect(first=0.02, most=0.1, patience=30.0)
+        async with join(server, reconnect=options) as session:
+            tally = session.channel(Tally)
+            await tally.whose()
+            port = vanish(server)
+            session._core.give_up()
+            waits = asyncio.ensure_future(tally.add(1))
+            upkeep: Any = session._upkeep
+            async with back(port, Router(Nothing()), graceful_timeout=0):
+                # Alerts of a handshake come from whoever can see it, too.
+                while not isinstance(upkeep.reason, NoSharedProtocol):  # noqa: ASYNC110  only looking tells
+                    await asyncio.sleep(0.01)
+            async with back(port, TallyImpl()):
+                assert await waits == 1
 
     run(main, loop=loop)
 

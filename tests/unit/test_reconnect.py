@@ -83,22 +83,23 @@ def test_numbers_at_the_edge() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "heals"),
+    ("error", "heals", "later"),
     [
-        (ConnectTimeout("no answer"), True),
-        (ConnectError("the name cannot be resolved"), True),
-        (ConnectionLost("reset"), True),
-        (OSError("unreachable"), True),
-        (TlsError("refused"), False),
-        (NoSharedProtocol("none"), False),
-        (TlsConfigError("no such file"), False),
-        (ClosedError("the client is closed"), False),
-        (ConnectError("no name", code="jetstream::server_name"), False),
-        (RuntimeError("a mistake of ours"), False),
+        (ConnectTimeout("no answer"), True, True),
+        (ConnectError("the name cannot be resolved"), True, True),
+        (ConnectionLost("reset"), True, True),
+        (OSError("unreachable"), True, True),
+        (TlsError("refused"), False, True),
+        (NoSharedProtocol("none"), False, True),
+        (TlsConfigError("no such file"), False, False),
+        (ClosedError("the client is closed"), False, False),
+        (ConnectError("no name", code="jetstream::server_name"), False, False),
+        (RuntimeError("a mistake of ours"), False, False),
     ],
 )
-def test_what_another_attempt_may_change(error: BaseException, heals: bool) -> None:
+def test_what_another_attempt_may_change(error: BaseException, heals: bool, later: bool) -> None:
     assert can_heal(error) is heals
+    assert can_heal(error, was_ready=True) is later
 
 
 @pytest.mark.parametrize(
@@ -317,6 +318,23 @@ def test_the_first_attempt_may_have_to_wait() -> None:
         assert not dialling.attempts
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+    run(main)
+
+
+def test_an_attempt_can_be_hurried() -> None:
+    async def main() -> None:
+        dialling = Dialling()
+        made = attempts(dialling, 3600.0, pause=lambda: 3600.0)
+        running = asyncio.ensure_future(made.run())
+        for count in (1, 2, 3):
+            await asyncio.sleep(0)
+            made.hurry()
+            await dialling.wait(1)
+            assert len(dialling.attempts) == count
+        winner = Core()
+        dialling.attempts[0].set_result(winner)
+        assert await running is winner
 
     run(main)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from jetstream import Reconnect
+import pytest
+from jetstream import ConnectError, JetStreamError, NoSharedProtocol, Reconnect, TlsError
 from jetstream._standing import Address, Standing
 
 A, B, C = (("quic", (name, 1)) for name in "abc")
@@ -84,9 +85,12 @@ def test_connections_that_are_gone_are_not_kept() -> None:
     assert len(standing._reached) == 1
 
 
+told: list[JetStreamError] = []
+
+
 def known(clock: Clock) -> Standing:
     """One with three addresses, and distances of 1, 2, 4 seconds."""
-    standing = Standing(Reconnect(first=1, factor=2, jitter=0, most=4).distances, clock)
+    standing = Standing(Reconnect(first=1, factor=2, jitter=0, most=4), told.append, clock)
     standing.resolved(ALL)
     return standing
 
@@ -172,3 +176,25 @@ def test_of_addresses_that_are_no_more_nothing_is_kept() -> None:
     assert not standing._tried
     assert not standing._barred
     assert not standing._brief
+
+
+@pytest.mark.parametrize("error", [TlsError("not trusted"), NoSharedProtocol("none")])
+def test_one_that_refuses_is_left_alone_for_the_longest_distance(error: JetStreamError) -> None:
+    clock = Clock()
+    standing = known(clock)
+    standing.failed(A, error)
+    assert told[-1] is error
+    clock.now += 3.999
+    assert standing.next_of([A]) is None
+    assert standing.next_of(ALL) == B
+    clock.now += 0.001
+    assert standing.next_of([A]) == A
+    standing.failed(A, error)
+    standing.forgive()
+    assert standing.next_of([A]) == A
+
+
+def test_one_that_does_not_answer_may_be_tried_again_at_any_time() -> None:
+    standing = known(Clock())
+    standing.failed(A, ConnectError("unreachable"))
+    assert standing.next_of([A]) == A

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jetstream import _logging
 from jetstream._reconnect import can_heal
@@ -93,7 +93,7 @@ class Attempts:
         hurrying = asyncio.ensure_future(self._hurry.wait())
         try:
             while (left := max(until - loop.time(), self._pause())) > 0 and not hurrying.done():
-                ends = (hurrying, *self._running)
+                ends: list[asyncio.Future[Any]] = [hurrying, *self._running]
                 await asyncio.wait(ends, timeout=left, return_when=asyncio.FIRST_COMPLETED)
                 winner = self._harvest()
                 if winner is not None:
@@ -114,6 +114,17 @@ class Attempts:
             _logging.client.debug("an attempt to connect failed: %s", failure)
             self._error = failure
         return None
+
+
+async def established(core: _core.Connection) -> None:
+    """Waits until both ends have accepted the other."""
+    await core.wait("connected")
+    if core.resumed:
+        # The server judged our certificate when it looked at the ticket, before it answered.
+        return
+    # A client's handshake is over before the server has looked at its certificate (RFC 8446,
+    # section 2); the server's word that it has ends the handshake for good.
+    await core.wait("confirmed")
 
 
 async def stop(task: asyncio.Future[_core.Connection]) -> None:

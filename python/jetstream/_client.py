@@ -18,6 +18,7 @@ from jetstream._addresses import (
     parse_address,
     spell_address,
 )
+from jetstream._attempts import established
 from jetstream._connection import Connection
 from jetstream._errors import (
     ClosedError,
@@ -112,7 +113,8 @@ class Client:
         early_data: Whether calls may leave ahead of the handshake (0-RTT) with a server that was
             visited before: `session` then returns at once, and what is wrong with the server is
             told by the first calls. Somebody who sees that flight can send it once more; servers
-            run only methods declared `@method(idempotent=True)` of it. Raw connections wait.
+            run only methods declared `@method(idempotent=True)` of it. Raw connections wait; so do
+            sessions with several addresses or ``wait_for_ready``, and all that connect again.
 
     Raises:
         TlsConfigError: A certificate or key that cannot be used, and what to do.
@@ -253,7 +255,7 @@ class Client:
             lanes=True,
             serves=serves,
             standing=standing,
-            quiet=again,
+            again=again,
         )
 
     async def _connect(
@@ -265,7 +267,7 @@ class Client:
         lanes: bool = False,
         serves: Serves | None = None,
         standing: Standing | None = None,
-        quiet: bool = False,
+        again: bool = False,
     ) -> _core.Connection:
         self._check_open()
         standing = Standing() if standing is None else standing
@@ -275,7 +277,7 @@ class Client:
             async with asyncio.timeout(timeout):
                 targets = await _resolve_all(addr, server_name)
                 return await self._race(
-                    targets, standing, tried, lanes=lanes, serves=serves, quiet=quiet
+                    targets, standing, tried, lanes=lanes, serves=serves, again=again
                 )
         except TimeoutError as error:
             if isinstance(error, JetStreamError):
@@ -295,7 +297,7 @@ class Client:
         *,
         lanes: bool,
         serves: Serves | None,
-        quiet: bool,
+        again: bool,
     ) -> _core.Connection:
         """The first address that answers wins; each has a head start on the next."""
         attempts: dict[asyncio.Task[None], tuple[_Target, _core.Connection]] = {}
@@ -303,7 +305,9 @@ class Client:
         winner: _core.Connection | None = None
         todo = {target.place: target for target in targets}
         standing.resolved(todo)
-        warn = _ignore if quiet else _warn_of_silence
+        # A race would be won by an address that nobody has answered from.
+        early = self._early_data and lanes and not again and len(todo) == 1
+        warn = _ignore if again else _warn_of_silence
         silence = asyncio.get_running_loop().call_later(_SILENCE, warn, tried)
         try:
             while winner is None and (todo or attempts):
@@ -314,11 +318,11 @@ class Client:
                     standing.tried(place)
                     tried.append(str(target))
                     try:
-                        core = self._begin(target, lanes=lanes, serves=serves)
+                        core = self._begin(target, lanes=lanes, serves=serves, early=early)
                     except (ConnectError, OSError) as error:
                         errors.append(self._failed(target, error, standing))
                     else:
-                        attempts[asyncio.ensure_future(_established(core))] = target, core
+                        attempts[asyncio.ensure_future(_usable(core))] = target, core
                 if not attempts:
                     if place is None:
                         await asyncio.sleep(standing.pause())
@@ -347,7 +351,7 @@ class Client:
         self._check_open()
         if winner is None:
             raise errors[0]
-        if not quiet:
+        if not again:
             _logging.client.info("connected to %s", address_of(winner.remote) or peer_of(winner))
         return winner
 
@@ -361,7 +365,9 @@ class Client:
             standing.failed(target.place, reason)
         return reason
 
-    def _begin(self, target: _Target, *, lanes: bool, serves: Serves | None) -> _core.Connection:
+    def _begin(
+        self, target: _Target, *, lanes: bool, serves: Serves | None, early: bool
+    ) -> _core.Connection:
         # It may have been closed while others were tried.
         self._check_open()
         host, port = target.address
@@ -374,7 +380,7 @@ class Client:
                 self._tls,
                 self._limits,
                 lanes,
-                early_data=lanes and self._early_data,
+                early_data=early,
             )
         elif target.carrier == "tcp":
             # Each of a session's TCP connections needs a port of its own.
@@ -488,16 +494,10 @@ class Client:
         await self.close()
 
 
-async def _established(core: _core.Connection) -> None:
-    if core.early_data == "sent":
-        return
-    await core.wait("connected")
-    if core.resumed:
-        # The server judged our certificate when it looked at the ticket, before it answered.
-        return
-    # A client's handshake is over before the server has looked at its certificate (RFC 8446,
-    # section 2); the server's word that it has ends the handshake for good.
-    await core.wait("confirmed")
+async def _usable(core: _core.Connection) -> None:
+    """Waits until calls may leave."""
+    if core.early_data != "sent":
+        await established(core)
 
 
 def _failure(error: BaseException) -> BaseException:

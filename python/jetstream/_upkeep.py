@@ -8,8 +8,14 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 from jetstream import _logging
-from jetstream._attempts import Attempts, stop
-from jetstream._errors import ClosedError, ConnectError, JetStreamError, Unavailable
+from jetstream._attempts import Attempts, established, stop
+from jetstream._errors import (
+    ClosedError,
+    ConnectError,
+    ConnectTimeout,
+    JetStreamError,
+    Unavailable,
+)
 from jetstream._pulse import Pulse
 from jetstream._reconnect import Reconnect, can_heal
 from jetstream._standing import Standing
@@ -19,6 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
     from jetstream import _core
+
+
+_HEAD_START = 0.25
+"""Seconds that the first connection has, where calls have gone ahead on it, before another is tried
+beside it; as addresses have (RFC 8305, section 5)."""
 
 
 class Upkeep:
@@ -53,6 +64,7 @@ class Upkeep:
         self._standing = Standing(options, self._because)
         self._attempting: Attempts | None = None
         self._was_ready = False
+        self._ahead: _core.Connection | None = None
         self._patience: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._opening: asyncio.Future[_core.Connection] | None = None
@@ -85,7 +97,10 @@ class Upkeep:
             use: Called with each later connection.
         """
         self._lanes, self._use = lanes, use
-        self._ready()
+        if core.early_data == "sent":
+            self._expect(ConnectTimeout("no answer yet"))
+        else:
+            self._ready()
         self._task = asyncio.get_running_loop().create_task(self._run(core))
 
     def stop(self, error: JetStreamError) -> None:
@@ -125,6 +140,8 @@ class Upkeep:
 
     async def _run(self, core: _core.Connection) -> None:
         try:
+            if not self._was_ready:
+                core = await self._shake(core)
             while True:
                 pulse = Pulse(core, self.options.probe)
                 await _until_doubtful(core, pulse)
@@ -140,6 +157,36 @@ class Upkeep:
             self.stop(reason)
             if not isinstance(error, JetStreamError | OSError):
                 raise
+
+    async def _shake(self, core: _core.Connection) -> _core.Connection:
+        """The first connection, which calls have gone ahead on, or another if it comes to nothing.
+
+        What a server begins ahead of the handshake may run twice, so all of it can be sent again.
+        """
+        self._ahead = core
+        shaken = asyncio.ensure_future(established(core))
+        dialling = asyncio.ensure_future(self._attempts().run(after=_HEAD_START))
+        new = core
+        try:
+            await asyncio.wait((shaken, dialling), return_when=asyncio.FIRST_COMPLETED)
+            if shaken.done():
+                error = shaken.exception()
+                if error is None:
+                    self._calm()
+                    self._ready()
+                    return core
+                if not self._goes_on(error):
+                    raise error
+                self._disconnected(core)
+            new = await dialling
+        finally:
+            self._ahead = None
+            _discard(shaken)
+            if new is core:
+                await stop(dialling)
+        core.give_up()
+        self._install(new, core)
+        return new
 
     async def _replace(self, core: _core.Connection, pulse: Pulse) -> _core.Connection:
         """Another connection; or the old one, if it was only silent and is heard again."""
@@ -212,6 +259,10 @@ class Upkeep:
         self._standing.ended(core)
         if self.states.change("connecting"):
             _logging.client.info("%s: %s; connecting again", self._where, why)
+        self._expect(why)
+
+    def _expect(self, why: JetStreamError) -> None:
+        """There is no connection, and calls wait for one for as long as they have patience."""
         if self._patience is None:
             self.reason = why
             loop = asyncio.get_running_loop()
@@ -225,6 +276,9 @@ class Upkeep:
             _logging.client.warning("%s", self.unavailable)
         for lane in list(self._lanes()):
             lane.suspend(self.unavailable)
+        if self._ahead is not None:
+            # What has gone ahead on it fails as well.
+            self._ahead.give_up()
 
     def _calm(self) -> None:
         if self._patience is not None:

@@ -53,6 +53,14 @@ def test_jitter_is_a_part_of_each_distance() -> None:
         assert 0.8 * exact <= distance <= 1.2 * exact
 
 
+def test_a_server_that_was_away_for_long_is_asked_about_once_a_second() -> None:
+    begun = list(itertools.accumulate(take(Reconnect(), 40, middle), initial=0.0))
+    # QUIC asks again a second after the first time, and then after twice as long.
+    asked = sorted(when + more for when in begun for more in (0.0, 1.0, 3.0))
+    gaps = [later - sooner for sooner, later in itertools.pairwise(asked) if later < begun[-1]]
+    assert max(gaps) <= 1.0 + 1e-9
+
+
 def test_distances_never_overflow() -> None:
     distances = Reconnect(first=0.05, factor=1e300, most=5.0).distances(middle)
     assert all(math.isfinite(next(distances)) for _ in range(10_000))

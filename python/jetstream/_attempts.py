@@ -99,7 +99,7 @@ class Attempts:
                 if winner is not None:
                     return winner
         finally:
-            hurrying.cancel()
+            discard(hurrying)
             self._hurry.clear()
         return None
 
@@ -130,14 +130,24 @@ async def established(core: _core.Connection) -> None:
 async def stop(task: asyncio.Future[_core.Connection]) -> None:
     """Gives an attempt up, and waits until nothing of it is left."""
     _give_up(task)
-    if not task.done():
+    if not task.done() and not task.get_loop().is_closed():
         await asyncio.wait((task,))
 
 
+def discard(future: asyncio.Future[Any]) -> None:
+    """Nobody waits for it any more, however it ends."""
+    if future.get_loop().is_closed():
+        # Nothing can be called there, not even to say so.
+        return
+    if not future.cancel() and not future.cancelled():
+        future.exception()
+
+
 def _give_up(task: asyncio.Future[_core.Connection]) -> None:
-    # The connection may come about all the same.
-    task.cancel()
-    task.add_done_callback(_close)
+    discard(task)
+    if not task.get_loop().is_closed():
+        # The connection may come about all the same.
+        task.add_done_callback(_close)
 
 
 def _close(task: asyncio.Future[_core.Connection]) -> None:

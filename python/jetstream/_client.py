@@ -18,7 +18,7 @@ from jetstream._addresses import (
     parse_address,
     spell_address,
 )
-from jetstream._attempts import established
+from jetstream._attempts import discard, established
 from jetstream._connection import Connection
 from jetstream._errors import (
     ClosedError,
@@ -345,8 +345,9 @@ class Client:
         finally:
             silence.cancel()
             for task, (_, core) in attempts.items():
-                task.cancel()
-                core.close(0, b"")
+                discard(task)
+                if not task.get_loop().is_closed():
+                    core.close(0, b"")
         # Whatever has come about meanwhile was closed with the client.
         self._check_open()
         if winner is None:

@@ -44,8 +44,8 @@ class Reconnect:
     most: float = 2.0
     """Seconds that distances do not grow beyond: how long a server that was away for long may wait
     for its clients. An attempt asks again after a second, and four run beside each other, so it is
-    asked about once a second. gRPC says 120: its attempts are handshakes of TCP, and ours one datagram
-    until somebody answers."""
+    asked about once a second. gRPC says 120: its attempts are handshakes of TCP, and ours are one
+    datagram until somebody answers."""
 
     jitter: float = 0.2
     """How much distances vary, as a part of each, so that a thousand clients do not come at once;

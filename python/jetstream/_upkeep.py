@@ -8,7 +8,7 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 from jetstream import _logging
-from jetstream._attempts import Attempts, established, stop
+from jetstream._attempts import Attempts, discard, established, stop
 from jetstream._errors import (
     ClosedError,
     ConnectError,
@@ -181,7 +181,7 @@ class Upkeep:
             new = await dialling
         finally:
             self._ahead = None
-            _discard(shaken)
+            discard(shaken)
             if new is core:
                 await stop(dialling)
         core.give_up()
@@ -324,7 +324,7 @@ async def _until_doubtful(core: _core.Connection, pulse: Pulse) -> None:
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for end in ends:
-            _discard(end)
+            discard(end)
 
 
 async def _first(heard: Awaitable[bool], dialling: asyncio.Future[_core.Connection]) -> bool:
@@ -334,13 +334,4 @@ async def _first(heard: Awaitable[bool], dialling: asyncio.Future[_core.Connecti
         await asyncio.wait((task, dialling), return_when=asyncio.FIRST_COMPLETED)
         return task.done() and not dialling.done() and task.result()
     finally:
-        _discard(task)
-
-
-def _discard(future: asyncio.Future[Any]) -> None:
-    """Nobody waits for it any more, however it ends."""
-    if future.get_loop().is_closed():
-        # Nothing can be called there, not even to say so.
-        return
-    if not future.cancel() and not future.cancelled():
-        future.exception()
+        discard(task)

@@ -18,6 +18,7 @@ from jetstream._addresses import (
     parse_address,
     spell_address,
 )
+from jetstream._attempts import discard, established
 from jetstream._connection import Connection
 from jetstream._errors import (
     ClosedError,
@@ -35,6 +36,7 @@ from jetstream._reconnect import Reconnect
 from jetstream._router import Router, as_router
 from jetstream._server import callable_by_peers, log_violation
 from jetstream._session import Session
+from jetstream._standing import Address, Standing
 from jetstream._tls import ClientTls
 from jetstream._upkeep import Upkeep
 
@@ -72,6 +74,11 @@ class _Target(NamedTuple):
     address: tuple[str, int]
     name: str
 
+    @property
+    def place(self) -> Address:
+        """What it is, among others: there may be several ways to one port."""
+        return self.carrier, self.address
+
     def __str__(self) -> str:
         if self.carrier == "unix":
             return f"unix:{self.address[0]}"
@@ -106,7 +113,8 @@ class Client:
         early_data: Whether calls may leave ahead of the handshake (0-RTT) with a server that was
             visited before: `session` then returns at once, and what is wrong with the server is
             told by the first calls. Somebody who sees that flight can send it once more; servers
-            run only methods declared `@method(idempotent=True)` of it. Raw connections wait.
+            run only methods declared `@method(idempotent=True)` of it. Raw connections wait; so do
+            sessions with several addresses or ``wait_for_ready``, and all that connect again.
 
     Raises:
         TlsConfigError: A certificate or key that cannot be used, and what to do.
@@ -210,13 +218,12 @@ class Client:
         plan = _Plan(addr, server_name, timeout, None if serve is None else as_router(serve))
         upkeep = None
         if reconnect is False:
-            core = await self._dial(plan)
+            core = await self._dial(plan, Standing())
         else:
             options = Reconnect() if reconnect is True else reconnect
-            again = functools.partial(self._dial, plan, again=True)
-            upkeep = Upkeep(again, plan.where, options)
+            upkeep = Upkeep(functools.partial(self._dial, plan), plan.where, options)
             self._upkeeps.add(upkeep)
-            core = await (upkeep.open() if options.wait_for_ready else self._dial(plan))
+            core = await upkeep.open()
         return Session(
             core,
             limits=self._limits,
@@ -229,13 +236,13 @@ class Client:
         )
 
     async def _dial(
-        self, plan: _Plan, avoid: tuple[str, int] | None = None, *, again: bool = False
+        self, plan: _Plan, standing: Standing, *, again: bool = False
     ) -> _core.Connection:
         """Connects for calls.
 
         Args:
             plan: Where to, and what for.
-            avoid: The address to try last.
+            standing: What is known of the addresses, and is learned of them.
             again: It is one of many attempts, and not worth a warning.
         """
         serves = None
@@ -247,8 +254,8 @@ class Client:
             plan.timeout,
             lanes=True,
             serves=serves,
-            avoid=avoid,
-            quiet=again,
+            standing=standing,
+            again=again,
         )
 
     async def _connect(
@@ -259,17 +266,19 @@ class Client:
         *,
         lanes: bool = False,
         serves: Serves | None = None,
-        avoid: tuple[str, int] | None = None,
-        quiet: bool = False,
+        standing: Standing | None = None,
+        again: bool = False,
     ) -> _core.Connection:
         self._check_open()
+        standing = Standing() if standing is None else standing
         where = spell_addresses(addr)
         tried: list[str] = []
         try:
             async with asyncio.timeout(timeout):
                 targets = await _resolve_all(addr, server_name)
-                targets.sort(key=lambda target: target.address == avoid)
-                return await self._race(targets, tried, lanes=lanes, serves=serves, quiet=quiet)
+                return await self._race(
+                    targets, standing, tried, lanes=lanes, serves=serves, again=again
+                )
         except TimeoutError as error:
             if isinstance(error, JetStreamError):
                 raise
@@ -283,63 +292,85 @@ class Client:
     async def _race(
         self,
         targets: list[_Target],
+        standing: Standing,
         tried: list[str],
         *,
         lanes: bool,
         serves: Serves | None,
-        quiet: bool,
+        again: bool,
     ) -> _core.Connection:
         """The first address that answers wins; each has a head start on the next."""
-        attempts: dict[asyncio.Task[None], _core.Connection] = {}
+        attempts: dict[asyncio.Task[None], tuple[_Target, _core.Connection]] = {}
         errors: list[BaseException] = []
         winner: _core.Connection | None = None
-        todo = iter(targets)
-        target = next(todo, None)
-        warn = _ignore if quiet else _warn_of_silence
+        todo = {target.place: target for target in targets}
+        standing.resolved(todo)
+        # A race would be won by an address that nobody has answered from.
+        early = self._early_data and lanes and not again and len(todo) == 1
+        warn = _ignore if again else _warn_of_silence
         silence = asyncio.get_running_loop().call_later(_SILENCE, warn, tried)
         try:
-            while winner is None and (target is not None or attempts):
-                if target is not None:
+            while winner is None and (todo or attempts):
+                # Which one that is may have changed: others try, too.
+                place = standing.next_of(todo)
+                if place is not None:
+                    target = todo.pop(place)
+                    standing.tried(place)
                     tried.append(str(target))
                     try:
-                        core = self._begin(target, lanes=lanes, serves=serves)
+                        core = self._begin(target, lanes=lanes, serves=serves, early=early)
                     except (ConnectError, OSError) as error:
-                        errors.append(error)
+                        errors.append(self._failed(target, error, standing))
                     else:
-                        attempts[asyncio.ensure_future(_established(core))] = core
-                    target = next(todo, None)
+                        attempts[asyncio.ensure_future(_usable(core))] = target, core
                 if not attempts:
+                    if place is None:
+                        await asyncio.sleep(standing.pause())
                     continue
                 done, _ = await asyncio.wait(
                     attempts,
-                    timeout=None if target is None else _STAGGER,
+                    timeout=_STAGGER if todo else None,
                     return_when=asyncio.FIRST_COMPLETED,
                 )
                 for task in done:
-                    core = attempts.pop(task)
+                    target, core = attempts.pop(task)
                     failure = task.exception()
                     if failure is not None:
-                        errors.append(failure)
+                        errors.append(self._failed(target, failure, standing))
                     elif winner is None:
                         winner = core
+                        standing.reached(target.place, core)
                     else:
                         core.close(0, b"")
         finally:
             silence.cancel()
-            for task, core in attempts.items():
-                task.cancel()
-                core.close(0, b"")
+            for task, (_, core) in attempts.items():
+                discard(task)
+                if not task.get_loop().is_closed():
+                    core.close(0, b"")
+        # Whatever has come about meanwhile was closed with the client.
+        self._check_open()
         if winner is None:
-            reason = _failure(errors[0])
-            if isinstance(reason, NoSharedProtocol) and not reason.offered:
-                # The server refused, and its words are all that came; what we offered we know.
-                reason.offered = self._alpns
-            raise reason
-        if not quiet:
+            raise errors[0]
+        if not again:
             _logging.client.info("connected to %s", address_of(winner.remote) or peer_of(winner))
         return winner
 
-    def _begin(self, target: _Target, *, lanes: bool, serves: Serves | None) -> _core.Connection:
+    def _failed(self, target: _Target, error: BaseException, standing: Standing) -> BaseException:
+        """Why there is no connection to an address, which is noted."""
+        reason = _failure(error)
+        if isinstance(reason, NoSharedProtocol) and not reason.offered:
+            # The server refused, and its words are all that came; what we offered we know.
+            reason.offered = self._alpns
+        if isinstance(reason, JetStreamError):
+            standing.failed(target.place, reason)
+        return reason
+
+    def _begin(
+        self, target: _Target, *, lanes: bool, serves: Serves | None, early: bool
+    ) -> _core.Connection:
+        # It may have been closed while others were tried.
+        self._check_open()
         host, port = target.address
         if target.carrier == "quic":
             endpoint = self._endpoint(target.family)
@@ -350,7 +381,7 @@ class Client:
                 self._tls,
                 self._limits,
                 lanes,
-                early_data=lanes and self._early_data,
+                early_data=early,
             )
         elif target.carrier == "tcp":
             # Each of a session's TCP connections needs a port of its own.
@@ -391,7 +422,8 @@ class Client:
         """Takes new certificates, authorities and revocation lists while connected.
 
         They count from the next connection on. Connections to servers that would now be refused are
-        closed, and say why; all others notice nothing. Servers are remembered anew.
+        closed, and say why; all others notice nothing. Servers are remembered anew, and sessions
+        that have no connection try at once.
 
         Args:
             tls: What to connect with from now on; by default the files of the present settings are
@@ -410,6 +442,8 @@ class Client:
             self._settings, self._tls = new, loaded
             for endpoint in self._endpoints.values():
                 endpoint.reload_client(loaded)
+            for upkeep in list(self._upkeeps):
+                upkeep.retry()
         _logging.client.info("reloaded: the new TLS settings count from now on")
 
     async def rebind(self, bind: AddressLike | None = None) -> None:
@@ -441,7 +475,7 @@ class Client:
         self._bind = (host, port)
 
     async def close(self) -> None:
-        """Closes all connections of this client."""
+        """Closes all connections of this client; whoever waits for one gets `ClosedError`."""
         self._closed = True
         for upkeep in list(self._upkeeps):
             upkeep.stop(ClosedError("the client is closed"))
@@ -461,16 +495,10 @@ class Client:
         await self.close()
 
 
-async def _established(core: _core.Connection) -> None:
-    if core.early_data == "sent":
-        return
-    await core.wait("connected")
-    if core.resumed:
-        # The server judged our certificate when it looked at the ticket, before it answered.
-        return
-    # A client's handshake is over before the server has looked at its certificate (RFC 8446,
-    # section 2); the server's word that it has ends the handshake for good.
-    await core.wait("confirmed")
+async def _usable(core: _core.Connection) -> None:
+    """Waits until calls may leave."""
+    if core.early_data != "sent":
+        await established(core)
 
 
 def _failure(error: BaseException) -> BaseException:
@@ -594,8 +622,8 @@ def connect(
     that it is going away, another one is made, and the channels go on over it. Of the calls in
     flight, those that had not left, those that a server that goes away had not begun, and those of
     methods declared ``@method(idempotent=True)`` are sent again; the others fail with
-    `ConnectionLost`, because they may have been run. A certificate that is refused, and what else
-    another attempt would not change, ends the session.
+    `ConnectionLost`, because they may have been run. A certificate that is refused is final for the
+    first connection; later it is a reason to be `unavailable`, and attempts go on.
 
     Args:
         addr: Where to: ``"host:port"``, ``"[::1]:port"`` or ``("host", port)`` over QUIC,

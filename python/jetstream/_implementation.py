@@ -5,7 +5,6 @@ Runs once, when an implementation is registered.
 
 from __future__ import annotations
 
-import asyncio
 import dis
 import functools
 import inspect
@@ -20,6 +19,7 @@ from jetstream._producing import producer
 from jetstream._schema import SchemaError, canonical
 from jetstream._schema_errors import spell
 from jetstream._subscription import stream_item, stream_types
+from jetstream._threads import run_in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -235,7 +235,7 @@ def _same(found: object, declared: object) -> bool:
 def _in_thread(function: Callable[..., T]) -> Callable[..., Awaitable[T]]:
     @functools.wraps(function)
     async def run(*args: Any) -> T:
-        return await asyncio.to_thread(function, *args)
+        return await run_in_thread(function, *args)
 
     return run
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from jetstream import _core
 
 _STEPS = 4
-"""Looks in the time of `Reconnect.probe`."""
+"""Looks in the time of `Reconnect.probe`, while answers are owed; otherwise there is one."""
 
 _SILENT = 3
 """Times `Reconnect.probe` after which a peer counts as silent."""
@@ -41,17 +41,26 @@ class Pulse:
             await asyncio.Event().wait()
             return
         loop = asyncio.get_running_loop()
-        since = loop.time()
+        since: float | None = None
         while True:
-            await asyncio.sleep(self._probe / _STEPS)
+            # While nothing is owed there is nothing to be seen: many sessions may be idle.
+            await asyncio.sleep(self._probe if since is None else self._probe / _STEPS)
             if self._core.lost is not None:
                 # Those who wait for that are told.
                 await asyncio.Event().wait()
-            if self._has_been_heard() or not self._core.calls:
+            heard, busy = self._has_been_heard(), self._core.calls > 0
+            if not busy:
+                since = None
+            elif heard:
                 since = loop.time()
-            elif loop.time() - since >= _SILENT * self._probe:
+            elif since is None:
+                # Nothing was heard since the last look, and the call may be as old as that.
+                since = loop.time() - self._probe
+            if since is None:
+                continue
+            if loop.time() - since >= _SILENT * self._probe:
                 return
-            elif loop.time() - since >= self._probe:
+            if loop.time() - since >= self._probe:
                 self._core.ping()
 
     async def until_heard(self, seconds: float | None = None) -> bool:

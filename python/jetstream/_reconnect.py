@@ -7,7 +7,13 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jetstream._errors import JetStreamError, NoSharedProtocol, TlsConfigError, TlsError
+from jetstream._errors import (
+    ClosedError,
+    JetStreamError,
+    NoSharedProtocol,
+    TlsConfigError,
+    TlsError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,9 +41,11 @@ class Reconnect:
     factor: float = 1.6
     """By how much each distance is longer than the one before; gRPC says the same."""
 
-    most: float = 5.0
+    most: float = 2.0
     """Seconds that distances do not grow beyond: how long a server that was away for long may wait
-    for its clients. gRPC says 120."""
+    for its clients. An attempt asks again after a second, and four run beside each other, so it is
+    asked about once a second. gRPC says 120: its attempts are handshakes of TCP, and ours are one
+    datagram until somebody answers."""
 
     jitter: float = 0.2
     """How much distances vary, as a part of each, so that a thousand clients do not come at once;
@@ -90,10 +98,24 @@ class Reconnect:
             yield distance * uniform(1 - self.jitter, 1 + self.jitter)
             distance *= self.factor
 
+    def longest(self) -> float:
+        """Seconds from one attempt to the next where there is no hurry."""
+        return self.most * random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311  no secret
 
-def can_heal(error: BaseException) -> bool:
-    """Whether another attempt may end otherwise than with this error."""
-    if isinstance(error, TlsError | NoSharedProtocol | TlsConfigError):
+
+def can_heal(error: BaseException, *, was_ready: bool = False) -> bool:
+    """Whether another attempt may end otherwise than with this error.
+
+    Args:
+        error: How an attempt ended.
+        was_ready: Whether there has been a connection. Then all names and certificates were right
+            once, and what is refused now is another server on that port, a certificate that will
+            be renewed, or the word of somebody on the way: what aborts a handshake is not proved to
+            be the server's (RFC 9001, section 5).
+    """
+    if isinstance(error, TlsError | NoSharedProtocol):
+        return was_ready
+    if isinstance(error, TlsConfigError | ClosedError):
         return False
     if isinstance(error, JetStreamError):
         return error.code != UNUSABLE_NAME

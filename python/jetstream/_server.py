@@ -29,6 +29,7 @@ from jetstream._limits import GRACEFUL_TIMEOUT, Limits
 from jetstream._listening import Streams, Where, listen_quic, listen_streams
 from jetstream._router import Router
 from jetstream._session import Session
+from jetstream._threads import abandon_threads
 from jetstream._tls import ClientVerifier, ServerTls
 
 if TYPE_CHECKING:
@@ -321,7 +322,7 @@ class Server:
         """Serves until cancelled, or until SIGINT or SIGTERM. On SIGHUP it reloads.
 
         The first signal stops taking connections and lets calls in flight end; a second one ends
-        them at once.
+        them at once, and lets the process end although methods run in threads.
         """
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
@@ -354,6 +355,7 @@ class Server:
             await asyncio.wait((closing, hurrying), return_when=asyncio.FIRST_COMPLETED)
             hurrying.cancel()
             if not closing.done():
+                abandon_threads()
                 closing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await closing

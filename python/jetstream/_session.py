@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from jetstream import _core
@@ -9,7 +10,7 @@ from jetstream._addresses import address_of
 from jetstream._capabilities import Capabilities, capabilities_of
 from jetstream._channel import CallOptions, channel_type
 from jetstream._definition import definition_of
-from jetstream._errors import ClosedError
+from jetstream._errors import ClosedError, JetStreamError
 from jetstream._identity import peer_of
 from jetstream._interception import interceptors_of
 from jetstream._limits import DEFAULT_TIMEOUT, Limits
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from jetstream._addresses import AddressLike
     from jetstream._connection import Connection, ReceiveStream, SendStream
-    from jetstream._errors import JetStreamError
     from jetstream._identity import Peer
     from jetstream._interception import ClientInterceptor
     from jetstream._states import SessionState
@@ -162,10 +162,24 @@ class Session:
         return self._core.lost if self._upkeep is None else self._upkeep.error
 
     @property
+    def unavailable(self) -> JetStreamError | None:
+        """Why there is no connection, while the state is ``unavailable``; else `None`.
+
+        The latest reason: that the last connection was lost, or what became of an attempt since.
+        """
+        upkeep = self._upkeep
+        return None if upkeep is None or upkeep.unavailable is None else upkeep.reason
+
+    @property
     def state(self) -> SessionState:
-        """Whether calls can be sent; one that does not stay up is ready until it is closed."""
+        """Whether calls can be sent; one that does not stay up is ready until it is closed.
+
+        It is ``connecting`` as long as the handshake lasts that calls have left ahead of.
+        """
         if self._upkeep is None:
-            return "ready" if self._core.lost is None else "closed"
+            if self._core.lost is not None:
+                return "closed"
+            return "connecting" if self._core.early_data == "sent" else "ready"
         return self._upkeep.states.now
 
     async def wait_for(self, state: SessionState) -> None:
@@ -177,6 +191,8 @@ class Session:
         if self._upkeep is not None:
             reached = await self._upkeep.states.wait_for(state)
         else:
+            if state == "ready" and self.state == "connecting":
+                await self._core.wait("connected")
             reached = state == self.state
             if not reached:
                 await self._core.wait("closed")
@@ -194,6 +210,10 @@ class Session:
             async for state in self._upkeep.states.follow():
                 yield state
             return
+        if self.state == "connecting":
+            yield "connecting"
+            with contextlib.suppress(JetStreamError):
+                await self._core.wait("connected")
         if self._core.lost is None:
             yield "ready"
             await self._core.wait("closed")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from jetstream import (
@@ -16,11 +16,13 @@ from jetstream import (
     Context,
     LimitExceeded,
     Limits,
+    Reconnect,
     Server,
     Session,
     Subscription,
     TlsError,
     TlsPeer,
+    Unavailable,
     connect,
     method,
     service,
@@ -318,5 +320,200 @@ def test_a_server_that_is_gone_is_told_by_the_first_call() -> None:
         with pytest.raises(ConnectionLost, match="nothing was heard"):
             await session.channel(Store).get("g")
         await session.close()
+
+    run(main)
+
+
+SWIFT = Reconnect(first=0.02, most=0.1, patience=30.0)
+
+
+async def gone(tls: ClientTls, *, port: int = 0, times: int = 1) -> int:
+    """The port of a server that was visited, and is not there."""
+    async with serve(Store(), port=port, graceful_timeout=0) as server:
+        for _ in range(times):
+            await acquaint(server, tls)
+        return server.address.port
+
+
+def test_a_session_that_stays_up_is_connecting_until_somebody_answers(loop: str) -> None:
+    async def main() -> None:
+        impl, tls = Store(), client_tls()
+        async with (
+            serve(impl, graceful_timeout=0) as server,
+            Forwarder(server.address) as way,
+        ):
+            for reconnect in (False, SWIFT):
+                await acquaint(server, tls, way)
+                impl.got.clear()
+                way.hold_down = True
+                session = await connect(
+                    way.address,
+                    server_name="localhost",
+                    tls=tls,
+                    early_data=True,
+                    reconnect=reconnect,
+                )
+                states = session.states()
+                assert (session.state, await anext(states)) == ("connecting", "connecting")
+                call = asyncio.ensure_future(session.channel(Store).get("early"))
+                await impl.got.wait()
+                assert impl.gets[-1] == "ada early early"
+                assert session.state == "connecting"
+                way.release_down()
+                assert await call == "ada early early"
+                await session.wait_for("ready")
+                assert await anext(states) == "ready"
+                await session.close()
+                assert [state async for state in states] == ["closed"]
+
+    run(main, loop=loop)
+
+
+def test_early_calls_to_nobody_fail_when_patience_is_over(loop: str) -> None:
+    async def main() -> None:
+        tls = client_tls()
+        port = await gone(tls)
+        session = await connect(
+            ("127.0.0.1", port),
+            server_name="localhost",
+            tls=tls,
+            early_data=True,
+            reconnect=Reconnect(first=0.02, most=0.1, patience=0.1),
+        )
+        assert session.early_data == "sent"
+        store = session.channel(Store)
+        ends = await asyncio.gather(store.get("a"), store.put("b"), return_exceptions=True)
+        for end in ends:
+            assert isinstance(end, Unavailable), "neither can have run"
+            assert "there is no connection to" in str(end)
+        assert session.state == "unavailable"
+        impl = Store()
+        async with serve(impl, port=port, graceful_timeout=0):
+            await session.wait_for("ready")
+            assert await store.put("c") == "c"
+            assert impl.puts == ["late c"]
+            await session.close()
+
+    run(main, loop=loop)
+
+
+def test_early_calls_are_sent_again_when_the_handshake_comes_to_nothing(loop: str) -> None:
+    async def main() -> None:
+        impl, tls = Store(), client_tls()
+        async with (
+            serve(impl, graceful_timeout=0) as server,
+            Forwarder(server.address) as way,
+        ):
+            await acquaint(server, tls, way)
+            impl.got.clear()
+            way.hold_down = True
+            session = await connect(
+                way.address, server_name="localhost", tls=tls, early_data=True, reconnect=SWIFT
+            )
+            store = session.channel(Store)
+            calls = asyncio.gather(store.get("a"), store.put("b"), taken(store.count(3)))
+            await impl.got.wait()
+            session._core.give_up()
+            way.hold_down = False
+            got, put, counted = await calls
+            # What may run twice did; what may not waited for a handshake that never came.
+            assert (got, put, counted) == ("ada late a", "b", [0, 1, 2])
+            assert impl.gets[1:3].count("ada early a") == 1
+            assert impl.puts == ["late b"]
+            assert session.state == "ready"
+            await session.close()
+
+    run(main, loop=loop)
+
+
+@pytest.mark.parametrize("reconnect", [False, True])
+def test_no_address_wins_a_race_without_an_answer(loop: str, reconnect: bool) -> None:
+    async def main() -> None:
+        tls = client_tls()
+        port = await gone(tls, times=2)
+        async with serve(Store(), graceful_timeout=0) as server:
+            await acquaint(server, tls)
+            addresses = [("127.0.0.1", port), server.address]
+            async with connect(
+                addresses, server_name="localhost", tls=tls, early_data=True, reconnect=reconnect
+            ) as session:
+                assert session.remote == server.address
+                assert session.early_data == "none"
+                assert session.resumed
+                assert await session.channel(Store).put("x") == "x"
+
+    run(main, loop=loop)
+
+
+def test_who_waits_for_ready_waits_for_an_answer(loop: str) -> None:
+    async def main() -> None:
+        tls = client_tls()
+        port = await gone(tls)
+        options = Reconnect(first=0.02, most=0.1, wait_for_ready=True)
+        connecting = asyncio.ensure_future(
+            _joined(port, tls=tls, early_data=True, reconnect=options)
+        )
+        done, _ = await asyncio.wait((connecting,), timeout=0.05)
+        assert not done
+        async with serve(Store(), port=port, graceful_timeout=0):
+            session = await connecting
+            assert session.state == "ready"
+            assert session.early_data == "none"
+            await session.close()
+
+    run(main, loop=loop)
+
+
+async def _joined(port: int, **options: Any) -> Session:
+    return await connect(("127.0.0.1", port), server_name="localhost", **options)
+
+
+def test_connecting_again_waits_for_an_answer(loop: str) -> None:
+    async def main() -> None:
+        tls = client_tls()
+        first, second, third = (serve(Store(), graceful_timeout=0) for _ in range(3))
+        servers = (first, second, third)
+        for server in servers:
+            await server.start()
+            await acquaint(server, tls)
+        addresses = [server.address for server in servers]
+        async with connect(
+            addresses, server_name="localhost", tls=tls, early_data=True, reconnect=SWIFT
+        ) as session:
+            store = session.channel(Store)
+            assert await store.put("a") == "a"
+            await second.close()
+            await first.close()
+            # The second is dead, and known; it is not taken for one that answers.
+            assert await store.put("b") == "b"
+            assert session.state == "ready"
+            assert session.remote == third.address
+            assert session.early_data == "none"
+        await third.close()
+
+    run(main, loop=loop)
+
+
+def test_a_refusal_of_the_first_handshake_is_final_ahead_of_it_too(tmp_path: Path) -> None:
+    async def main() -> None:
+        ca, impl = ThrowawayCA(), Store()
+        ada, crl = ca.issue_client("ada"), tmp_path / "crl.pem"
+        crl.write_bytes(ca.crl_pem)
+        tls = client_tls(ada, ca=ca.ca_pem)
+        there = server_tls(ca.issue_server(), client_ca=ca.ca_pem, client_crls=crl)
+        async with serve(impl, tls=there, graceful_timeout=0) as server:
+            await acquaint(server, tls)
+            ca.revoke(ada)
+            crl.write_bytes(ca.crl_pem)
+            await server.reload()
+            session = await connect(
+                server.address, server_name="localhost", tls=tls, early_data=True, reconnect=SWIFT
+            )
+            call = asyncio.ensure_future(session.channel(Store).get("g"))
+            assert isinstance(await session.wait_closed(), TlsError)
+            with pytest.raises(ConnectionLost, match="client certificate rejected: revoked"):
+                await call
+            assert len(impl.gets) == 1
+            await session.close()
 
     run(main)

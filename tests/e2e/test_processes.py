@@ -121,6 +121,53 @@ def test_a_second_signal_ends_at_once(number: signal.Signals) -> None:
     assert "stopped ['x']" in out
 
 
+BLOCKED = """
+import contextlib, logging, threading
+logging.basicConfig(level=logging.INFO, stream=sys.stdout)
+running = threading.Event()
+
+@service
+class Blocks:
+    @method(thread=True)
+    def block(self) -> bool:
+        print("blocked", flush=True)
+        return running.wait(TIME)
+
+async def main():
+    server = serve(Blocks())
+    await server.start()
+    serving = asyncio.ensure_future(server.run())
+    async with join(server) as session:
+        call = asyncio.ensure_future(session.channel(Blocks).block())
+        with contextlib.suppress(ConnectionLost):
+            print("answer", await call, flush=True)
+        await serving
+asyncio.run(main())
+print("the loop is over", flush=True)
+"""
+
+
+def test_a_second_signal_does_not_wait_for_threads() -> None:
+    process = start(BLOCKED.replace("TIME", "15"))
+    wait_for_line(process, "blocked")
+    process.send_signal(signal.SIGTERM)
+    wait_for_line(process, "stopping")
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    out = finish(process)
+    assert time.monotonic() - began < 5
+    assert "the loop is over" in out
+
+
+def test_one_signal_waits_for_threads() -> None:
+    process = start(BLOCKED.replace("TIME", "0.2"))
+    wait_for_line(process, "blocked")
+    process.send_signal(signal.SIGTERM)
+    out = finish(process)
+    assert "answer False" in out
+    assert "the loop is over" in out
+
+
 def test_handlers_that_outlast_the_grace_are_cancelled() -> None:
     process = start(RUN.replace("GRACE", "0.05"))
     wait_for_line(process, "ready")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,9 @@ from jetstream import (
     DeadlineExceeded,
     LimitExceeded,
     Limits,
+    NoSharedProtocol,
     Reconnect,
+    Router,
     Server,
     Session,
     TlsError,
@@ -46,7 +49,7 @@ def vanish(server: Server) -> int:
 
 
 @contextlib.asynccontextmanager
-async def back(port: int, impl: TallyImpl, **options: Any) -> AsyncIterator[Server]:
+async def back(port: int, impl: object, **options: Any) -> AsyncIterator[Server]:
     """A server where another was, with the same key."""
     async with serve(impl, port=port, **options) as server:
         yield server
@@ -313,28 +316,106 @@ def test_the_first_connection_fails_at_once_unless_it_is_waited_for(loop: str) -
     run(main, loop=loop)
 
 
-def test_what_cannot_heal_ends_the_session(loop: str) -> None:
+class Nothing:
+    """A protocol of its own."""
+
+    def alpns(self) -> list[str]:
+        return ["nothing/1"]
+
+    async def accept(self, ctx: object, connection: object) -> None: ...
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_server_that_is_refused_at_first_is_never_tried_again(loop: str, waits: bool) -> None:
+    async def main() -> None:
+        stranger = ThrowawayCA().issue_server()
+        options = Reconnect(first=0.02, most=0.1, wait_for_ready=waits)
+        async with serve(TallyImpl(), tls=server_tls(stranger)) as server:
+            with pytest.raises(TlsError, match="server certificate rejected"):
+                await join(server, reconnect=options)
+
+    run(main, loop=loop)
+
+
+def test_a_server_that_is_refused_later_is_tried_again(loop: str) -> None:
     async def main() -> None:
         server = serve(TallyImpl())
         await server.start()
         stranger = ThrowawayCA().issue_server()
-        async with join(server, reconnect=SWIFT) as session:
+        options = Reconnect(first=0.02, most=0.1, patience=0.1)
+        async with join(server, reconnect=options) as session:
+            tally = session.channel(Tally)
+            patient = session.channel(Tally, wait_for_ready=True)
+            await tally.whose()
+            assert session.unavailable is None
+            port = vanish(server)
+            session._core.give_up()
+            waits = asyncio.ensure_future(patient.add(1))
+            async with back(port, TallyImpl(), tls=server_tls(stranger), graceful_timeout=0):
+                await session.wait_for("unavailable")
+                while not isinstance(session.unavailable, TlsError):  # noqa: ASYNC110  only looking tells
+                    await asyncio.sleep(0.01)
+                with pytest.raises(Unavailable, match="server certificate rejected: "):
+                    await tally.add(2)
+                assert session.state == "unavailable"
+                assert session.closed is None
+                assert not waits.done()
+            after = TallyImpl()
+            async with back(port, after):
+                assert await waits == 1
+                assert await tally.add(3) == 3
+                assert session.unavailable is None
+            assert after.counts == {1: 1, 3: 1}
+
+    run(main, loop=loop)
+
+
+def test_a_reload_is_tried_at_once(loop: str) -> None:
+    async def main() -> None:
+        from jetstream import Client
+
+        from tests.helpers import authority, client_tls
+
+        theirs = ThrowawayCA()
+        server = serve(TallyImpl())
+        await server.start()
+        # By themselves, attempts would not come in the time of this test.
+        options = Reconnect(first=0.02, most=1000.0, patience=0.1)
+        async with Client(client_tls()) as client:
+            session = await client.session(server.address, reconnect=options)
             patient = session.channel(Tally, wait_for_ready=True)
             await patient.whose()
             port = vanish(server)
             session._core.give_up()
-            await session.wait_for("connecting")
-            waits = asyncio.ensure_future(patient.add(1))
-            async with back(port, TallyImpl(), tls=server_tls(stranger)):
-                assert isinstance(await session.wait_closed(), TlsError)
-                with pytest.raises(ConnectionLost, match="certificate"):
-                    await waits
-                assert isinstance(session.closed, TlsError)
-                assert session.state == "closed"
-                with pytest.raises(ConnectionLost):
-                    await patient.add(2)
-                with pytest.raises(TlsError):
-                    session.channel(Tally)
+            moved = server_tls(theirs.issue_server())
+            async with back(port, TallyImpl(name="moved"), tls=moved):
+                while not isinstance(session.unavailable, TlsError):  # noqa: ASYNC110  only looking tells
+                    await asyncio.sleep(0.01)
+                await client.reload(client_tls(ca=authority().ca_pem + theirs.ca_pem))
+                assert await patient.whose() == "moved"
+                await session.close()
+
+    run(main, loop=loop)
+
+
+def test_a_server_of_another_protocol_in_its_place_ends_no_session(loop: str) -> None:
+    async def main() -> None:
+        server = serve(TallyImpl())
+        await server.start()
+        options = Reconnect(first=0.02, most=0.1, patience=30.0)
+        async with join(server, reconnect=options) as session:
+            tally = session.channel(Tally)
+            await tally.whose()
+            port = vanish(server)
+            session._core.give_up()
+            waits = asyncio.ensure_future(tally.add(1))
+            upkeep: Any = session._upkeep
+            async with back(port, Router(Nothing()), graceful_timeout=0):
+                # Alerts of a handshake come from whoever can see it, too.
+                while not isinstance(upkeep.reason, NoSharedProtocol):  # noqa: ASYNC110  only looking tells
+                    await asyncio.sleep(0.01)
+            async with back(port, TallyImpl()):
+                assert await waits == 1
 
     run(main, loop=loop)
 
@@ -408,10 +489,43 @@ def test_other_addresses_are_tried(loop: str) -> None:
     run(main, loop=loop)
 
 
+def silent(count: int) -> list[socket.socket]:
+    """UDP sockets that nobody answers from."""
+    sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    return sockets
+
+
+def test_a_live_address_is_found_behind_dead_ones(loop: str) -> None:
+    async def main() -> None:
+        from jetstream import connect
+
+        from tests.helpers import client_tls
+
+        counts: Counter[int] = Counter()
+        first, last = serve(TallyImpl(counts, "first")), serve(TallyImpl(counts, "last"))
+        await first.start()
+        await last.start()
+        dead = silent(12)
+        addresses = [first.address, *(each.getsockname() for each in dead), last.address]
+        async with connect(addresses, tls=client_tls(), reconnect=True) as session:
+            tally = session.channel(Tally)
+            assert await tally.whose() == "first"
+            vanish(first)
+            session._core.give_up()
+            # Within the patience that sessions have.
+            assert await tally.add(1) == 1
+            assert await tally.whose() == "last"
+        await last.close()
+        for each in dead:
+            each.close()
+
+    run(main, loop=loop)
+
+
 def has_ipv6() -> bool:
     """Whether loopback has an IPv6 address."""
-    import socket
-
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
         probe.bind(("::1", 0))
         return True
@@ -611,3 +725,40 @@ def test_a_client_that_is_closed_ends_its_sessions(loop: str) -> None:
             await session.close()
 
     run(main, loop=loop)
+
+
+@pytest.mark.parametrize("options", [False, SWIFT, Reconnect(first=30.0, wait_for_ready=True)])
+@pytest.mark.parametrize("waits", [0.0, 0.05])
+def test_a_client_that_is_closed_connects_no_further(
+    options: Reconnect | bool, waits: float
+) -> None:
+    async def main() -> None:
+        from jetstream import Client
+
+        from tests.helpers import client_tls
+
+        before = live_objects()
+        dead = ("127.0.0.1", await vanished(TallyImpl()))
+        async with serve(TallyImpl()) as server:
+            client = Client(client_tls())
+            connecting = asyncio.ensure_future(
+                client.session([dead, server.address], "localhost", reconnect=options)
+            )
+            alone = asyncio.ensure_future(client.session(dead, "localhost", reconnect=options))
+            while not client._endpoints:  # noqa: ASYNC110  only looking tells
+                await asyncio.sleep(0)
+            # Whether or not the next attempt is near.
+            await asyncio.sleep(waits)
+            await client.close()
+            async with asyncio.timeout(5):
+                for each in (connecting, alone):
+                    with pytest.raises(ClosedError):
+                        await each
+            assert not client._endpoints, "nobody would close them"
+            with pytest.raises(ClosedError):
+                await client.session(server.address, "localhost", reconnect=options)
+        del client, connecting, alone, each, server
+        await asyncio.sleep(0)
+        assert live_objects() == before
+
+    run(main)

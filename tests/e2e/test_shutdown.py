@@ -116,6 +116,29 @@ def test_a_server_restarts_on_its_port_and_no_call_fails(loop: str) -> None:
     run(main, loop=loop)
 
 
+def test_servers_that_go_away_one_soon_after_another(loop: str) -> None:
+    async def main() -> None:
+        counts: Counter[int] = Counter()
+        servers = {str(n): serve(TallyImpl(counts, str(n))) for n in range(8)}
+        for server in servers.values():
+            await server.start()
+        addresses = [server.address for server in servers.values()]
+        async with connect(addresses, tls=client_tls(), reconnect=True) as session:
+            tally = session.channel(Tally)
+            load = Load(tally, callers=4)
+            while len(servers) > 1:
+                await load.more(10)
+                # No connection lasts for long, and none of that is anybody's fault.
+                await servers.pop(await tally.whose()).close()
+            await load.more(10)
+            await load.stop()
+        for server in servers.values():
+            await server.close()
+        assert set(counts.values()) == {1}
+
+    run(main, loop=loop)
+
+
 def test_slow_calls_end_where_they_began_and_hold_nobody_up(loop: str) -> None:
     async def main() -> None:
         counts: Counter[int] = Counter()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from jetstream import (
+    ClosedError,
     ConnectError,
     ConnectionLost,
     ConnectTimeout,
@@ -52,6 +53,14 @@ def test_jitter_is_a_part_of_each_distance() -> None:
         assert 0.8 * exact <= distance <= 1.2 * exact
 
 
+def test_a_server_that_was_away_for_long_is_asked_about_once_a_second() -> None:
+    begun = list(itertools.accumulate(take(Reconnect(), 40, middle), initial=0.0))
+    # QUIC asks again a second after the first time, and then after twice as long.
+    asked = sorted(when + more for when in begun for more in (0.0, 1.0, 3.0))
+    gaps = [later - sooner for sooner, later in itertools.pairwise(asked) if later < begun[-1]]
+    assert max(gaps) <= 1.0 + 1e-9
+
+
 def test_distances_never_overflow() -> None:
     distances = Reconnect(first=0.05, factor=1e300, most=5.0).distances(middle)
     assert all(math.isfinite(next(distances)) for _ in range(10_000))
@@ -82,21 +91,23 @@ def test_numbers_at_the_edge() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "heals"),
+    ("error", "heals", "later"),
     [
-        (ConnectTimeout("no answer"), True),
-        (ConnectError("the name cannot be resolved"), True),
-        (ConnectionLost("reset"), True),
-        (OSError("unreachable"), True),
-        (TlsError("refused"), False),
-        (NoSharedProtocol("none"), False),
-        (TlsConfigError("no such file"), False),
-        (ConnectError("no name", code="jetstream::server_name"), False),
-        (RuntimeError("a mistake of ours"), False),
+        (ConnectTimeout("no answer"), True, True),
+        (ConnectError("the name cannot be resolved"), True, True),
+        (ConnectionLost("reset"), True, True),
+        (OSError("unreachable"), True, True),
+        (TlsError("refused"), False, True),
+        (NoSharedProtocol("none"), False, True),
+        (TlsConfigError("no such file"), False, False),
+        (ClosedError("the client is closed"), False, False),
+        (ConnectError("no name", code="jetstream::server_name"), False, False),
+        (RuntimeError("a mistake of ours"), False, False),
     ],
 )
-def test_what_another_attempt_may_change(error: BaseException, heals: bool) -> None:
+def test_what_another_attempt_may_change(error: BaseException, heals: bool, later: bool) -> None:
     assert can_heal(error) is heals
+    assert can_heal(error, was_ready=True) is later
 
 
 @pytest.mark.parametrize(
@@ -214,15 +225,17 @@ class Dialling:
             await self.begun.acquire()
 
 
-def attempts(dialling: Dialling, distance: float = 0.0, limit: int | None = None) -> Attempts:
+def attempts(
+    dialling: Dialling, distance: float = 0.0, limit: int | None = None, **options: Any
+) -> Attempts:
     dial: Callable[[], Awaitable[Any]] = dialling.dial
-    return Attempts(dial, itertools.repeat(distance), limit)
+    return Attempts(dial, itertools.repeat(distance), limit, **options)
 
 
 def test_attempts_run_beside_each_other_and_the_first_to_succeed_wins(loop: str) -> None:
     async def main() -> None:
         dialling = Dialling()
-        running = asyncio.ensure_future(attempts(dialling, 0.001).run(at_once=True))
+        running = asyncio.ensure_future(attempts(dialling, 0.001).run())
         await dialling.wait(3)
         winner = Core()
         dialling.attempts[1].set_result(winner)
@@ -237,7 +250,7 @@ def test_attempts_run_beside_each_other_and_the_first_to_succeed_wins(loop: str)
 def test_only_so_many_attempts_run_at_once() -> None:
     async def main() -> None:
         dialling = Dialling()
-        running = asyncio.ensure_future(attempts(dialling, 0.001).run(at_once=True))
+        running = asyncio.ensure_future(attempts(dialling, 0.001).run())
         await dialling.wait(10)
         open_ones = [attempt for attempt in dialling.attempts if not attempt.done()]
         assert len(open_ones) <= 4
@@ -251,7 +264,7 @@ def test_only_so_many_attempts_run_at_once() -> None:
 def test_a_second_connection_is_closed() -> None:
     async def main() -> None:
         dialling = Dialling()
-        running = asyncio.ensure_future(attempts(dialling, 0.001).run(at_once=True))
+        running = asyncio.ensure_future(attempts(dialling, 0.001).run())
         await dialling.wait(2)
         one, other = Core(), Core()
         dialling.attempts[0].set_result(one)
@@ -268,7 +281,7 @@ def test_a_failure_waits_for_its_distance_and_one_that_cannot_heal_does_not() ->
     async def main() -> None:
         dialling = Dialling()
         made = attempts(dialling, 3600.0)
-        running = asyncio.ensure_future(made.run(at_once=True))
+        running = asyncio.ensure_future(made.run())
         await dialling.wait(1)
         failure = ConnectError("refused")
         dialling.attempts[0].set_exception(failure)
@@ -278,7 +291,7 @@ def test_a_failure_waits_for_its_distance_and_one_that_cannot_heal_does_not() ->
         assert made.error is failure
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-        again = asyncio.ensure_future(attempts(dialling, 3600.0).run(at_once=True))
+        again = asyncio.ensure_future(attempts(dialling, 3600.0).run())
         await dialling.wait(1)
         dialling.attempts[1].set_exception(TlsError("not trusted"))
         with pytest.raises(TlsError):
@@ -290,7 +303,7 @@ def test_a_failure_waits_for_its_distance_and_one_that_cannot_heal_does_not() ->
 def test_the_last_attempt_tells_why() -> None:
     async def main() -> None:
         dialling = Dialling()
-        running = asyncio.ensure_future(attempts(dialling, 0.001, limit=2).run(at_once=True))
+        running = asyncio.ensure_future(attempts(dialling, 0.001, limit=2).run())
         await dialling.wait(2)
         dialling.attempts[0].set_exception(ConnectError("one"))
         for _ in range(20):
@@ -307,7 +320,7 @@ def test_the_last_attempt_tells_why() -> None:
 def test_the_first_attempt_may_have_to_wait() -> None:
     async def main() -> None:
         dialling = Dialling()
-        running = asyncio.ensure_future(attempts(dialling, 3600.0).run(at_once=False))
+        running = asyncio.ensure_future(attempts(dialling, 3600.0).run(after=3600.0))
         for _ in range(10):
             await asyncio.sleep(0)
         assert not dialling.attempts
@@ -317,11 +330,46 @@ def test_the_first_attempt_may_have_to_wait() -> None:
     run(main)
 
 
+def test_an_attempt_can_be_hurried() -> None:
+    async def main() -> None:
+        dialling = Dialling()
+        made = attempts(dialling, 3600.0, pause=lambda: 3600.0)
+        running = asyncio.ensure_future(made.run())
+        for count in (1, 2, 3):
+            await asyncio.sleep(0)
+            made.hurry()
+            await dialling.wait(1)
+            assert len(dialling.attempts) == count
+        winner = Core()
+        dialling.attempts[0].set_result(winner)
+        assert await running is winner
+
+    run(main)
+
+
+def test_no_attempt_begins_in_a_pause() -> None:
+    async def main() -> None:
+        dialling, pauses = Dialling(), [0.0]
+        made = attempts(dialling, 0.001, pause=lambda: pauses[0])
+        running = asyncio.ensure_future(made.run())
+        await dialling.wait(1)
+        pauses[0] = 0.001
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+        count = len(dialling.attempts)
+        assert count <= 2, "one that had begun"
+        winner = Core()
+        dialling.attempts[0].set_result(winner)
+        assert await running is winner, "what runs goes on"
+
+    run(main)
+
+
 @pytest.mark.parametrize("steps", range(12))
 def test_giving_up_closes_what_comes_about(steps: int) -> None:
     async def main() -> None:
         dialling, core = Dialling(), Core()
-        running = asyncio.ensure_future(attempts(dialling, 0.001).run(at_once=True))
+        running = asyncio.ensure_future(attempts(dialling, 0.001).run())
         await dialling.wait(1)
         dialling.attempts[0].set_result(core)
         for _ in range(steps):

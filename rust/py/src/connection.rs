@@ -354,7 +354,7 @@ impl Connection {
             (std::mem::take(&mut state.waiters), std::mem::take(&mut state.opening), held)
         };
         for lane in opening {
-            lane.on_lost(py, reason);
+            lane.on_lost(py, reason, !self.is_connected());
         }
         for ((wait, _), futures) in waiters {
             for future in futures {
@@ -550,12 +550,17 @@ impl Connection {
         self.with_quic(py, |quic| quic.ping(self.key))
     }
 
-    /// Takes the connection for lost: the peer answers elsewhere and is silent here.
+    /// Takes the connection for lost: the peer is silent here.
     fn give_up(&self, py: Python<'_>) -> PyResult<()> {
         if self.is_lost() {
             return Ok(());
         }
-        self.shared.on_lost(py, self.key, &Lost::Silent);
+        let reason = if self.is_connected() {
+            Lost::Silent
+        } else {
+            Lost::Broken { reason: "there was no answer".to_owned() }
+        };
+        self.shared.on_lost(py, self.key, &reason);
         self.shared.hub()?.close(Instant::now(), self.key, 0, b"");
         self.shared.schedule(py)
     }

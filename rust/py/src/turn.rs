@@ -339,9 +339,10 @@ impl Shared {
     pub(crate) fn on_lost(self: &Arc<Self>, py: Python<'_>, key: ConnectionKey, reason: &Lost) {
         let found = lock(&self.state).connections.remove(&key);
         let Some(found) = found else { return };
+        let unshaken = !found.get().is_connected();
         for role in self.unbind_lanes(key) {
             match role {
-                Role::Caller(lane) => lane.on_lost(py, reason),
+                Role::Caller(lane) => lane.on_lost(py, reason, unshaken),
                 Role::Service(lane) => lane.on_lost(py),
             }
         }

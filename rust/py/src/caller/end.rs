@@ -90,19 +90,24 @@ impl CallerLane {
         Ok(())
     }
 
-    pub(crate) fn on_lost(self: &Arc<Self>, py: Python<'_>, reason: &Lost) {
+    /// The connection is gone; `unshaken` if its handshake was never complete.
+    pub(crate) fn on_lost(self: &Arc<Self>, py: Python<'_>, reason: &Lost, unshaken: bool) {
         // What is still here has not left, whatever it is.
-        let unsent: HashSet<u16> = {
+        let (unsent, unbegun): (HashSet<u16>, bool) = {
             let inner = lock(&self.inner);
+            // A server of ours begins nothing ahead of the handshake that may not be begun again.
+            let unbegun = unshaken && inner.agreed.extension;
             let requests = frame::frames(&inner.out);
-            requests
+            let unsent = requests
                 .filter(|frame| inner.dialect.method_of_request(frame.kind).is_some())
                 .map(|frame| frame.tag)
-                .collect()
+                .collect();
+            (unsent, unbegun)
         };
         let failure = Failure::Lost(reason.clone());
         let told = self.detach(py, failure, |tag, pending| {
-            pending.may_be_repeated() || (unsent.contains(&tag) && pending.may_be_sent())
+            let begun = !unbegun && !unsent.contains(&tag);
+            pending.may_be_repeated() || (!begun && pending.may_be_sent())
         });
         if let Err(error) = told {
             error.write_unraisable(py, None);
@@ -114,7 +119,7 @@ impl CallerLane {
     fn on_socket_lost(self: &Arc<Self>, py: Python<'_>, reason: &Lost) -> PyResult<()> {
         let wire = lock(&self.inner).wire.clone().filter(|_| self.settings.stays_up);
         let Some(Wire { shared, connection, .. }) = wire else {
-            self.on_lost(py, reason);
+            self.on_lost(py, reason, false);
             return Ok(());
         };
         shared.on_lost(py, connection, reason);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use jetstream_proto::ext::{self, FOREVER, Head, INITIAL_WINDOW, Metadata};
 use jetstream_proto::fault::Fault;
-use jetstream_proto::frame::{self, FrameError, kind};
+use jetstream_proto::frame::{self, kind};
 use jetstream_proto::limits::FRAME_HEADER;
 use jetstream_proto::mux::{self, Sending};
 use pyo3::exceptions::PyValueError;
@@ -404,15 +404,7 @@ impl ServiceLane {
     pub(crate) fn answer_fault(&self, tag: u16, fault: &Fault, answers: &mut Vec<u8>) {
         self.answered(tag);
         let limit = lock(&self.inner).limit;
-        let start = frame::begin(answers, kind::RERROR, tag);
-        fault.encode(answers);
-        if let Err(FrameError::TooLarge { .. }) = frame::finish(answers, start, limit) {
-            // The smallest limit carries this one.
-            let start = frame::begin(answers, kind::RERROR, tag);
-            let message = "the error was too large for the peer's msize".to_owned();
-            Fault { message, code: fault.code.clone(), ..Fault::default() }.encode(answers);
-            let _ = frame::finish(answers, start, u32::MAX);
-        }
+        fault.answer(tag, limit, answers);
     }
 }
 

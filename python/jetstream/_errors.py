@@ -281,6 +281,20 @@ class LimitExceeded(JetStreamError):
         self.side = side
         self.setting = setting
 
+    @classmethod
+    def told(cls, message: str) -> Self | None:
+        """The limit because of which a peer did not begin a call; `None` if it was something else.
+
+        A method that meets a limit while it runs is another matter, and so is a limit that some
+        third end has: these are `CallError`.
+        """
+        found = _LIMIT.fullmatch(message)
+        if found is None:
+            return None
+        limit, size, allowed, setting = found.groups()
+        size, allowed = (int(number.replace(",", "")) for number in (size, allowed))
+        return cls(limit, size, allowed, "peer", setting)
+
 
 class DeadlineExceeded(JetStreamError, TimeoutError):
     """No answer in time.
@@ -370,14 +384,24 @@ _GAP = re.compile(
 )
 
 
+# The text that `LimitExceeded` makes of limits under which requests are taken: numbers of 64 bits.
+_LIMIT = re.compile(
+    r"(.+): (\d[\d,]{0,25}) is over our own limit of (\d[\d,]{0,25}); "
+    r"the setting is (Limits\((?:max_metadata)=\.\.\.\))",
+    re.ASCII,
+)
+
+
 def remote_error(
     message: str,
     code: str | None,
     help: str | None,  # noqa: A002  the protocol's own word for it
     url: str | None,
     backtrace: tuple[str, ...],
-) -> CallError:
+) -> CallError | LimitExceeded:
     """What a peer's error is here: a `CallError`, of a class of its own if its code has one."""
+    if code == LimitExceeded.default_code and (limit := LimitExceeded.told(message)) is not None:
+        return limit
     gap = Gap.told(message) if code == Gap.default_code else None
     if gap is None:
         return CallError(message, code=code, help=help, url=url, backtrace=backtrace)

@@ -264,15 +264,35 @@ def test_between_an_announcement_and_its_request_nothing_may_come(between: Frame
         ext.tmeta(1).payload + b"!",
         ext.tmeta(1, entries={"": b""}).payload,
         ext.tmeta(1, entries={"k" * 256: b""}).payload,
-        ext.tmeta(1, entries={str(n): b"" for n in range(129)}).payload,
-        ext.tmeta(1, entries={"k": bytes(994)}).payload,
+        ext.tmeta(1, entries={chr(33 + n): b"" for n in range(129)}).payload,
     ],
-    ids=["empty", "time", "short", "count", "long", "no key", "key", "many", "large"],
+    ids=["empty", "time", "short", "count", "long", "no key", "key", "many"],
 )
 def test_metadata_that_cannot_be_breaks_the_lane(payload: bytes) -> None:
     async def main() -> None:
         async with scene() as s:
             await s.write(Frame(ext.TMETA, 1, payload), Frame(TWICE, 1, u32(1)))
+            await s.broken()
+
+    run(main)
+
+
+def test_metadata_over_the_limit_fails_its_request_alone() -> None:
+    async def main() -> None:
+        async with scene() as s:
+            most = ext.tmeta(1, entries={"k": bytes(1000 - 2 - 2 - 1 - 4)})
+            over = ext.tmeta(1, entries={"k": bytes(1000 - 2 - 2 - 1 - 4 + 1)})
+            await s.write(Frame(HOLD, 3, u32(3)))
+            await s.write(over, Frame(TWICE, 1, u32(1)))
+            await s.fault(1, "limit")
+            await s.write(over, Frame(frame.request(50), 1))
+            await s.fault(1, "unknown_method")
+            # What is not announced is not the less wrong.
+            await s.write(most, Frame(TWICE, 1, u32(1)), Frame(TWICE, 1, u32(2)))
+            await s.expect(reply(TWICE, 1, u32(2)), reply(TWICE, 1, u32(4)))
+            s.impl.gates[3].set()
+            await s.expect(reply(HOLD, 3, u32(3)))
+            await s.write(over, Frame(TWICE, 2, u32(1)))
             await s.broken()
 
     run(main)

@@ -388,7 +388,7 @@ impl ServiceLane {
         self.answer_fault(question.tag, fault, answers);
     }
 
-    fn explain(&self, py: Python<'_>, method: &ServiceMethod, error: &PyErr) -> PyResult<Fault> {
+    pub(crate) fn explain(&self, py: Python<'_>, method: &ServiceMethod, error: &PyErr) -> PyResult<Fault> {
         let Some(services) = self.services.get() else { return Ok(faults::internal(&method.what)) };
         type Told = (String, Option<String>, Option<String>, Option<String>);
         let value = error.value(py);

@@ -8,7 +8,7 @@ use std::time::Instant;
 use jetstream_net::{LaneEnd, LaneKey};
 use jetstream_proto::codes;
 use jetstream_proto::dialect::Dialect;
-use jetstream_proto::ext::{self, FOREVER, Head};
+use jetstream_proto::ext::{self, ExtError, FOREVER, Head};
 use jetstream_proto::frame::{self, Frame};
 use jetstream_proto::limits::{MIN_MSIZE, NO_TAG};
 use jetstream_proto::mux::Callee;
@@ -16,6 +16,7 @@ use pyo3::prelude::*;
 
 use crate::answer::Asked;
 use crate::connection::Connection;
+use crate::errors;
 use crate::faults;
 use crate::handling::Context;
 use crate::inlet::Inlet;
@@ -49,8 +50,8 @@ pub(crate) struct Inner {
     pub(crate) limit: u32,
     /// Whether that is our own limit, the smaller of the two.
     pub(crate) limit_is_ours: bool,
-    /// What was said before the request that must come next.
-    pub(crate) head: Option<Box<Head>>,
+    /// What was said before the request that must come next, or why it is refused.
+    pub(crate) head: Option<Result<Box<Head>, ExtError>>,
     /// Microseconds that requests have that do not say.
     pub(crate) time: u64,
     /// Requests that wait to begin.
@@ -146,6 +147,12 @@ enum Seen {
         head: Option<Box<Head>>,
         time_left: u64,
         waits: bool,
+    },
+    /// A request with more metadata than is taken.
+    Overloaded {
+        table: Py<ServiceTable>,
+        index: u8,
+        error: ExtError,
     },
     /// Something else than a request.
     Other,
@@ -287,6 +294,17 @@ impl ServiceLane {
                     Asked { tag: frame.tag, payload: frame.payload, head, time_left, credit: 0 };
                 self.on_request(py, table, index, asked, waits, run)
             }
+            Seen::Overloaded { table, index, error } => {
+                match table.get().methods.get(usize::from(index)) {
+                    Some(method) => {
+                        let method = method.get();
+                        let error = errors::metadata_too_large(py, &method.what, &error);
+                        self.refuse_request(py, method, frame.tag, &error, run);
+                    }
+                    None => self.unknown_method(table.get(), index, frame.tag, run),
+                }
+                Ok(Next::Go)
+            }
             Seen::Other => self.on_other(py, frame, run),
             Seen::First => self.on_first(py, frame, run),
             Seen::Unwanted => {
@@ -318,9 +336,36 @@ impl ServiceLane {
         if let Err(error) = inner.callee.begin(frame.tag) {
             return Seen::Wrong(error.to_string());
         }
+        let table = table.clone_ref(py);
+        let head = match head.transpose() {
+            Ok(head) => head,
+            Err(error) => return Seen::Overloaded { table, index, error },
+        };
         let time_left = head.as_ref().map_or(inner.time, |head| head.time_left);
         let waits = !inner.parking.is_empty();
-        Seen::Request { table: table.clone_ref(py), index, head, time_left, waits }
+        Seen::Request { table, index, head, time_left, waits }
+    }
+
+    fn unknown_method(&self, table: &ServiceTable, index: u8, tag: u16, run: &mut Run) {
+        let kind = self.dialect.request(index);
+        let fault = faults::unknown_method(&table.version.name, index, kind);
+        self.answer_fault(tag, &fault, &mut run.answers);
+    }
+
+    /// Answers a request that is not begun, because a limit of ours is in the way.
+    pub(crate) fn refuse_request(
+        &self,
+        py: Python<'_>,
+        method: &ServiceMethod,
+        tag: u16,
+        error: &PyErr,
+        run: &mut Run,
+    ) {
+        let fault = self.explain(py, method, error).unwrap_or_else(|failed| {
+            failed.write_unraisable(py, None);
+            faults::internal(&method.what)
+        });
+        self.answer_fault(tag, &fault, &mut run.answers);
     }
 
     fn on_request(
@@ -334,9 +379,7 @@ impl ServiceLane {
     ) -> PyResult<Next> {
         let table = table.get();
         let Some(method) = table.methods.get(usize::from(index)) else {
-            let fault =
-                faults::unknown_method(&table.version.name, index, self.dialect.request(index));
-            self.answer_fault(asked.tag, &fault, &mut run.answers);
+            self.unknown_method(table, index, asked.tag, run);
             return Ok(Next::Go);
         };
         if method.get().inbound.is_some() {

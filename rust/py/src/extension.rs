@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jetstream_proto::ext::{self, Head};
+use jetstream_proto::ext::{self, ExtError, Head};
 use jetstream_proto::frame::{Frame, kind};
 use jetstream_proto::limits::NO_TAG;
 use jetstream_proto::mux::{self, Cancel};
@@ -63,10 +63,16 @@ impl ServiceLane {
 
     fn on_head(&self, frame: Frame<'_>) -> Result<(), String> {
         let limit = self.services.get().map_or(0, |services| services.max_metadata);
-        let head = Head::decode(frame.payload, limit).map_err(|error| error.to_string())?;
+        let head = match Head::decode(frame.payload, limit) {
+            // The request that follows is answered with that, and nothing else is the worse for it.
+            Err(error) if !matches!(error, ExtError::TooLarge { .. }) => {
+                return Err(error.to_string());
+            }
+            head => head,
+        };
         let mut inner = lock(&self.inner);
         inner.callee.announce(frame.tag).map_err(|error| error.to_string())?;
-        inner.head = Some(Box::new(head));
+        inner.head = Some(head.map(Box::new));
         Ok(())
     }
 

@@ -85,9 +85,15 @@ pub(super) fn microseconds(seconds: f64) -> u64 {
     (seconds * 1e6) as u64
 }
 
+/// What goes before a call does not fit into a frame.
+fn head_too_large(py: Python<'_>, what: &str, error: FrameError, side: &str) -> PyErr {
+    errors::too_large(py, &format!("the metadata of {what}"), error, side)
+}
+
 /// Why a call that waited cannot be sent, known only when its turn came.
 enum Refusal {
     TooLarge(FrameError),
+    Metadata(FrameError),
     NoExtension,
 }
 
@@ -122,12 +128,14 @@ impl CallerLane {
         let head = out.len();
         let prepared = self
             .check_extension(called, is_open && !agreed.extension)
-            .map(|()| {
+            .and_then(|()| {
                 if is_open && agreed.extension && self.needs_head(called, timeout) {
+                    ext::check_head(&called.metadata, agreed.limit)
+                        .map_err(|error| head_too_large(py, &called.what, error, side))?;
                     let left = microseconds(timeout);
                     ext::head(limits::NO_TAG, left, &called.metadata, &mut out);
                 }
-                out.len()
+                Ok(out.len())
             })
             .and_then(|start| {
                 frame::begin(&mut out, dialect.request(called.index), limits::NO_TAG);
@@ -268,6 +276,8 @@ impl CallerLane {
                     Some(Refusal::TooLarge(FrameError::TooLarge { size, limit }))
                 } else if self.check_extension(called, !agreed.extension).is_err() {
                     Some(Refusal::NoExtension)
+                } else if agreed.extension {
+                    ext::check_head(&called.metadata, agreed.limit).err().map(Refusal::Metadata)
                 } else {
                     None
                 };
@@ -303,6 +313,9 @@ impl CallerLane {
             let error = match refusal {
                 Refusal::TooLarge(error) => {
                     errors::too_large(py, what, error, self.side(&lock(&self.inner)))
+                }
+                Refusal::Metadata(error) => {
+                    head_too_large(py, what, error, self.side(&lock(&self.inner)))
                 }
                 Refusal::NoExtension => match self.check_extension(pending.method.get(), true) {
                     Err(error) => error,

@@ -46,8 +46,14 @@ class Limits:
     """Bytes of metadata of one call, and of one answer. gRPC's soft limit is the same 8 KiB."""
 
     max_handlers: int = 16_384
-    """Handlers that run at once for one connection (`async def` and threads; a plain `def` is over
-    when it returns). More requests wait, unread, until some have ended."""
+    """Handlers of calls that run at once for one connection (`async def` and threads; a plain `def`
+    is over when it returns). More requests wait until some have ended. Whatever has a stream does
+    not count here, because it may run for as long as anybody listens."""
+
+    max_subscriptions: int = 16_384
+    """Subscriptions, and calls with a stream from the caller, that run at once for one connection;
+    the next is refused, because waiting for one that never ends would be no better. As many as
+    handlers: a task each, most of which wait."""
 
     max_connections: int = 65_536
     """Connections of a server; the next is refused."""

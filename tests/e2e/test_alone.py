@@ -236,6 +236,54 @@ def test_metadata_over_the_agreed_msize(transport: str, agreed: bool) -> None:
     run(main)
 
 
+# ---- subscriptions ----
+
+
+def test_subscriptions_leave_the_handlers_to_calls(ends: Ends) -> None:
+    async def main() -> None:
+        impl = AloneImpl()
+        async with ends(impl, limits=Limits(max_handlers=2, max_subscriptions=6)) as session:
+            channel = session.channel(Alone)
+            async with unnoticed(impl, channel):
+                open_ones = [channel.ticks("open") for _ in range(4)]
+                for ticks in open_ones:
+                    assert await anext(ticks) == 1
+                totals = task(channel.total("open", [b"abc", b""]))
+                await impl.began["open"].wait()
+                assert await channel.twice(1) == 2
+                holds = [task(channel.hold("held")) for _ in range(5)]
+                await impl.began["held"].wait()
+                impl.gates["held"].set()
+                assert await asyncio.gather(*holds) == ["held"] * 5
+                impl.gates["open"].set()
+                assert await totals == [3, 0]
+                for ticks in open_ones:
+                    assert await anext(ticks) == 2
+
+    run(main)
+
+
+def test_one_subscription_too_many_is_refused(ends: Ends) -> None:
+    async def main() -> None:
+        impl = AloneImpl()
+        async with ends(impl, limits=Limits(max_subscriptions=2)) as session:
+            channel = session.channel(Alone)
+            async with unnoticed(impl, channel):
+                second = channel.ticks("open")
+                assert await anext(second) == 1
+                with pytest.raises(LimitExceeded, match=r"with Alone\.ticks: 3 is") as caught:
+                    await anext(channel.ticks("open"))
+                assert told(caught.value) == (3, 2, "peer", "Limits(max_subscriptions=...)")
+                with pytest.raises(LimitExceeded, match=r"with Alone\.total: 3 is"):
+                    await channel.total("open", [b"abc"])
+                # When one has ended there is room for another.
+                impl.gates["open"].set()
+                assert [item async for item in second] == [2]
+                assert [item async for item in channel.ticks("open")] == [1, 2]
+
+    run(main)
+
+
 # ---- errors ----
 
 

@@ -160,6 +160,11 @@ class Scene:
         await self.write(Frame(TWICE, tag, u32(21)))
         await self.expect(reply(TWICE, tag, u32(42)))
 
+    async def answers_cancel(self) -> None:
+        """A cancellation of nothing is answered next, also while requests wait to begin."""
+        await self.write(ext.cancel(998, 997))
+        await self.expect(ext.cancelled(998, 997))
+
     async def fault(self, tag: int, code: str) -> None:
         """The next frame is a fault with this code."""
         found = await self.read()
@@ -599,8 +604,9 @@ def test_a_stream_stops_when_its_window_is_used_up_and_calls_go_on() -> None:
 def test_what_is_granted_before_a_stream_begins_counts() -> None:
     async def main() -> None:
         async with scene(limits=Limits(msize=MSIZE, max_handlers=1)) as s:
-            await s.write(Frame(HOLD, 1, u32(1)), Frame(TICKS, 2, u32(200, 1000)))
-            await s.write(ext.credit(2, 1 << 20))
+            await s.write(Frame(HOLD, 1, u32(1)), Frame(HOLD, 3, u32(3)))
+            await s.write(Frame(TICKS, 2, u32(200, 1000)), ext.credit(2, 1 << 20))
+            await s.answers_cancel()
             s.impl.gates[1].set()
             await s.expect(reply(HOLD, 1, u32(1)))
             await s.drain(2, 200 * (frame.HEADER + 4 + 1000))
@@ -714,8 +720,7 @@ def test_more_than_was_granted_breaks_the_lane() -> None:
     async def main() -> None:
         async with scene(limits=Limits(msize=MSIZE, max_handlers=1)) as s:
             # Nobody takes: it waits to begin.
-            await s.write(Frame(HOLD, 1, u32(1)), Frame(UPPER, 2))
-            await s.read()
+            await s.write(Frame(HOLD, 1, u32(1)), Frame(HOLD, 3, u32(3)), Frame(UPPER, 2))
             word = item(2, text("x" * 1000))
             fits = -(-(256 << 10) // len(frame.write(word)))
             await s.write(*[word] * fits)
@@ -775,10 +780,13 @@ def test_without_the_extension_there_is_no_stream_from_the_caller() -> None:
 def test_items_flow_while_requests_wait_to_begin() -> None:
     async def main() -> None:
         async with scene(limits=Limits(msize=MSIZE, max_handlers=1)) as s:
-            await s.write(Frame(TOTAL, 1, u32(1)), Frame(TOTAL, 2, u32(1)), item(2, u32(5)))
-            await s.write(Frame(ext.TEND, 2), item(1, u32(3)), Frame(ext.TEND, 1))
-            assert {(await s.read()).kind, (await s.read()).kind} == {ext.CREDIT}
-            await s.expect(reply(TOTAL, 1, u32(3)), reply(TOTAL, 2, u32(5)))
+            await s.write(Frame(TOTAL, 1, u32(1)), Frame(HOLD, 3, u32(3)), Frame(HOLD, 4, u32(4)))
+            await s.write(Frame(TOTAL, 2, u32(1)), item(2, u32(5)), Frame(ext.TEND, 2))
+            await s.write(item(1, u32(3)), Frame(ext.TEND, 1))
+            assert (await s.read()).kind == ext.CREDIT
+            await s.expect(reply(TOTAL, 1, u32(3)))
+            s.impl.gates[3].set()
+            await s.expect(reply(HOLD, 3, u32(3)), reply(TOTAL, 2, u32(5)))
 
     run(main)
 
@@ -807,7 +815,7 @@ def test_a_server_that_goes_away_ends_what_it_has_begun_and_nothing_else(loop: s
             silent = RawLane(*await s.connection.open_bi())
             await s.write(Frame(HOLD, 1, u32(1)), Frame(TICKS, 2, u32(1_000_000, 1000)))
             await s.drain(2, ext.INITIAL_WINDOW)
-            await s.write(Frame(HOLD, 3, u32(3)))
+            await s.write(Frame(HOLD, 6, u32(6)), Frame(HOLD, 3, u32(3)))
             await s.write(ext.cancel(9, 90))
             await s.expect(ext.cancelled(9, 90))
             closing = asyncio.ensure_future(s.server.close())
@@ -819,6 +827,9 @@ def test_a_server_that_goes_away_ends_what_it_has_begun_and_nothing_else(loop: s
             await s.expect(Frame(ext.GOAWAY, 4), Frame(ext.GOAWAY, 5))
             await s.write(ext.cancel(9, 90))
             await s.expect(ext.cancelled(9, 90))
+            await s.write(ext.cancel(9, 6))
+            await s.expect(ext.ended(6), ext.cancelled(9, 6))
+            assert await s.impl.ended.get() == "cancelled 6"
             # A lane that was not told is served to the end, a new one is not.
             await plain.write(Frame(TWICE, 1, u32(4)))
             assert await plain.read() == reply(TWICE, 1, u32(8))
@@ -830,7 +841,7 @@ def test_a_server_that_goes_away_ends_what_it_has_begun_and_nothing_else(loop: s
             await s.expect(reply(HOLD, 1, u32(1)), Frame(ext.GOAWAY, frame.NO_TAG))
             assert await s.lane.read() is None, "the lane ends in order"
             await closing
-            assert s.impl.began == ["hold 1"]
+            assert s.impl.began == ["hold 1", "hold 6"]
             assert (await s.connection.wait_closed()) is not None
 
     run(main, loop=loop)

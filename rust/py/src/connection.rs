@@ -134,6 +134,8 @@ pub(crate) struct Connection {
     state: Mutex<State>,
     /// Handlers that run for this peer.
     pub(crate) running: AtomicUsize,
+    /// Those among them that give or take a stream.
+    pub(crate) streams: Arc<AtomicUsize>,
     /// Data goes ahead of the handshake, which is not complete.
     early: AtomicBool,
 }
@@ -152,6 +154,7 @@ impl Connection {
             key,
             state: Mutex::new(State::default()),
             running: AtomicUsize::new(0),
+            streams: Arc::default(),
             early: AtomicBool::new(false),
         }
     }

@@ -391,7 +391,8 @@ impl ServiceLane {
             self.flush(py, run)?;
             self.take_stream(py, method, asked.tag)?;
         }
-        if waits || self.must_wait(run) || self.may_be_a_copy(method.get()) {
+        let streams = method.get().is_stream();
+        if waits || self.must_wait(run, streams) || self.may_be_a_copy(method.get()) {
             self.park(index, asked, run)?;
         } else {
             self.call(py, method.bind(py), asked, run)?;
@@ -401,12 +402,19 @@ impl ServiceLane {
 
     // ---- requests that wait ----
 
-    fn must_wait(&self, run: &Run) -> bool {
+    /// Whether a request waits to begin: until its peer takes its answers, and, unless it gives or
+    /// takes a stream, until there are fewer handlers of those that do not.
+    fn must_wait(&self, run: &Run, streams: bool) -> bool {
         if run.answers.len() + run.queued > ANSWERS_HIGH {
             return true;
         }
-        let running = self.connection.get().running.load(Ordering::Relaxed);
-        self.services.get().is_some_and(|services| running >= services.max_handlers)
+        if streams {
+            return false;
+        }
+        let connection = self.connection.get();
+        let running = connection.running.load(Ordering::Relaxed);
+        let calls = running.saturating_sub(connection.streams.load(Ordering::Relaxed));
+        self.services.get().is_some_and(|services| calls >= services.max_handlers)
     }
 
     /// Whether a request for `method` that comes now may have been recorded and sent once more, and
@@ -449,14 +457,19 @@ impl ServiceLane {
         let mut outcome = Ok(());
         // What came ahead of the handshake waits for its end, in order.
         let early = self.connection.get().is_early();
-        while run.queued + unsent <= ANSWERS_HIGH && !early && !self.must_wait(&run) {
-            let (parked, table) = {
-                let mut inner = lock(&self.inner);
-                let Some(parked) = inner.parking.pop() else { break };
+        while run.queued + unsent <= ANSWERS_HIGH && !early {
+            let (index, table) = {
+                let inner = &mut *lock(&self.inner);
+                let Some(first) = inner.parking.first() else { break };
                 let Phase::Open(table) = &inner.phase else { break };
-                (parked, table.clone_ref(py))
+                (first.index, table.clone_ref(py))
             };
-            let Some(method) = table.get().methods.get(usize::from(parked.index)) else { continue };
+            let method = table.get().methods.get(usize::from(index));
+            if self.must_wait(&run, method.is_some_and(|method| method.get().is_stream())) {
+                break;
+            }
+            let parked = lock(&self.inner).parking.pop();
+            let (Some(method), Some(parked)) = (method, parked) else { break };
             run.arrived = parked.arrived;
             run.base = None;
             let asked = Asked {

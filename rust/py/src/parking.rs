@@ -49,15 +49,21 @@ impl Parking {
     }
 
     /// The first of them.
-    pub(crate) fn pop(&mut self) -> Option<Parked> {
-        while let Some(parked) = self.queue.pop_front() {
+    pub(crate) fn first(&mut self) -> Option<&Parked> {
+        while let Some(None) = self.queue.front() {
+            self.queue.pop_front();
             self.first += 1;
-            if let Some(parked) = parked {
-                self.forget(&parked);
-                return Some(parked);
-            }
         }
-        None
+        self.queue.front()?.as_ref()
+    }
+
+    /// Takes the first of them out.
+    pub(crate) fn pop(&mut self) -> Option<Parked> {
+        self.first()?;
+        let parked = self.queue.pop_front()??;
+        self.first += 1;
+        self.forget(&parked);
+        Some(parked)
     }
 
     /// The one under this tag, which then does not begin.
@@ -129,7 +135,9 @@ mod tests {
         }
         assert_eq!(parking.remove(1).unwrap().tag, 1);
         assert!(parking.remove(1).is_none());
+        assert_eq!(parking.first().unwrap().tag, 5);
         assert_eq!(parking.pop().unwrap().tag, 5);
+        assert_eq!(parking.first().unwrap().tag, 4);
         parking.get_mut(2).unwrap().credit = 7;
         assert!(parking.get_mut(5).is_none());
         // A tag may come again once its request is over.

@@ -42,6 +42,12 @@ class Limits:
     """Bytes of one stream (a subscription's items, or a stream from the caller) ahead of whoever
     takes them; at least 65536. The sender waits, and nothing else does."""
 
+    inbound_window: int = 64 << 20
+    """Bytes of all streams from the caller together that are held for one connection; at least
+    twice `stream_window`. Each stream has 65536 of them from its request to its answer, because so
+    much comes unasked, so 1,024 run at once and the next is refused; up to half goes to those that
+    use their whole `stream_window`. As many streams as a lane carries subscriptions."""
+
     max_metadata: int = 8 << 10
     """Bytes of metadata of one call, and of one answer. gRPC's soft limit is the same 8 KiB."""
 
@@ -104,6 +110,12 @@ class Limits:
             raise ValueError(msg)
         if self.stream_window < _MIN_WINDOW:
             msg = f"Limits(stream_window={self.stream_window}): it must be at least {_MIN_WINDOW}"
+            raise ValueError(msg)
+        if self.inbound_window < 2 * self.stream_window:
+            msg = (
+                f"Limits(inbound_window={self.inbound_window}): it must be at least twice the "
+                f"stream_window of {self.stream_window}"
+            )
             raise ValueError(msg)
         if self.max_concurrent > 65_535:
             msg = f"Limits(max_concurrent={self.max_concurrent}): there are 65535 tags"

@@ -91,6 +91,12 @@ class Attack:
         async with asyncio.timeout(10):
             return await self.lane.frame()
 
+    async def read_other(self, kind: int) -> wire.Frame:
+        """The next frame that is not of this type."""
+        while (found := await self.read()).kind == kind:
+            pass
+        return found
+
     async def broken_off(self, *frames: Frame) -> None:
         """The lane is given up as one that broke the protocol, and what ran on it has ended."""
         with contextlib.suppress(StreamClosed):
@@ -248,6 +254,52 @@ def test_many_streams_of_the_callers_hold_what_was_granted() -> None:
             assert a.impl.running == 300
             a.lane.send.reset()
             await a.quiet()
+
+    run(main)
+
+
+def test_what_streams_of_the_callers_hold_together_is_bounded() -> None:
+    async def main() -> None:
+        async with attack(inbound_window=8 << 20, slack=24 << 20) as a:
+            item = bytes(8_000)
+            # 64 KiB for each, which is all that may come unasked; to 16 of them four times that has
+            # been granted, which is half of what there is.
+            fit = 16 + 64
+            for tag in range(200):
+                frames = [Frame(ext.TITEM, tag, b"\x40\x1f\0\0" + item)] * 8
+                await a.write(Frame(SINK, tag), *frames)
+            refused = [await a.read_other(ext.CREDIT) for _ in range(200 - fit)]
+            assert {found.kind for found in refused} == {wire.RERROR}
+            assert {found.tag for found in refused} == set(range(fit, 200))
+            assert b"inbound_window" in refused[0].payload
+            assert a.impl.running == fit
+            a.lane.send.reset()
+            await a.quiet()
+
+    run(main)
+
+
+def test_a_large_item_for_which_there_is_no_room_fails_its_call() -> None:
+    async def main() -> None:
+        async with attack(inbound_window=2 << 20, slack=24 << 20) as a:
+            large = Frame(ext.TITEM, 1, (900_000).to_bytes(4, "little") + bytes(900_000))
+            await a.write(Frame(SINK, 1), large, Frame(SINK, 2), large._replace(tag=2))
+            await a.write(Frame(TAKE, 3), large._replace(tag=3))
+            # What follows it is not kept, and no offence.
+            await a.write(large._replace(tag=3), large._replace(tag=3), Frame(ext.TEND, 3))
+            found = await a.read_other(ext.CREDIT)
+            assert (found.kind, found.tag) == (wire.RERROR, 3)
+            assert b"inbound_window" in found.payload
+            assert a.impl.running == 2
+            # When those who hold it have ended there is room.
+            await a.write(ext.cancel(11, 1), ext.cancel(12, 2))
+            assert await a.read_other(ext.CREDIT) == ext.ended(1)
+            assert await a.read_other(ext.CREDIT) == ext.cancelled(11, 1)
+            assert await a.read_other(ext.CREDIT) == ext.ended(2)
+            assert await a.read_other(ext.CREDIT) == ext.cancelled(12, 2)
+            await a.write(Frame(TAKE, 3), large._replace(tag=3), Frame(ext.TEND, 3))
+            found = await a.read_other(ext.CREDIT)
+            assert found == (TAKE + 1, 3, (900_000).to_bytes(4, "little"))
 
     run(main)
 

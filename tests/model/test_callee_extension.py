@@ -716,13 +716,57 @@ def test_more_is_granted_as_the_method_takes() -> None:
     run(main)
 
 
+def test_what_has_not_begun_is_granted_nothing() -> None:
+    async def main() -> None:
+        async with scene(limits=Limits(msize=MSIZE, max_handlers=1)) as s:
+            # It waits behind what waits for the one that runs.
+            await s.write(Frame(HOLD, 1, u32(1)), Frame(HOLD, 3, u32(3)), Frame(TOTAL, 2, u32(1)))
+            await s.write(item(2, u32(5)), Frame(ext.TEND, 2), Frame(TOTAL, 4, u32(1)))
+            await s.answers_cancel()
+            s.impl.gates[1].set()
+            await s.expect(reply(HOLD, 1, u32(1)))
+            # Now that they begin the one gets the rest of its window; the other has ended.
+            await s.expect(reply(TOTAL, 2, u32(5)), ext.credit(4, (256 << 10) - ext.INITIAL_WINDOW))
+            await s.write(Frame(ext.TEND, 4))
+            await s.expect(reply(TOTAL, 4, u32(0)))
+
+    run(main)
+
+
+def test_more_streams_than_fit_whole_windows_go_on_with_less() -> None:
+    async def main() -> None:
+        limits = Limits(msize=MSIZE, stream_window=256 << 10, inbound_window=512 << 10)
+        async with scene(limits=limits) as s:
+            rest = (256 << 10) - ext.INITIAL_WINDOW
+            await s.write(*[Frame(TOTAL, tag, u32(1)) for tag in range(5)])
+            await s.expect(ext.credit(0, rest))
+            size = frame.HEADER + 4
+            count = -(-(ext.INITIAL_WINDOW // 2) // size)
+            for tag in range(1, 5):
+                # Half of what each has, and as much again.
+                await s.write(*[item(tag, u32(1))] * count)
+                await s.expect(ext.credit(tag, count * size))
+            await s.write(Frame(TOTAL, 5, u32(1)))
+            await s.fault(5, "limit")
+            await s.write(Frame(ext.TEND, 0))
+            await s.expect(reply(TOTAL, 0, u32(0)))
+            await s.write(Frame(ext.TEND, 1), Frame(ext.TEND, 2), Frame(ext.TEND, 3))
+            for tag in range(1, 4):
+                await s.expect(reply(TOTAL, tag, u32(count)))
+            # What others leave is there for those that go on.
+            await s.write(*[item(4, u32(1))] * count)
+            await s.expect(ext.credit(4, count * size + rest))
+
+    run(main)
+
+
 def test_more_than_was_granted_breaks_the_lane() -> None:
     async def main() -> None:
         async with scene(limits=Limits(msize=MSIZE, max_handlers=1)) as s:
             # Nobody takes: it waits to begin.
             await s.write(Frame(HOLD, 1, u32(1)), Frame(HOLD, 3, u32(3)), Frame(UPPER, 2))
             word = item(2, text("x" * 1000))
-            fits = -(-(256 << 10) // len(frame.write(word)))
+            fits = -(-ext.INITIAL_WINDOW // len(frame.write(word)))
             await s.write(*[word] * fits)
             await s.write(ext.cancel(7, 70))
             await s.expect(ext.cancelled(7, 70))

@@ -165,6 +165,9 @@ impl ServiceLane {
     ) -> PyResult<()> {
         let called = question.method.get();
         if let (Some(place), Some(inlet)) = (called.inbound_at, self.inlet(py, asked.tag)) {
+            if let Some(grant) = inlet.get().first_grant() {
+                self.grant(py, asked.tag, grant)?;
+            }
             let inlet = inlet.into_bound(py).into_any();
             arguments.insert(place.min(arguments.len()), inlet);
         }
@@ -425,7 +428,12 @@ impl ServiceLane {
         self.answer_fault(question.tag, fault, answers);
     }
 
-    pub(crate) fn explain(&self, py: Python<'_>, method: &ServiceMethod, error: &PyErr) -> PyResult<Fault> {
+    pub(crate) fn explain(
+        &self,
+        py: Python<'_>,
+        method: &ServiceMethod,
+        error: &PyErr,
+    ) -> PyResult<Fault> {
         let Some(services) = self.services.get() else { return Ok(faults::internal(&method.what)) };
         type Told = (String, Option<String>, Option<String>, Option<String>);
         let value = error.value(py);

@@ -388,8 +388,10 @@ impl ServiceLane {
                 self.answer_fault(asked.tag, &fault, &mut run.answers);
                 return Ok(Next::Go);
             }
-            self.flush(py, run)?;
-            self.take_stream(py, method, asked.tag)?;
+            if let Err(error) = self.take_stream(py, method, asked.tag) {
+                self.refuse_request(py, method.get(), asked.tag, &error, run);
+                return Ok(Next::Go);
+            }
         }
         let streams = method.get().is_stream();
         if waits || self.must_wait(run, streams) || self.may_be_a_copy(method.get()) {

@@ -126,6 +126,7 @@ pub(crate) struct ServiceLimits {
     max_subscriptions: usize,
     max_metadata: usize,
     stream_window: u32,
+    inbound_window: u32,
 }
 
 /// All that one end serves, and the limits it serves under.
@@ -136,6 +137,7 @@ pub(crate) struct Services {
     pub(crate) max_subscriptions: usize,
     pub(crate) max_metadata: usize,
     pub(crate) stream_window: u32,
+    pub(crate) inbound_window: u32,
     /// Makes the context of a call from `(connection, what, deadline, metadata)`, the last two of
     /// which may be left out.
     pub(crate) make_context: Py<PyAny>,
@@ -154,8 +156,14 @@ impl Services {
         explain: Py<PyAny>,
         make_session: Py<PyAny>,
     ) -> Self {
-        let &ServiceLimits { msize, max_handlers, max_subscriptions, max_metadata, stream_window } =
-            limits;
+        let &ServiceLimits {
+            msize,
+            max_handlers,
+            max_subscriptions,
+            max_metadata,
+            stream_window,
+            inbound_window,
+        } = limits;
         Self {
             by_name,
             msize,
@@ -163,6 +171,7 @@ impl Services {
             max_subscriptions,
             max_metadata,
             stream_window,
+            inbound_window,
             make_context,
             explain,
             make_session,

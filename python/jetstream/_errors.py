@@ -387,7 +387,8 @@ _GAP = re.compile(
 # The text that `LimitExceeded` makes of limits under which requests are taken: numbers of 64 bits.
 _LIMIT = re.compile(
     r"(.+): (\d[\d,]{0,25}) is over our own limit of (\d[\d,]{0,25}); "
-    r"the setting is (Limits\((?:max_metadata|max_subscriptions|inbound_window)=\.\.\.\))",
+    r"the setting is "
+    r"(Limits\((?:max_metadata|max_subscriptions|max_queued|inbound_window)=\.\.\.\))",
     re.ASCII,
 )
 

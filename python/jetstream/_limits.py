@@ -61,6 +61,11 @@ class Limits:
     the next is refused, because waiting for one that never ends would be no better. As many as
     handlers: a task each, most of which wait."""
 
+    max_queued: int = 16 << 20
+    """Bytes of requests of one connection that wait until handlers have ended; the next is refused.
+    It is not left unread, because what ends handlers comes behind it: the items that they wait for,
+    and that they are cancelled. As much as 65,535 small calls, each with 128 bytes of its own."""
+
     max_connections: int = 65_536
     """Connections of a server; the next is refused."""
 

@@ -284,6 +284,45 @@ def test_one_subscription_too_many_is_refused(ends: Ends) -> None:
     run(main)
 
 
+# ---- requests that wait ----
+
+
+def test_items_and_cancellations_arrive_whatever_waits_to_begin(ends: Ends) -> None:
+    async def items() -> AsyncIterator[bytes]:
+        yield b"first"
+        await refused.wait()
+        for size in range(100):
+            yield bytes(1000 * size)
+
+    refused = asyncio.Event()
+
+    async def main() -> None:
+        impl = AloneImpl()
+        limits = Limits(max_handlers=1, max_queued=1 << 20)
+        async with ends(impl, limits=limits) as session:
+            channel = session.channel(Alone)
+            impl.gates["total"].set()
+            total, held = task(channel.total("total", items())), task(channel.hold("held"))
+            await impl.began["held"].wait()
+            # They wait for the one that is held, and most of them are too many for that.
+            calls = [task(channel.hold("next", bytes(60_000))) for _ in range(50)]
+            fit = (1 << 20) // (60_000 + 4 + 6 + 128)
+            for call in calls[fit:]:
+                with pytest.raises(LimitExceeded, match="requests of one connection") as caught:
+                    await call
+                assert told(caught.value)[1:] == (1 << 20, "peer", "Limits(max_queued=...)")
+            refused.set()
+            assert await total == [5, *range(0, 100_000, 1000)]
+            held.cancel()
+            await impl.began["next"].wait()
+            impl.gates["next"].set()
+            assert await asyncio.gather(*calls[:fit]) == ["next"] * fit
+            assert impl.most == 2
+            assert await channel.twice(1) == 2
+
+    run(main)
+
+
 # ---- errors ----
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -96,6 +96,13 @@ class Attack:
         while (found := await self.read()).kind == kind:
             pass
         return found
+
+    async def expect_refusals(self, tags: Iterable[int]) -> None:
+        """The next frames say that there is no room for the requests under these tags."""
+        for tag in tags:
+            found = await self.read()
+            assert (found.kind, found.tag) == (wire.RERROR, tag)
+            assert b"max_queued" in found.payload
 
     async def broken_off(self, *frames: Frame) -> None:
         """The lane is given up as one that broke the protocol, and what ran on it has ended."""
@@ -186,20 +193,19 @@ def test_cancelling_what_waits_to_begin_costs_no_more_than_it_is_worth() -> None
     run(main)
 
 
-def test_more_requests_than_may_wait_are_left_on_the_wire() -> None:
+def test_more_requests_than_may_wait_are_refused_and_the_lane_is_read_on() -> None:
     async def main() -> None:
-        async with attack(max_handlers=1, slack=32 << 20) as a:
-
-            async def write_on() -> int:
-                for tag in range(20_000):
-                    await a.write(Frame(KEEP, tag, b"\xe8\3\0\0" + bytes(1_000)))
-                return 40
-
-            writing = asyncio.ensure_future(write_on())
-            done, _ = await asyncio.wait([writing], timeout=1.5)
-            assert not done, [task.result() for task in done]
+        async with attack(max_handlers=1, max_queued=1 << 20, slack=32 << 20) as a:
+            fit = (1 << 20) // (1_004 + 128)
+            reading = asyncio.ensure_future(a.expect_refusals(range(1 + fit, 20_000)))
+            for tag in range(20_000):
+                await a.write(Frame(KEEP, tag, b"\xe8\3\0\0" + bytes(1_000)))
+            await reading
             assert a.impl.running == 1
-            writing.cancel()
+            # What ends the handlers that they wait for has not been held up.
+            await a.write(ext.cancel(60_000, 0))
+            assert await a.read() == ext.ended(0)
+            assert await a.read() == ext.cancelled(60_000, 0)
             a.lane.send.reset()
             await a.quiet()
 

@@ -137,6 +137,8 @@ pub(crate) struct Connection {
     pub(crate) running: AtomicUsize,
     /// Those among them that give or take a stream.
     pub(crate) streams: Arc<AtomicUsize>,
+    /// Bytes of the peer's requests that wait to begin.
+    pub(crate) queued: Arc<AtomicUsize>,
     /// What the peer's streams may hold, once there is one.
     pub(crate) inbound: OnceLock<Mutex<Budget>>,
     /// Data goes ahead of the handshake, which is not complete.
@@ -158,6 +160,7 @@ impl Connection {
             state: Mutex::new(State::default()),
             running: AtomicUsize::new(0),
             streams: Arc::default(),
+            queued: Arc::default(),
             inbound: OnceLock::new(),
             early: AtomicBool::new(false),
         }

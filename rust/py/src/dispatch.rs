@@ -28,8 +28,7 @@ use crate::waiting::{Handlers, cancel_task};
 /// Answers of one lane over which its requests wait until the peer has taken some.
 const ANSWERS_HIGH: usize = 1 << 20;
 
-/// Bytes of parked requests over which a lane is not read any more. Up to there it is, so that what
-/// ends handlers (items that they wait for, cancellation) is not held up by what waits for them.
+/// Bytes of requests parked behind such answers over which the lane is not read any more.
 const PARKED_HIGH: usize = 256 << 10;
 
 pub(crate) enum Phase {
@@ -58,6 +57,7 @@ pub(crate) struct Inner {
     pub(crate) parking: Parking,
     /// The endpoint knows that some do.
     pub(crate) is_parked: bool,
+    /// The lane is not read, until the peer takes its answers.
     pub(crate) is_paused: bool,
     /// We are going away: requests that come now are not begun.
     pub(crate) gone: bool,
@@ -174,6 +174,7 @@ impl ServiceLane {
         let services = connection.get().services();
         let protocol = connection.get().protocol();
         let alone = services.as_ref().and_then(|all| all.under(py, protocol.as_deref()));
+        let parking = Parking::counting(connection.get().queued.clone());
         let lane = Arc::new(Self {
             shared,
             key,
@@ -190,7 +191,7 @@ impl ServiceLane {
                 limit_is_ours: false,
                 head: None,
                 time: FOREVER,
-                parking: Parking::default(),
+                parking,
                 is_parked: false,
                 is_paused: false,
                 gone: false,
@@ -395,7 +396,7 @@ impl ServiceLane {
         }
         let streams = method.get().is_stream();
         if waits || self.must_wait(run, streams) || self.may_be_a_copy(method.get()) {
-            self.park(index, asked, run)?;
+            self.park(py, method.get(), asked, run)?;
         } else {
             self.call(py, method.bind(py), asked, run)?;
         }
@@ -425,25 +426,52 @@ impl ServiceLane {
         self.connection.get().is_early() && !method.idempotent
     }
 
-    /// Keeps a request until it can begin; too many of them stop the reading of the lane.
-    fn park(self: &Arc<Self>, index: u8, asked: Asked<'_>, run: &Run) -> PyResult<()> {
-        let (register, pause) = {
-            let mut inner = lock(&self.inner);
-            inner.parking.push(Parked {
-                index,
-                tag: asked.tag,
-                payload: asked.payload.to_vec(),
-                head: asked.head,
-                time_left: asked.time_left,
-                arrived: run.arrived,
-                credit: asked.credit,
-            });
-            let full = inner.parking.bytes() > PARKED_HIGH;
-            let register = !std::mem::replace(&mut inner.is_parked, true);
-            (register, full && !std::mem::replace(&mut inner.is_paused, true))
+    /// Keeps a request until it can begin.
+    ///
+    /// Whatever handlers it waits for, the lane is read on: what ends them (items that they wait for,
+    /// grants, cancellation) comes behind. So what there is no room for is answered at once. It is
+    /// another matter if the peer does not take its answers: more of them would only be held, and
+    /// it alone can change that.
+    fn park(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        method: &ServiceMethod,
+        asked: Asked<'_>,
+        run: &mut Run,
+    ) -> PyResult<()> {
+        let most = self.services.get().map_or(0, |services| services.max_queued);
+        let tag = asked.tag;
+        let parked = Parked {
+            index: method.index,
+            tag,
+            payload: asked.payload.to_vec(),
+            head: asked.head,
+            time_left: asked.time_left,
+            arrived: run.arrived,
+            credit: asked.credit,
         };
-        if pause {
-            self.shared.hub()?.pause_lane(self.key, true);
+        let (register, total) = {
+            let mut inner = lock(&self.inner);
+            let total = inner.parking.total_with(&parked);
+            // A request that is alone may be larger.
+            let over = total > most && total > parked.cost();
+            let pause = !inner.is_paused && (over || inner.parking.bytes() > PARKED_HIGH);
+            let answers = run.answers.len() + inner.out.len();
+            if pause && self.shared.hub()?.lane_unsent(self.key) + answers > ANSWERS_HIGH {
+                inner.is_paused = true;
+                self.shared.hub()?.pause_lane(self.key, true);
+            }
+            if over && !inner.is_paused {
+                (false, Some(total))
+            } else {
+                inner.parking.push(parked);
+                (!std::mem::replace(&mut inner.is_parked, true), None)
+            }
+        };
+        if let Some(total) = total {
+            let limit = "bytes of requests of one connection that wait to begin";
+            let error = errors::over_limit(py, limit, total as u64, most as u64, "max_queued");
+            self.refuse_request(py, method, tag, &error, run);
         }
         if register {
             self.shared.park(self.clone());
@@ -490,8 +518,8 @@ impl ServiceLane {
         let (more, go_on) = {
             let mut inner = lock(&self.inner);
             inner.is_parked = !inner.parking.is_empty();
-            let room = inner.parking.bytes() < PARKED_HIGH / 2 && !inner.is_over();
-            (inner.is_parked, room && std::mem::take(&mut inner.is_paused))
+            let taken = inner.out.len() + unsent <= ANSWERS_HIGH && !inner.is_over();
+            (inner.is_parked, taken && std::mem::take(&mut inner.is_paused))
         };
         if more {
             self.shared.park(self.clone());

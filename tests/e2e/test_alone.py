@@ -30,9 +30,10 @@ from jetstream import (
     service,
     with_options,
 )
+from jetstream.testing import pair
 
 from tests.e2e.table import Ends
-from tests.helpers import run
+from tests.helpers import resident, run
 from tests.transports import served
 
 
@@ -60,6 +61,10 @@ class Alone(Interface):
         """One item, another when the gate of that name opens, and the result with metadata."""
         ...
 
+    def trickle(self) -> Subscription[U32, None]:
+        """Zeros without end, one in each turn of the loop."""
+        ...
+
     async def total(self, name: str, items: AsyncIterator[bytes]) -> list[U32]:
         """The sizes of the items, which it takes when the gate of that name opens."""
         ...
@@ -77,6 +82,7 @@ class AloneImpl(Alone):
     )
     running: int = 0
     most: int = 0
+    trickled: int = 0
 
     @asynccontextmanager
     async def waiting(self, name: str) -> AsyncGenerator[None]:
@@ -114,6 +120,13 @@ class AloneImpl(Alone):
             ctx.reply_metadata["said"] = bytes(said)
             yield 2
         yield Done("that was all")
+
+    @method
+    async def trickle(self) -> AsyncIterator[U32]:
+        while True:
+            self.trickled += 1
+            yield 0
+            await asyncio.sleep(0)
 
     async def total(self, name: str, items: AsyncIterator[bytes]) -> list[U32]:
         async with self.waiting(name):
@@ -319,6 +332,31 @@ def test_items_and_cancellations_arrive_whatever_waits_to_begin(ends: Ends) -> N
             assert await asyncio.gather(*calls[:fit]) == ["next"] * fit
             assert impl.most == 2
             assert await channel.twice(1) == 2
+
+    run(main)
+
+
+# ---- items ----
+
+
+@pytest.mark.slow
+def test_tiny_items_cost_the_taker_about_their_window() -> None:
+    """They come one by one, each in a turn of its own."""
+
+    async def main() -> None:
+        impl = AloneImpl()
+        limits, size = Limits(stream_window=64 << 10), 7 + 4
+        async with pair(impl, limits=limits, single_lane=True) as session:
+            trickles = [session.channel(Alone).trickle() for _ in range(40)]
+            for trickle in trickles:
+                assert await anext(trickle) == 0
+            before = resident()
+            while impl.trickled < len(trickles) * (limits.stream_window // size):
+                await session.channel(Alone).twice(1)
+            held = len(trickles) * limits.stream_window
+            assert resident() - before < 2.5 * held
+            for trickle in trickles:
+                trickle.cancel()
 
     run(main)
 

@@ -304,14 +304,22 @@ class DeadlineExceeded(JetStreamError, TimeoutError):
     Args:
         what: The call, such as ``Echo.put``.
         timeout: How long was waited, in seconds.
+        inherited: Whether that was what was left to the method that made the call: it, and the
+            tasks that it starts, have no more time than its own caller gave it.
     """
 
     default_code = "jetstream::deadline_exceeded"
 
-    def __init__(self, what: str, timeout: float) -> None:
-        super().__init__(f"{what}: no answer within {timeout:g} s")
+    def __init__(self, what: str, timeout: float, inherited: bool = False) -> None:
+        super().__init__(
+            f"{what}: no answer within {timeout:g} s"
+            if not inherited
+            else f"{what}: no answer before the deadline of the method that makes the call, which "
+            + (f"was {timeout:g} s away" if timeout else "had passed already")
+        )
         self.what = what
         self.timeout = timeout
+        self.inherited = inherited
 
 
 class CallError(JetStreamError):

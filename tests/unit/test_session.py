@@ -104,6 +104,37 @@ def test_no_time_limit():
     with_session(test, call_timeout=None)
 
 
+def test_a_call_of_a_task_that_outlives_its_method_says_whose_deadline_it_was():
+    passed, told = asyncio.Event(), []
+
+    class Outlived(Echo):
+        async def put(self, item: str) -> str:
+            async def later() -> None:
+                await passed.wait()
+                with pytest.raises(DeadlineExceeded) as caught:
+                    await self.other.put("a")
+                told.append(caught.value)
+
+            self.later = asyncio.ensure_future(later())
+            return await asyncio.get_running_loop().create_future()
+
+    async def main() -> None:
+        outlived = Outlived()
+        async with pair(outlived) as session, pair(Outlived()) as other:
+            outlived.other = other.channel(Echo)
+            with pytest.raises(DeadlineExceeded, match=r"no answer within 0\.01 s") as caught:
+                await session.channel(Echo).put("a", timeout=0.01)
+            assert not caught.value.inherited
+            passed.set()
+            await outlived.later
+        [error] = told
+        assert error.inherited
+        assert error.timeout <= 0.01
+        assert "before the deadline of the method that makes the call" in str(error)
+
+    run(main)
+
+
 def test_a_service_that_is_not_there_shows_in_the_first_call():
     async def test(session):
         absent = session.channel(Absent)

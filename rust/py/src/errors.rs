@@ -67,8 +67,8 @@ pub(crate) fn call_error(py: Python<'_>, fault: &Fault) -> PyErr {
 }
 
 /// A call ran out of time.
-pub(crate) fn deadline(py: Python<'_>, what: &str, seconds: f64) -> PyErr {
-    make(py.get_type::<DeadlineExceeded>(), (what, seconds), &[])
+pub(crate) fn deadline(py: Python<'_>, what: &str, seconds: f64, inherited: bool) -> PyErr {
+    make(py.get_type::<DeadlineExceeded>(), (what, seconds, inherited), &[])
 }
 
 /// A frame that would be too large for the peer or for us.

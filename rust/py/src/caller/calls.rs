@@ -34,6 +34,8 @@ pub(super) struct Pending {
     pub(super) method: Py<ChannelMethod>,
     /// Seconds that it had.
     pub(super) timeout: f64,
+    /// These were what was left of the time of the call that is being answered where it was made.
+    pub(super) inherited: bool,
     /// When they are over.
     pub(super) until: Option<Instant>,
     /// The stream from the caller that the request carries.
@@ -112,9 +114,12 @@ impl CallerLane {
         self.shared.check()?;
         let called = method.get();
         // Calls made while another is being answered have no more time than that one has left.
-        let timeout = match deadline::current(py)? {
-            None => timeout,
-            Some(at) => timeout.min((at - deadline::seconds(py, Instant::now())?).max(0.0)),
+        let (timeout, inherited) = match deadline::current(py)? {
+            None => (timeout, false),
+            Some(at) => {
+                let left = (at - deadline::seconds(py, Instant::now())?).max(0.0);
+                (timeout.min(left), left < timeout)
+            }
         };
         let (mut out, agreed, dialect, side, is_open, keeps) = {
             let mut inner = lock(&self.inner);
@@ -155,8 +160,8 @@ impl CallerLane {
         let until = if timeout.is_finite() { Self::now_and(timeout) } else { None };
         let is_stream = matches!(waiter, Waiter::Stream(_));
         let frame = if keeps { out[start..].to_vec() } else { Vec::new() };
-        let pending =
-            Pending { waiter, method: method.clone().unbind(), timeout, until, feed, frame };
+        let method = method.clone().unbind();
+        let pending = Pending { waiter, method, timeout, inherited, until, feed, frame };
         let ticket = {
             let inner = &mut *lock(&self.inner);
             self.refuse_if_over(py, inner, called)?;
@@ -419,7 +424,7 @@ impl CallerLane {
         }
         let Some(pending) = self.withdraw(ticket) else { return Ok(()) };
         self.shared.calls.fetch_sub(1, Ordering::Relaxed);
-        let error = errors::deadline(py, pending.what(py), pending.timeout);
+        let error = errors::deadline(py, pending.what(py), pending.timeout, pending.inherited);
         let told = match &pending.waiter {
             Waiter::Reply(reply) => Reply::complete_now(reply.bind(py), Err(error)),
             Waiter::Stream(flow) => {

@@ -14,6 +14,26 @@ be told that UDP is blocked."""
 GRACEFUL_TIMEOUT = 10.0
 """Seconds that a server that stops gives to the calls in flight."""
 
+
+class Forever:
+    """The type of `FOREVER`."""
+
+    def __float__(self) -> float:
+        return math.inf
+
+    def __repr__(self) -> str:
+        return "FOREVER"
+
+
+FOREVER = Forever()
+"""No time limit, wherever one is taken: also where `None` means the default."""
+
+
+def in_seconds(timeout: float | Forever | None) -> float | None:
+    """A time limit in seconds, or `None` for none."""
+    return None if isinstance(timeout, Forever) else timeout
+
+
 _MIN_MSIZE = 4096
 _MIN_WINDOW = 64 << 10
 _MOST = 0xFFFF_FFFF

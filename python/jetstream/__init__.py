@@ -70,6 +70,7 @@ from jetstream._identity import Certificate as Certificate
 from jetstream._identity import Peer as Peer
 from jetstream._identity import TlsPeer as TlsPeer
 from jetstream._identity import UnixPeer as UnixPeer
+from jetstream._limits import FOREVER as FOREVER
 from jetstream._limits import Limits as Limits
 from jetstream._reconnect import Reconnect as Reconnect
 
@@ -85,7 +86,6 @@ from jetstream._server import Server as Server
 from jetstream._service import Interface as Interface
 from jetstream._service import method as method
 from jetstream._service import service as service
-from jetstream._session import FOREVER as FOREVER
 from jetstream._session import QuicTransport as QuicTransport
 from jetstream._session import Session as Session
 from jetstream._states import SessionState as SessionState

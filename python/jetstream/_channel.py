@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 from jetstream import _core
 from jetstream._definition import definition_of
 from jetstream._derived import DerivedSubscription
-from jetstream._intercepted import InterceptedCall, intercepted
+from jetstream._intercepted import InterceptedCall, entries_of, intercepted
 from jetstream._interception import interceptors_of
-from jetstream._limits import DEFAULT_TIMEOUT
+from jetstream._limits import DEFAULT_TIMEOUT, in_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from jetstream._definition import ServiceDefinition
     from jetstream._interception import ClientInterceptor
+    from jetstream._limits import Forever
     from jetstream._session import Session
 
 S = TypeVar("S")
@@ -77,7 +78,7 @@ class ChannelType(Generic[S]):
         max_concurrent: int,
         transport: Transport,
         *,
-        timeout: float | None = DEFAULT_TIMEOUT,
+        timeout: float | Forever | None = DEFAULT_TIMEOUT,
     ) -> S:
         """Makes a channel.
 
@@ -85,18 +86,19 @@ class ChannelType(Generic[S]):
             max_concurrent: Calls in flight at once, from 1 to 65535; more wait in order.
             transport: What to call over, such as a `Session` or a `QuicTransport`.
             timeout: Seconds for each call that does not say, or `None` for ever.
+
+        Raises:
+            ValueError: `max_concurrent` is not from 1 to 65535.
         """
-        if not 1 <= max_concurrent <= 65_535:
-            msg = f"max_concurrent={max_concurrent}: it must be from 1 to 65535"
-            raise ValueError(msg)
-        lane = transport.open_lane(self._definition.version_string, max_concurrent)
-        return self.on_lane(lane, CallOptions(timeout))
+        count = checked_concurrency(max_concurrent)
+        lane = transport.open_lane(self._definition.version_string, count)
+        return self.on_lane(lane, CallOptions(in_seconds(timeout)))
 
     def on_lane(self, lane: _core.Lane, options: CallOptions) -> S:
         """Makes a channel on a lane that exists."""
         channel: Any = object.__new__(self._cls)
         channel.__dict__[_STATE] = _State(self, lane, options)
-        metadata = [(key, bytes(value)) for key, value in options.metadata.items()]
+        metadata = entries_of(options.metadata)
         for method in self._definition.methods:
             inbound = None
             if method.inbound is not None and method.inbound_at is not None:
@@ -127,6 +129,18 @@ class ChannelType(Generic[S]):
 
     def __repr__(self) -> str:
         return f"<{self.__name__}>"
+
+
+def checked_concurrency(max_concurrent: int) -> int:
+    """How many calls of a channel are in flight at once, if there can be so many.
+
+    Raises:
+        ValueError: There cannot.
+    """
+    if not 1 <= max_concurrent <= 65_535:
+        msg = f"max_concurrent={max_concurrent}: it must be from 1 to 65535"
+        raise ValueError(msg)
+    return max_concurrent
 
 
 def _channel_class(definition: ServiceDefinition, name: str) -> type[Any]:
@@ -173,7 +187,7 @@ _KEEP: Any = object()
 def with_options(
     channel: S,
     *,
-    timeout: float | None = _KEEP,
+    timeout: float | Forever | None = _KEEP,
     metadata: Mapping[str, bytes] = _KEEP,
     metadata_required: bool = _KEEP,
     wait_for_ready: bool = _KEEP,
@@ -183,8 +197,8 @@ def with_options(
 
     Args:
         channel: A channel.
-        timeout: Seconds for each call that does not say, or `None` for ever. Subscriptions have no
-            limit unless the call itself says one.
+        timeout: Seconds for each call that does not say, or `None` or `jetstream.FOREVER` for no
+            limit. Subscriptions have no limit unless the call itself says one.
         metadata: What every call says beside its arguments: keys of up to 255 bytes, values of
             bytes, together at most `Limits.max_metadata`.
         metadata_required: Whether a call fails where the peer does not understand metadata, as the
@@ -194,7 +208,7 @@ def with_options(
         interceptors: What stands around every call, outermost first, instead of what stood there.
 
     Raises:
-        TypeError: It is no channel, or one of the interceptors is none.
+        TypeError: It is no channel, one of the interceptors is none, or metadata is not bytes.
         ValueError: The metadata is too large, or a key cannot be one.
     """
     state = _state(channel)
@@ -203,7 +217,7 @@ def with_options(
     changes: dict[str, Any] = {
         name: value
         for name, value in (
-            ("timeout", timeout),
+            ("timeout", in_seconds(timeout)),
             ("metadata", metadata),
             ("metadata_required", metadata_required),
             ("wait_for_ready", wait_for_ready),

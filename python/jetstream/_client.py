@@ -542,8 +542,8 @@ async def _resolve_all(addr: Addresses, server_name: str | None) -> list[_Target
 async def _resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
     # An address needs no thread to be looked up in.
     with contextlib.suppress(ValueError):
-        address = ipaddress.ip_address(host.partition("%")[0])
-        return [(socket.AF_INET if address.version == 4 else socket.AF_INET6, str(address))]
+        literal = ipaddress.ip_address(host.partition("%")[0])
+        return [(socket.AF_INET if literal.version == 4 else socket.AF_INET6, str(literal))]
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)

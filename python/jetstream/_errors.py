@@ -281,6 +281,20 @@ class LimitExceeded(JetStreamError):
         self.side = side
         self.setting = setting
 
+    @classmethod
+    def told(cls, message: str) -> Self | None:
+        """The limit because of which a peer did not begin a call; `None` if it was something else.
+
+        A method that meets a limit while it runs is another matter, and so is a limit that some
+        third end has: these are `CallError`.
+        """
+        found = _LIMIT.fullmatch(message)
+        if found is None:
+            return None
+        limit, size, allowed, setting = found.groups()
+        size, allowed = (int(number.replace(",", "")) for number in (size, allowed))
+        return cls(limit, size, allowed, "peer", setting)
+
 
 class DeadlineExceeded(JetStreamError, TimeoutError):
     """No answer in time.
@@ -290,14 +304,22 @@ class DeadlineExceeded(JetStreamError, TimeoutError):
     Args:
         what: The call, such as ``Echo.put``.
         timeout: How long was waited, in seconds.
+        inherited: Whether that was what was left to the method that made the call: it, and the
+            tasks that it starts, have no more time than its own caller gave it.
     """
 
     default_code = "jetstream::deadline_exceeded"
 
-    def __init__(self, what: str, timeout: float) -> None:
-        super().__init__(f"{what}: no answer within {timeout:g} s")
+    def __init__(self, what: str, timeout: float, inherited: bool = False) -> None:
+        super().__init__(
+            f"{what}: no answer within {timeout:g} s"
+            if not inherited
+            else f"{what}: no answer before the deadline of the method that makes the call, which "
+            + (f"was {timeout:g} s away" if timeout else "had passed already")
+        )
         self.what = what
         self.timeout = timeout
+        self.inherited = inherited
 
 
 class CallError(JetStreamError):
@@ -370,14 +392,25 @@ _GAP = re.compile(
 )
 
 
+# The text that `LimitExceeded` makes of limits under which requests are taken: numbers of 64 bits.
+_LIMIT = re.compile(
+    r"(.+): (\d[\d,]{0,25}) is over our own limit of (\d[\d,]{0,25}); "
+    r"the setting is "
+    r"(Limits\((?:max_metadata|max_subscriptions|max_queued|inbound_window)=\.\.\.\))",
+    re.ASCII,
+)
+
+
 def remote_error(
     message: str,
     code: str | None,
     help: str | None,  # noqa: A002  the protocol's own word for it
     url: str | None,
     backtrace: tuple[str, ...],
-) -> CallError:
+) -> CallError | LimitExceeded:
     """What a peer's error is here: a `CallError`, of a class of its own if its code has one."""
+    if code == LimitExceeded.default_code and (limit := LimitExceeded.told(message)) is not None:
+        return limit
     gap = Gap.told(message) if code == Gap.default_code else None
     if gap is None:
         return CallError(message, code=code, help=help, url=url, backtrace=backtrace)

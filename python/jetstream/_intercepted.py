@@ -15,6 +15,7 @@ from jetstream._interception import (
     method_info,
     with_result,
 )
+from jetstream._limits import in_seconds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator, Mapping
@@ -53,6 +54,23 @@ def intercepted(
     return InterceptedMethod(remote, method, options, timeout, make)
 
 
+def entries_of(metadata: Mapping[str, bytes]) -> list[tuple[str, bytes]]:
+    """Metadata as the core takes it.
+
+    Raises:
+        TypeError: A value does not hold bytes; a number, of which `bytes` would make as many zeros,
+            does not.
+    """
+    entries: list[tuple[str, bytes]] = []
+    for key, value in metadata.items():
+        try:
+            entries.append((key, bytes(memoryview(value))))
+        except TypeError:
+            msg = f"metadata[{key!r}] must be bytes, not {type(value).__name__}"
+            raise TypeError(msg) from None
+    return entries
+
+
 class _Last:
     """The last step of a chain: the call itself."""
 
@@ -67,7 +85,7 @@ class _Last:
         """Makes a call, or a subscription."""
         remote = self._remote
         if call.metadata != self._metadata or call.metadata_required != self._required:
-            remote = remote.with_metadata(list(call.metadata.items()), call.metadata_required)
+            remote = remote.with_metadata(entries_of(call.metadata), call.metadata_required)
         pending = remote(*call._arguments, timeout=call.timeout)  # pyright: ignore[reportPrivateUsage]
         call._pending = pending  # pyright: ignore[reportPrivateUsage]
         return pending
@@ -103,7 +121,7 @@ class InterceptedMethod:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         timeout = self._timeout
         if kwargs:
-            timeout = kwargs.pop("timeout", timeout)
+            timeout = in_seconds(kwargs.pop("timeout", timeout))
         if kwargs or len(args) != self._count:
             args = self._bind(args, kwargs)
         call = ClientCall(

@@ -14,6 +14,26 @@ be told that UDP is blocked."""
 GRACEFUL_TIMEOUT = 10.0
 """Seconds that a server that stops gives to the calls in flight."""
 
+
+class Forever:
+    """The type of `FOREVER`."""
+
+    def __float__(self) -> float:
+        return math.inf
+
+    def __repr__(self) -> str:
+        return "FOREVER"
+
+
+FOREVER = Forever()
+"""No time limit, wherever one is taken: also where `None` means the default."""
+
+
+def in_seconds(timeout: float | Forever | None) -> float | None:
+    """A time limit in seconds, or `None` for none."""
+    return None if isinstance(timeout, Forever) else timeout
+
+
 _MIN_MSIZE = 4096
 _MIN_WINDOW = 64 << 10
 _MOST = 0xFFFF_FFFF
@@ -42,12 +62,29 @@ class Limits:
     """Bytes of one stream (a subscription's items, or a stream from the caller) ahead of whoever
     takes them; at least 65536. The sender waits, and nothing else does."""
 
+    inbound_window: int = 64 << 20
+    """Bytes of all streams from the caller together that are held for one connection; at least
+    twice `stream_window`. Each stream has 65536 of them from its request to its answer, because so
+    much comes unasked, so 1,024 run at once and the next is refused; up to half goes to those that
+    use their whole `stream_window`. As many streams as a lane carries subscriptions."""
+
     max_metadata: int = 8 << 10
     """Bytes of metadata of one call, and of one answer. gRPC's soft limit is the same 8 KiB."""
 
     max_handlers: int = 16_384
-    """Handlers that run at once for one connection (`async def` and threads; a plain `def` is over
-    when it returns). More requests wait, unread, until some have ended."""
+    """Handlers of calls that run at once for one connection (`async def` and threads; a plain `def`
+    is over when it returns). More requests wait until some have ended. Whatever has a stream does
+    not count here, because it may run for as long as anybody listens."""
+
+    max_subscriptions: int = 16_384
+    """Subscriptions, and calls with a stream from the caller, that run at once for one connection;
+    the next is refused, because waiting for one that never ends would be no better. As many as
+    handlers: a task each, most of which wait."""
+
+    max_queued: int = 16 << 20
+    """Bytes of requests of one connection that wait until handlers have ended; the next is refused.
+    It is not left unread, because what ends handlers comes behind it: the items that they wait for,
+    and that they are cancelled. As much as 65,535 small calls, each with 128 bytes of its own."""
 
     max_connections: int = 65_536
     """Connections of a server; the next is refused."""
@@ -100,6 +137,12 @@ class Limits:
             raise ValueError(msg)
         if self.stream_window < _MIN_WINDOW:
             msg = f"Limits(stream_window={self.stream_window}): it must be at least {_MIN_WINDOW}"
+            raise ValueError(msg)
+        if self.inbound_window < 2 * self.stream_window:
+            msg = (
+                f"Limits(inbound_window={self.inbound_window}): it must be at least twice the "
+                f"stream_window of {self.stream_window}"
+            )
             raise ValueError(msg)
         if self.max_concurrent > 65_535:
             msg = f"Limits(max_concurrent={self.max_concurrent}): there are 65535 tags"

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from jetstream import _core
 from jetstream._addresses import address_of
 from jetstream._capabilities import Capabilities, capabilities_of
-from jetstream._channel import CallOptions, channel_type
+from jetstream._channel import CallOptions, channel_type, checked_concurrency
 from jetstream._definition import definition_of
 from jetstream._errors import ClosedError, JetStreamError
 from jetstream._identity import peer_of
 from jetstream._interception import interceptors_of
-from jetstream._limits import DEFAULT_TIMEOUT, Limits
+from jetstream._limits import DEFAULT_TIMEOUT, Limits, in_seconds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from jetstream._connection import Connection, ReceiveStream, SendStream
     from jetstream._identity import Peer
     from jetstream._interception import ClientInterceptor
+    from jetstream._limits import Forever
     from jetstream._states import SessionState
     from jetstream._types import SocketAddress
     from jetstream._upkeep import Upkeep
@@ -223,7 +224,7 @@ class Session:
         self,
         service: Callable[..., S],
         *,
-        timeout: float | _Default | None = None,
+        timeout: float | Forever | None = None,
         max_concurrent: int | None = None,
         wait_for_ready: bool | None = None,
         interceptors: Iterable[ClientInterceptor] = (),
@@ -246,22 +247,21 @@ class Session:
 
         Raises:
             TypeError: It is no service class, or one of the interceptors is none.
+            ValueError: `max_concurrent` is not from 1 to 65535.
             VersionMismatch: The session's protocol is the version string of another service; see
                 `alpn_of`.
             ConnectionLost: The session is over.
             LocalProtocolError: The transport carries a single lane, and this end did not connect.
         """
         seconds = self._timeout if timeout is None else timeout
-        if isinstance(seconds, _Default):
-            seconds = None
         version = definition_of(service).version_string
         count = self._limits.max_concurrent if max_concurrent is None else max_concurrent
-        lane = self.open_lane(version, count)
+        lane = self.open_lane(version, checked_concurrency(count))
         if wait_for_ready is None:
             wait_for_ready = self._upkeep is not None and self._upkeep.options.wait_for_ready
         around = (*self._interceptors, *interceptors_of(interceptors))
         options = CallOptions(
-            seconds, wait_for_ready=wait_for_ready, interceptors=around, session=self
+            in_seconds(seconds), wait_for_ready=wait_for_ready, interceptors=around, session=self
         )
         return channel_type(service).on_lane(lane, options)
 
@@ -340,14 +340,3 @@ class Session:
         names = {"ready": "open", "closed": "over"}
         state = names.get(self.state, self.state)
         return f"<Session with {self.peer or 'nobody known'} at {self.remote}, {state}>"
-
-
-class _Default:
-    """The type of `FOREVER`."""
-
-    def __repr__(self) -> str:
-        return "FOREVER"
-
-
-FOREVER = _Default()
-"""No time limit, where `None` means the default."""

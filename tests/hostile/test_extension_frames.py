@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -90,6 +90,19 @@ class Attack:
     async def read(self) -> wire.Frame:
         async with asyncio.timeout(10):
             return await self.lane.frame()
+
+    async def read_other(self, kind: int) -> wire.Frame:
+        """The next frame that is not of this type."""
+        while (found := await self.read()).kind == kind:
+            pass
+        return found
+
+    async def expect_refusals(self, tags: Iterable[int]) -> None:
+        """The next frames say that there is no room for the requests under these tags."""
+        for tag in tags:
+            found = await self.read()
+            assert (found.kind, found.tag) == (wire.RERROR, tag)
+            assert b"max_queued" in found.payload
 
     async def broken_off(self, *frames: Frame) -> None:
         """The lane is given up as one that broke the protocol, and what ran on it has ended."""
@@ -180,20 +193,19 @@ def test_cancelling_what_waits_to_begin_costs_no_more_than_it_is_worth() -> None
     run(main)
 
 
-def test_more_requests_than_may_wait_are_left_on_the_wire() -> None:
+def test_more_requests_than_may_wait_are_refused_and_the_lane_is_read_on() -> None:
     async def main() -> None:
-        async with attack(max_handlers=1, slack=32 << 20) as a:
-
-            async def write_on() -> int:
-                for tag in range(20_000):
-                    await a.write(Frame(KEEP, tag, b"\xe8\3\0\0" + bytes(1_000)))
-                return 40
-
-            writing = asyncio.ensure_future(write_on())
-            done, _ = await asyncio.wait([writing], timeout=1.5)
-            assert not done, [task.result() for task in done]
+        async with attack(max_handlers=1, max_queued=1 << 20, slack=32 << 20) as a:
+            fit = (1 << 20) // (1_004 + 128)
+            reading = asyncio.ensure_future(a.expect_refusals(range(1 + fit, 20_000)))
+            for tag in range(20_000):
+                await a.write(Frame(KEEP, tag, b"\xe8\3\0\0" + bytes(1_000)))
+            await reading
             assert a.impl.running == 1
-            writing.cancel()
+            # What ends the handlers that they wait for has not been held up.
+            await a.write(ext.cancel(60_000, 0))
+            assert await a.read() == ext.ended(0)
+            assert await a.read() == ext.cancelled(60_000, 0)
             a.lane.send.reset()
             await a.quiet()
 
@@ -209,7 +221,11 @@ def test_metadata_bombs() -> None:
                 await a.write(ext.tmeta(1, entries=entries), Frame(99 + 103, 1))
                 assert (await a.read()).kind == wire.RERROR
             count = b"\xff" * 8 + b"\xff\xff"
-            await a.broken_off(Frame(ext.TMETA, 1, count + bytes(MSIZE - 17)))
+            # More than is taken is not looked at.
+            for _ in range(5):
+                await a.write(Frame(ext.TMETA, 1, count + bytes(MSIZE - 17)), Frame(HOLD, 1))
+                assert (await a.read()).kind == wire.RERROR
+            await a.broken_off(Frame(ext.TMETA, 1, count + bytes(1000)))
 
     run(main)
 
@@ -244,6 +260,52 @@ def test_many_streams_of_the_callers_hold_what_was_granted() -> None:
             assert a.impl.running == 300
             a.lane.send.reset()
             await a.quiet()
+
+    run(main)
+
+
+def test_what_streams_of_the_callers_hold_together_is_bounded() -> None:
+    async def main() -> None:
+        async with attack(inbound_window=8 << 20, slack=24 << 20) as a:
+            item = bytes(8_000)
+            # 64 KiB for each, which is all that may come unasked; to 16 of them four times that has
+            # been granted, which is half of what there is.
+            fit = 16 + 64
+            for tag in range(200):
+                frames = [Frame(ext.TITEM, tag, b"\x40\x1f\0\0" + item)] * 8
+                await a.write(Frame(SINK, tag), *frames)
+            refused = [await a.read_other(ext.CREDIT) for _ in range(200 - fit)]
+            assert {found.kind for found in refused} == {wire.RERROR}
+            assert {found.tag for found in refused} == set(range(fit, 200))
+            assert b"inbound_window" in refused[0].payload
+            assert a.impl.running == fit
+            a.lane.send.reset()
+            await a.quiet()
+
+    run(main)
+
+
+def test_a_large_item_for_which_there_is_no_room_fails_its_call() -> None:
+    async def main() -> None:
+        async with attack(inbound_window=2 << 20, slack=24 << 20) as a:
+            large = Frame(ext.TITEM, 1, (900_000).to_bytes(4, "little") + bytes(900_000))
+            await a.write(Frame(SINK, 1), large, Frame(SINK, 2), large._replace(tag=2))
+            await a.write(Frame(TAKE, 3), large._replace(tag=3))
+            # What follows it is not kept, and no offence.
+            await a.write(large._replace(tag=3), large._replace(tag=3), Frame(ext.TEND, 3))
+            found = await a.read_other(ext.CREDIT)
+            assert (found.kind, found.tag) == (wire.RERROR, 3)
+            assert b"inbound_window" in found.payload
+            assert a.impl.running == 2
+            # When those who hold it have ended there is room.
+            await a.write(ext.cancel(11, 1), ext.cancel(12, 2))
+            assert await a.read_other(ext.CREDIT) == ext.ended(1)
+            assert await a.read_other(ext.CREDIT) == ext.cancelled(11, 1)
+            assert await a.read_other(ext.CREDIT) == ext.ended(2)
+            assert await a.read_other(ext.CREDIT) == ext.cancelled(12, 2)
+            await a.write(Frame(TAKE, 3), large._replace(tag=3), Frame(ext.TEND, 3))
+            found = await a.read_other(ext.CREDIT)
+            assert found == (TAKE + 1, 3, (900_000).to_bytes(4, "little"))
 
     run(main)
 

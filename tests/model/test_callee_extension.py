@@ -160,6 +160,11 @@ class Scene:
         await self.write(Frame(TWICE, tag, u32(21)))
         await self.expect(reply(TWICE, tag, u32(42)))
 
+    async def answers_cancel(self) -> None:
+        """A cancellation of nothing is answered next, also while requests wait to begin."""
+        await self.write(ext.cancel(998, 997))
+        await self.expect(ext.cancelled(998, 997))
+
     async def fault(self, tag: int, code: str) -> None:
         """The next frame is a fault with this code."""
         found = await self.read()
@@ -264,15 +269,35 @@ def test_between_an_announcement_and_its_request_nothing_may_come(between: Frame
         ext.tmeta(1).payload + b"!",
         ext.tmeta(1, entries={"": b""}).payload,
         ext.tmeta(1, entries={"k" * 256: b""}).payload,
-        ext.tmeta(1, entries={str(n): b"" for n in range(129)}).payload,
-        ext.tmeta(1, entries={"k": bytes(994)}).payload,
+        ext.tmeta(1, entries={chr(33 + n): b"" for n in range(129)}).payload,
     ],
-    ids=["empty", "time", "short", "count", "long", "no key", "key", "many", "large"],
+    ids=["empty", "time", "short", "count", "long", "no key", "key", "many"],
 )
 def test_metadata_that_cannot_be_breaks_the_lane(payload: bytes) -> None:
     async def main() -> None:
         async with scene() as s:
             await s.write(Frame(ext.TMETA, 1, payload), Frame(TWICE, 1, u32(1)))
+            await s.broken()
+
+    run(main)
+
+
+def test_metadata_over_the_limit_fails_its_request_alone() -> None:
+    async def main() -> None:
+        async with scene() as s:
+            most = ext.tmeta(1, entries={"k": bytes(1000 - 2 - 2 - 1 - 4)})
+            over = ext.tmeta(1, entries={"k": bytes(1000 - 2 - 2 - 1 - 4 + 1)})
+            await s.write(Frame(HOLD, 3, u32(3)))
+            await s.write(over, Frame(TWICE, 1, u32(1)))
+            await s.fault(1, "limit")
+            await s.write(over, Frame(frame.request(50), 1))
+            await s.fault(1, "unknown_method")
+            # What is not announced is not the less wrong.
+            await s.write(most, Frame(TWICE, 1, u32(1)), Frame(TWICE, 1, u32(2)))
+            await s.expect(reply(TWICE, 1, u32(2)), reply(TWICE, 1, u32(4)))
+            s.impl.gates[3].set()
+            await s.expect(reply(HOLD, 3, u32(3)))
+            await s.write(over, Frame(TWICE, 2, u32(1)))
             await s.broken()
 
     run(main)
@@ -579,8 +604,9 @@ def test_a_stream_stops_when_its_window_is_used_up_and_calls_go_on() -> None:
 def test_what_is_granted_before_a_stream_begins_counts() -> None:
     async def main() -> None:
         async with scene(limits=Limits(msize=MSIZE, max_handlers=1)) as s:
-            await s.write(Frame(HOLD, 1, u32(1)), Frame(TICKS, 2, u32(200, 1000)))
-            await s.write(ext.credit(2, 1 << 20))
+            await s.write(Frame(HOLD, 1, u32(1)), Frame(HOLD, 3, u32(3)))
+            await s.write(Frame(TICKS, 2, u32(200, 1000)), ext.credit(2, 1 << 20))
+            await s.answers_cancel()
             s.impl.gates[1].set()
             await s.expect(reply(HOLD, 1, u32(1)))
             await s.drain(2, 200 * (frame.HEADER + 4 + 1000))
@@ -690,14 +716,57 @@ def test_more_is_granted_as_the_method_takes() -> None:
     run(main)
 
 
+def test_what_has_not_begun_is_granted_nothing() -> None:
+    async def main() -> None:
+        async with scene(limits=Limits(msize=MSIZE, max_handlers=1)) as s:
+            # It waits behind what waits for the one that runs.
+            await s.write(Frame(HOLD, 1, u32(1)), Frame(HOLD, 3, u32(3)), Frame(TOTAL, 2, u32(1)))
+            await s.write(item(2, u32(5)), Frame(ext.TEND, 2), Frame(TOTAL, 4, u32(1)))
+            await s.answers_cancel()
+            s.impl.gates[1].set()
+            await s.expect(reply(HOLD, 1, u32(1)))
+            # Now that they begin the one gets the rest of its window; the other has ended.
+            await s.expect(reply(TOTAL, 2, u32(5)), ext.credit(4, (256 << 10) - ext.INITIAL_WINDOW))
+            await s.write(Frame(ext.TEND, 4))
+            await s.expect(reply(TOTAL, 4, u32(0)))
+
+    run(main)
+
+
+def test_more_streams_than_fit_whole_windows_go_on_with_less() -> None:
+    async def main() -> None:
+        limits = Limits(msize=MSIZE, stream_window=256 << 10, inbound_window=512 << 10)
+        async with scene(limits=limits) as s:
+            rest = (256 << 10) - ext.INITIAL_WINDOW
+            await s.write(*[Frame(TOTAL, tag, u32(1)) for tag in range(5)])
+            await s.expect(ext.credit(0, rest))
+            size = frame.HEADER + 4
+            count = -(-(ext.INITIAL_WINDOW // 2) // size)
+            for tag in range(1, 5):
+                # Half of what each has, and as much again.
+                await s.write(*[item(tag, u32(1))] * count)
+                await s.expect(ext.credit(tag, count * size))
+            await s.write(Frame(TOTAL, 5, u32(1)))
+            await s.fault(5, "limit")
+            await s.write(Frame(ext.TEND, 0))
+            await s.expect(reply(TOTAL, 0, u32(0)))
+            await s.write(Frame(ext.TEND, 1), Frame(ext.TEND, 2), Frame(ext.TEND, 3))
+            for tag in range(1, 4):
+                await s.expect(reply(TOTAL, tag, u32(count)))
+            # What others leave is there for those that go on.
+            await s.write(*[item(4, u32(1))] * count)
+            await s.expect(ext.credit(4, count * size + rest))
+
+    run(main)
+
+
 def test_more_than_was_granted_breaks_the_lane() -> None:
     async def main() -> None:
         async with scene(limits=Limits(msize=MSIZE, max_handlers=1)) as s:
             # Nobody takes: it waits to begin.
-            await s.write(Frame(HOLD, 1, u32(1)), Frame(UPPER, 2))
-            await s.read()
+            await s.write(Frame(HOLD, 1, u32(1)), Frame(HOLD, 3, u32(3)), Frame(UPPER, 2))
             word = item(2, text("x" * 1000))
-            fits = -(-(256 << 10) // len(frame.write(word)))
+            fits = -(-ext.INITIAL_WINDOW // len(frame.write(word)))
             await s.write(*[word] * fits)
             await s.write(ext.cancel(7, 70))
             await s.expect(ext.cancelled(7, 70))
@@ -755,10 +824,13 @@ def test_without_the_extension_there_is_no_stream_from_the_caller() -> None:
 def test_items_flow_while_requests_wait_to_begin() -> None:
     async def main() -> None:
         async with scene(limits=Limits(msize=MSIZE, max_handlers=1)) as s:
-            await s.write(Frame(TOTAL, 1, u32(1)), Frame(TOTAL, 2, u32(1)), item(2, u32(5)))
-            await s.write(Frame(ext.TEND, 2), item(1, u32(3)), Frame(ext.TEND, 1))
-            assert {(await s.read()).kind, (await s.read()).kind} == {ext.CREDIT}
-            await s.expect(reply(TOTAL, 1, u32(3)), reply(TOTAL, 2, u32(5)))
+            await s.write(Frame(TOTAL, 1, u32(1)), Frame(HOLD, 3, u32(3)), Frame(HOLD, 4, u32(4)))
+            await s.write(Frame(TOTAL, 2, u32(1)), item(2, u32(5)), Frame(ext.TEND, 2))
+            await s.write(item(1, u32(3)), Frame(ext.TEND, 1))
+            assert (await s.read()).kind == ext.CREDIT
+            await s.expect(reply(TOTAL, 1, u32(3)))
+            s.impl.gates[3].set()
+            await s.expect(reply(HOLD, 3, u32(3)), reply(TOTAL, 2, u32(5)))
 
     run(main)
 
@@ -787,7 +859,7 @@ def test_a_server_that_goes_away_ends_what_it_has_begun_and_nothing_else(loop: s
             silent = RawLane(*await s.connection.open_bi())
             await s.write(Frame(HOLD, 1, u32(1)), Frame(TICKS, 2, u32(1_000_000, 1000)))
             await s.drain(2, ext.INITIAL_WINDOW)
-            await s.write(Frame(HOLD, 3, u32(3)))
+            await s.write(Frame(HOLD, 6, u32(6)), Frame(HOLD, 3, u32(3)))
             await s.write(ext.cancel(9, 90))
             await s.expect(ext.cancelled(9, 90))
             closing = asyncio.ensure_future(s.server.close())
@@ -799,6 +871,9 @@ def test_a_server_that_goes_away_ends_what_it_has_begun_and_nothing_else(loop: s
             await s.expect(Frame(ext.GOAWAY, 4), Frame(ext.GOAWAY, 5))
             await s.write(ext.cancel(9, 90))
             await s.expect(ext.cancelled(9, 90))
+            await s.write(ext.cancel(9, 6))
+            await s.expect(ext.ended(6), ext.cancelled(9, 6))
+            assert await s.impl.ended.get() == "cancelled 6"
             # A lane that was not told is served to the end, a new one is not.
             await plain.write(Frame(TWICE, 1, u32(4)))
             assert await plain.read() == reply(TWICE, 1, u32(8))
@@ -810,7 +885,7 @@ def test_a_server_that_goes_away_ends_what_it_has_begun_and_nothing_else(loop: s
             await s.expect(reply(HOLD, 1, u32(1)), Frame(ext.GOAWAY, frame.NO_TAG))
             assert await s.lane.read() is None, "the lane ends in order"
             await closing
-            assert s.impl.began == ["hold 1"]
+            assert s.impl.began == ["hold 1", "hold 6"]
             assert (await s.connection.wait_closed()) is not None
 
     run(main, loop=loop)

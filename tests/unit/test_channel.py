@@ -54,6 +54,23 @@ def with_channel(test):
     run(main)
 
 
+@pytest.mark.parametrize("value", [5, "text", [1, 2], None, 10**12])
+def test_metadata_is_bytes_and_nothing_that_bytes_can_be_made_of(value):
+    async def test(_, echo):
+        with pytest.raises(TypeError, match=r"^metadata\['k'\] must be bytes, not "):
+            with_options(echo, metadata={"k": value})
+
+    with_channel(test)
+
+
+@pytest.mark.parametrize("value", [b"ab", bytearray(b"ab"), memoryview(b"ab")])
+def test_metadata_of_whatever_holds_bytes(value):
+    async def test(_, echo):
+        assert await with_options(echo, metadata={"k": value}).put("a") == "a"
+
+    with_channel(test)
+
+
 class NoTransport:
     """A transport that is asked and says no."""
 

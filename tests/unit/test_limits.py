@@ -60,6 +60,12 @@ def test_msize_beyond_its_bounds(msize):
         Limits(msize=msize)
 
 
+def test_streams_from_the_caller_have_room_for_a_whole_window():
+    assert Limits(stream_window=1 << 20, inbound_window=2 << 20).inbound_window == 2 << 20
+    with pytest.raises(ValueError, match=r"inbound_window=2097151\): it must be at least twice"):
+        Limits(stream_window=1 << 20, inbound_window=(2 << 20) - 1)
+
+
 def test_max_concurrent_is_how_many_tags_there_are():
     assert Limits(max_concurrent=65_535).max_concurrent == 65_535
     with pytest.raises(ValueError, match=r"max_concurrent=65536\): there are 65535 tags"):

@@ -14,7 +14,10 @@ from jetstream import (
     Session,
     VersionMismatch,
     service,
+    time_left,
+    with_options,
 )
+from jetstream.interceptors import ClientInterceptor
 from jetstream.testing import ThrowawayCA, pair
 
 from tests.helpers import run
@@ -98,10 +101,76 @@ def test_the_time_limit_of_a_call(of_channel, of_call, told):
 
 def test_no_time_limit():
     async def test(session):
-        assert await session.channel(Echo, timeout=FOREVER).put("a") == "a"
+        forever = session.channel(Echo, timeout=FOREVER)
+        assert await forever.put("a") == "a"
+        assert await forever.put("a", timeout=FOREVER) == "a"
+        assert await with_options(forever, timeout=FOREVER).put("a") == "a"
 
     assert repr(FOREVER) == "FOREVER"
     with_session(test, call_timeout=None)
+
+
+@pytest.mark.parametrize("count", [0, -1, 65_536, 70_000])
+def test_calls_at_once_that_there_cannot_be(count):
+    async def test(session):
+        with pytest.raises(ValueError, match=rf"^max_concurrent={count}: it must be from 1 to"):
+            session.channel(Echo, max_concurrent=count)
+        assert await session.channel(Echo, max_concurrent=65_535).put("a") == "a"
+
+    with_session(test)
+
+
+def test_forever_takes_the_limit_away():
+    class Slow(Echo):
+        async def put(self, item: str) -> str:
+            return f"{time_left()}"
+
+    async def main() -> None:
+        async with pair(Slow(), call_timeout=9) as session:
+            echo = session.channel(Echo)
+            assert await echo.put("a") != "None"
+            assert await echo.put("a", timeout=FOREVER) == "None"
+            assert await with_options(echo, timeout=FOREVER).put("a") == "None"
+            around = with_options(echo, interceptors=[Passing()])
+            assert await around.put("a", timeout=FOREVER) == "None"
+
+    class Passing(ClientInterceptor):
+        async def intercept_call(self, call, proceed, /):
+            assert call.timeout is None
+            return await proceed(call)
+
+    run(main)
+
+
+def test_a_call_of_a_task_that_outlives_its_method_says_whose_deadline_it_was():
+    passed, told = asyncio.Event(), []
+
+    class Outlived(Echo):
+        async def put(self, item: str) -> str:
+            async def later() -> None:
+                await passed.wait()
+                with pytest.raises(DeadlineExceeded) as caught:
+                    await self.other.put("a")
+                told.append(caught.value)
+
+            self.later = asyncio.ensure_future(later())
+            return await asyncio.get_running_loop().create_future()
+
+    async def main() -> None:
+        outlived = Outlived()
+        async with pair(outlived) as session, pair(Outlived()) as other:
+            outlived.other = other.channel(Echo)
+            with pytest.raises(DeadlineExceeded, match=r"no answer within 0\.01 s") as caught:
+                await session.channel(Echo).put("a", timeout=0.01)
+            assert not caught.value.inherited
+            passed.set()
+            await outlived.later
+        [error] = told
+        assert error.inherited
+        assert error.timeout <= 0.01
+        assert "before the deadline of the method that makes the call" in str(error)
+
+    run(main)
 
 
 def test_a_service_that_is_not_there_shows_in_the_first_call():

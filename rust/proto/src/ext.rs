@@ -19,7 +19,8 @@
 //! Metadata is `u16` count, then for each entry a string key (`u16` length) and a bytes value
 //! (`u32` length). `Tcancel` is understood for every method on such a lane.
 
-use crate::frame;
+use crate::frame::{self, FrameError};
+use crate::limits::FRAME_HEADER;
 use crate::version::Version;
 
 /// What the caller appends to its version.
@@ -96,7 +97,8 @@ pub enum ExtError {
     /// The payload is not what its type says.
     #[error("{0}")]
     Payload(&'static str),
-    /// There is more metadata than is taken.
+    /// There is more metadata than is taken. The peer could not know how much that is: the call
+    /// that it belongs to fails, and nothing else does.
     #[error("metadata of {size} bytes is over the limit of {limit}")]
     TooLarge {
         /// Its size on the wire.
@@ -219,6 +221,23 @@ impl Head {
     }
 }
 
+/// The size of a whole [`TMETA`] frame.
+pub fn head_size(metadata: &Metadata) -> usize {
+    FRAME_HEADER + size_of::<u64>() + metadata.size()
+}
+
+/// Checks that a [`TMETA`] frame is within what was agreed with the peer.
+///
+/// # Errors
+/// It is larger.
+pub fn check_head(metadata: &Metadata, limit: u32) -> Result<(), FrameError> {
+    let size = head_size(metadata);
+    match u32::try_from(size) {
+        Ok(fits) if fits <= limit => Ok(()),
+        _ => Err(FrameError::TooLarge { size: size as u64, limit }),
+    }
+}
+
 /// Appends a whole [`TMETA`] frame; the metadata was checked.
 pub fn head(tag: u16, time_left: u64, metadata: &Metadata, out: &mut Vec<u8>) {
     whole(TMETA, tag, out, |out| {
@@ -310,6 +329,18 @@ mod tests {
         assert_eq!(many.check(1 << 20), Err(ExtError::TooMany(129)));
         // A count alone must not make room for so many.
         assert_eq!(Metadata::decode(&[255, 255], 1 << 20), Err(ExtError::TooMany(65535)));
+    }
+
+    #[test]
+    fn a_head_is_a_frame_that_was_agreed_on() {
+        let mut out = Vec::new();
+        head(7, 1_000, &metadata(), &mut out);
+        let size = head_size(&metadata());
+        assert_eq!(size, out.len());
+        let limit = u32::try_from(size).unwrap();
+        assert_eq!(check_head(&metadata(), limit), Ok(()));
+        let over = FrameError::TooLarge { size: size as u64, limit: limit - 1 };
+        assert_eq!(check_head(&metadata(), limit - 1), Err(over));
     }
 
     #[test]

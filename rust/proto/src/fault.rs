@@ -6,7 +6,11 @@
 
 use std::sync::Arc;
 
+use crate::frame::{self, FrameError, kind};
 use crate::limits::MAX_BACKTRACE_FRAMES;
+
+/// What is said instead of a fault that does not fit into a frame.
+const TOO_LARGE: &str = "the error was too large for the peer's msize";
 
 /// What went wrong at the other end, as it chose to say it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -71,6 +75,27 @@ impl Fault {
         }
         // An empty backtrace: no interned strings, no frames.
         out.extend_from_slice(&[0, 0, 0, 0]);
+    }
+
+    /// Appends a whole `Rerror` frame of at most `limit` bytes, which is no less than
+    /// [`MIN_MSIZE`](crate::limits::MIN_MSIZE). A fault that does not fit gives way to one that says
+    /// so; it keeps its code if that fits, for a part of a code would be another code.
+    pub fn answer(&self, tag: u16, limit: u32, out: &mut Vec<u8>) {
+        if self.fits(tag, limit, out).is_ok() {
+            return;
+        }
+        let mut instead = Self { message: TOO_LARGE.to_owned(), ..Self::default() };
+        instead.code.clone_from(&self.code);
+        if instead.fits(tag, limit, out).is_err() {
+            instead.code = None;
+            let _ = instead.fits(tag, limit, out);
+        }
+    }
+
+    fn fits(&self, tag: u16, limit: u32, out: &mut Vec<u8>) -> Result<(), FrameError> {
+        let start = frame::begin(out, kind::RERROR, tag);
+        self.encode(out);
+        frame::finish(out, start, limit)
     }
 
     /// Reads a fault from the whole payload of an `Rerror` frame.
@@ -251,6 +276,34 @@ mod tests {
         }
         out.push(0);
         assert_eq!(Fault::decode(&out).unwrap_err().what, "bytes after the end");
+    }
+
+    #[test]
+    fn an_answer_fits_whatever_is_too_long() {
+        let limit = crate::limits::MIN_MSIZE;
+        let long = || "x".repeat(5000);
+        let short = |code: Option<&str>| Fault {
+            message: TOO_LARGE.into(),
+            code: code.map(Into::into),
+            ..Fault::default()
+        };
+        let coded = Fault { message: "m".into(), code: Some("c".into()), ..Fault::default() };
+        for (fault, told) in [
+            (coded.clone(), coded.clone()),
+            (Fault { message: long(), ..coded.clone() }, short(Some("c"))),
+            (Fault { help: Some(long()), ..coded.clone() }, short(Some("c"))),
+            (Fault { url: Some(long()), ..coded.clone() }, short(Some("c"))),
+            (Fault { code: Some(long()), ..coded }, short(None)),
+        ] {
+            let mut out = b"before".to_vec();
+            fault.answer(7, limit, &mut out);
+            assert!(out.len() <= 6 + limit as usize);
+            let mut frames = frame::frames(&out[6..]);
+            let found = frames.next().unwrap();
+            assert_eq!((found.kind, found.tag), (kind::RERROR, 7));
+            assert_eq!(Fault::decode(found.payload).unwrap(), told);
+            assert!(frames.next().is_none());
+        }
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Requests to answers: arguments, the method, and what it came to.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use jetstream_proto::ext::{self, FOREVER, Head, INITIAL_WINDOW, Metadata};
 use jetstream_proto::fault::Fault;
-use jetstream_proto::frame::{self, FrameError, kind};
+use jetstream_proto::frame::{self, kind};
 use jetstream_proto::limits::FRAME_HEADER;
 use jetstream_proto::mux::{self, Sending};
 use pyo3::exceptions::PyValueError;
@@ -46,6 +46,26 @@ pub(crate) struct Question {
     pub(crate) context: Option<Py<PyAny>>,
     /// Where its items went.
     pub(crate) outlet: Option<Py<Outlet>>,
+    /// Its place among the streams of its connection, if it is one.
+    pub(crate) _seat: Option<Seat>,
+}
+
+/// A place among the streams of a connection, until whoever has it has ended.
+pub(crate) struct Seat(Arc<AtomicUsize>);
+
+impl Seat {
+    /// Takes one of `most`; how many it would have been if there is none.
+    fn take(taken: &Arc<AtomicUsize>, most: usize) -> Result<Self, usize> {
+        let before = taken.fetch_add(1, Ordering::Relaxed);
+        let seat = Self(taken.clone());
+        if before < most { Ok(seat) } else { Err(before + 1) }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// When a request must have been answered, and the context (PEP 567) that says so.
@@ -73,8 +93,15 @@ impl ServiceLane {
             self.answer_fault(tag, &fault, &mut run.answers);
             return Ok(());
         }
-        let mut question =
-            Question { method: method.clone().unbind(), tag, context: None, outlet: None };
+        let seat = match called.is_stream().then(|| self.take_seat(py, called)).transpose() {
+            Ok(seat) => seat,
+            Err(error) => {
+                self.refuse_request(py, called, tag, &error, run);
+                return Ok(());
+            }
+        };
+        let method = method.clone().unbind();
+        let mut question = Question { method, tag, context: None, outlet: None, _seat: seat };
         let mut arguments = Vec::with_capacity(called.arguments.get().len() + 3);
         let decoded =
             called.arguments.get().decode_from(py, asked.payload, &called.what, &mut |_, value| {
@@ -118,6 +145,16 @@ impl ServiceLane {
         }
     }
 
+    /// A place among the streams of the connection. They run for as long as anybody listens, or
+    /// sends, so they have a limit of their own and leave the handlers to the calls.
+    fn take_seat(&self, py: Python<'_>, method: &ServiceMethod) -> PyResult<Seat> {
+        let most = self.services.get().map_or(0, |services| services.max_subscriptions);
+        Seat::take(&self.connection.get().streams, most).map_err(|count| {
+            let limit = format!("streams that run for one connection, with {}", method.what);
+            errors::over_limit(py, &limit, count as u64, most as u64, "max_subscriptions")
+        })
+    }
+
     /// Adds a stream from the caller to the arguments, and makes the place for items to the caller.
     fn add_streams<'py>(
         self: &Arc<Self>,
@@ -128,6 +165,9 @@ impl ServiceLane {
     ) -> PyResult<()> {
         let called = question.method.get();
         if let (Some(place), Some(inlet)) = (called.inbound_at, self.inlet(py, asked.tag)) {
+            if let Some(grant) = inlet.get().first_grant() {
+                self.grant(py, asked.tag, grant)?;
+            }
             let inlet = inlet.into_bound(py).into_any();
             arguments.insert(place.min(arguments.len()), inlet);
         }
@@ -388,7 +428,12 @@ impl ServiceLane {
         self.answer_fault(question.tag, fault, answers);
     }
 
-    fn explain(&self, py: Python<'_>, method: &ServiceMethod, error: &PyErr) -> PyResult<Fault> {
+    pub(crate) fn explain(
+        &self,
+        py: Python<'_>,
+        method: &ServiceMethod,
+        error: &PyErr,
+    ) -> PyResult<Fault> {
         let Some(services) = self.services.get() else { return Ok(faults::internal(&method.what)) };
         type Told = (String, Option<String>, Option<String>, Option<String>);
         let value = error.value(py);
@@ -404,15 +449,7 @@ impl ServiceLane {
     pub(crate) fn answer_fault(&self, tag: u16, fault: &Fault, answers: &mut Vec<u8>) {
         self.answered(tag);
         let limit = lock(&self.inner).limit;
-        let start = frame::begin(answers, kind::RERROR, tag);
-        fault.encode(answers);
-        if let Err(FrameError::TooLarge { .. }) = frame::finish(answers, start, limit) {
-            // The smallest limit carries this one.
-            let start = frame::begin(answers, kind::RERROR, tag);
-            let message = "the error was too large for the peer's msize".to_owned();
-            Fault { message, code: fault.code.clone(), ..Fault::default() }.encode(answers);
-            let _ = frame::finish(answers, start, u32::MAX);
-        }
+        fault.answer(tag, limit, answers);
     }
 }
 

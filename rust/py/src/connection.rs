@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use jetstream_net::{
     Carrier, ConnectionKey, Credentials, Dir, EarlyData, Endpoint, Hub, Lost, Read, Side, StreamId,
     Write,
 };
+use jetstream_proto::mux::Budget;
 use jetstream_proto::version::Version;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
@@ -142,6 +143,12 @@ pub(crate) struct Connection {
     state: Mutex<State>,
     /// Handlers that run for this peer.
     pub(crate) running: AtomicUsize,
+    /// Those among them that give or take a stream.
+    pub(crate) streams: Arc<AtomicUsize>,
+    /// Bytes of the peer's requests that wait to begin.
+    pub(crate) queued: Arc<AtomicUsize>,
+    /// What the peer's streams may hold, once there is one.
+    pub(crate) inbound: OnceLock<Mutex<Budget>>,
     /// Data goes ahead of the handshake, which is not complete.
     early: AtomicBool,
 }
@@ -160,6 +167,9 @@ impl Connection {
             key,
             state: Mutex::new(State::default()),
             running: AtomicUsize::new(0),
+            streams: Arc::default(),
+            queued: Arc::default(),
+            inbound: OnceLock::new(),
             early: AtomicBool::new(false),
         }
     }

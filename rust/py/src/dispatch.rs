@@ -8,7 +8,7 @@ use std::time::Instant;
 use jetstream_net::{LaneEnd, LaneKey};
 use jetstream_proto::codes;
 use jetstream_proto::dialect::Dialect;
-use jetstream_proto::ext::{self, FOREVER, Head};
+use jetstream_proto::ext::{self, ExtError, FOREVER, Head};
 use jetstream_proto::frame::{self, Frame};
 use jetstream_proto::limits::{MIN_MSIZE, NO_TAG};
 use jetstream_proto::mux::Callee;
@@ -16,6 +16,7 @@ use pyo3::prelude::*;
 
 use crate::answer::Asked;
 use crate::connection::Connection;
+use crate::errors;
 use crate::faults;
 use crate::handling::Context;
 use crate::inlet::Inlet;
@@ -27,8 +28,7 @@ use crate::waiting::{Handlers, cancel_task};
 /// Answers of one lane over which its requests wait until the peer has taken some.
 const ANSWERS_HIGH: usize = 1 << 20;
 
-/// Bytes of parked requests over which a lane is not read any more. Up to there it is, so that what
-/// ends handlers (items that they wait for, cancellation) is not held up by what waits for them.
+/// Bytes of requests parked behind such answers over which the lane is not read any more.
 const PARKED_HIGH: usize = 256 << 10;
 
 pub(crate) enum Phase {
@@ -49,14 +49,15 @@ pub(crate) struct Inner {
     pub(crate) limit: u32,
     /// Whether that is our own limit, the smaller of the two.
     pub(crate) limit_is_ours: bool,
-    /// What was said before the request that must come next.
-    pub(crate) head: Option<Box<Head>>,
+    /// What was said before the request that must come next, or why it is refused.
+    pub(crate) head: Option<Result<Box<Head>, ExtError>>,
     /// Microseconds that requests have that do not say.
     pub(crate) time: u64,
     /// Requests that wait to begin.
     pub(crate) parking: Parking,
     /// The endpoint knows that some do.
     pub(crate) is_parked: bool,
+    /// The lane is not read, until the peer takes its answers.
     pub(crate) is_paused: bool,
     /// We are going away: requests that come now are not begun.
     pub(crate) gone: bool,
@@ -147,6 +148,12 @@ enum Seen {
         time_left: u64,
         waits: bool,
     },
+    /// A request with more metadata than is taken.
+    Overloaded {
+        table: Py<ServiceTable>,
+        index: u8,
+        error: ExtError,
+    },
     /// Something else than a request.
     Other,
     /// A request that is not begun, because we are going away.
@@ -167,6 +174,7 @@ impl ServiceLane {
         let services = connection.get().services();
         let protocol = connection.get().protocol();
         let alone = services.as_ref().and_then(|all| all.under(py, protocol.as_deref()));
+        let parking = Parking::counting(connection.get().queued.clone());
         let lane = Arc::new(Self {
             shared,
             key,
@@ -183,7 +191,7 @@ impl ServiceLane {
                 limit_is_ours: false,
                 head: None,
                 time: FOREVER,
-                parking: Parking::default(),
+                parking,
                 is_parked: false,
                 is_paused: false,
                 gone: false,
@@ -287,6 +295,17 @@ impl ServiceLane {
                     Asked { tag: frame.tag, payload: frame.payload, head, time_left, credit: 0 };
                 self.on_request(py, table, index, asked, waits, run)
             }
+            Seen::Overloaded { table, index, error } => {
+                match table.get().methods.get(usize::from(index)) {
+                    Some(method) => {
+                        let method = method.get();
+                        let error = errors::metadata_too_large(py, &method.what, &error);
+                        self.refuse_request(py, method, frame.tag, &error, run);
+                    }
+                    None => self.unknown_method(table.get(), index, frame.tag, run),
+                }
+                Ok(Next::Go)
+            }
             Seen::Other => self.on_other(py, frame, run),
             Seen::First => self.on_first(py, frame, run),
             Seen::Unwanted => {
@@ -318,9 +337,36 @@ impl ServiceLane {
         if let Err(error) = inner.callee.begin(frame.tag) {
             return Seen::Wrong(error.to_string());
         }
+        let table = table.clone_ref(py);
+        let head = match head.transpose() {
+            Ok(head) => head,
+            Err(error) => return Seen::Overloaded { table, index, error },
+        };
         let time_left = head.as_ref().map_or(inner.time, |head| head.time_left);
         let waits = !inner.parking.is_empty();
-        Seen::Request { table: table.clone_ref(py), index, head, time_left, waits }
+        Seen::Request { table, index, head, time_left, waits }
+    }
+
+    fn unknown_method(&self, table: &ServiceTable, index: u8, tag: u16, run: &mut Run) {
+        let kind = self.dialect.request(index);
+        let fault = faults::unknown_method(&table.version.name, index, kind);
+        self.answer_fault(tag, &fault, &mut run.answers);
+    }
+
+    /// Answers a request that is not begun, because a limit of ours is in the way.
+    pub(crate) fn refuse_request(
+        &self,
+        py: Python<'_>,
+        method: &ServiceMethod,
+        tag: u16,
+        error: &PyErr,
+        run: &mut Run,
+    ) {
+        let fault = self.explain(py, method, error).unwrap_or_else(|failed| {
+            failed.write_unraisable(py, None);
+            faults::internal(&method.what)
+        });
+        self.answer_fault(tag, &fault, &mut run.answers);
     }
 
     fn on_request(
@@ -334,9 +380,7 @@ impl ServiceLane {
     ) -> PyResult<Next> {
         let table = table.get();
         let Some(method) = table.methods.get(usize::from(index)) else {
-            let fault =
-                faults::unknown_method(&table.version.name, index, self.dialect.request(index));
-            self.answer_fault(asked.tag, &fault, &mut run.answers);
+            self.unknown_method(table, index, asked.tag, run);
             return Ok(Next::Go);
         };
         if method.get().inbound.is_some() {
@@ -345,11 +389,14 @@ impl ServiceLane {
                 self.answer_fault(asked.tag, &fault, &mut run.answers);
                 return Ok(Next::Go);
             }
-            self.flush(py, run)?;
-            self.take_stream(py, method, asked.tag)?;
+            if let Err(error) = self.take_stream(py, method, asked.tag) {
+                self.refuse_request(py, method.get(), asked.tag, &error, run);
+                return Ok(Next::Go);
+            }
         }
-        if waits || self.must_wait(run) || self.may_be_a_copy(method.get()) {
-            self.park(index, asked, run)?;
+        let streams = method.get().is_stream();
+        if waits || self.must_wait(run, streams) || self.may_be_a_copy(method.get()) {
+            self.park(py, method.get(), asked, run)?;
         } else {
             self.call(py, method.bind(py), asked, run)?;
         }
@@ -358,12 +405,19 @@ impl ServiceLane {
 
     // ---- requests that wait ----
 
-    fn must_wait(&self, run: &Run) -> bool {
+    /// Whether a request waits to begin: until its peer takes its answers, and, unless it gives or
+    /// takes a stream, until there are fewer handlers of those that do not.
+    fn must_wait(&self, run: &Run, streams: bool) -> bool {
         if run.answers.len() + run.queued > ANSWERS_HIGH {
             return true;
         }
-        let running = self.connection.get().running.load(Ordering::Relaxed);
-        self.services.get().is_some_and(|services| running >= services.max_handlers)
+        if streams {
+            return false;
+        }
+        let connection = self.connection.get();
+        let running = connection.running.load(Ordering::Relaxed);
+        let calls = running.saturating_sub(connection.streams.load(Ordering::Relaxed));
+        self.services.get().is_some_and(|services| calls >= services.max_handlers)
     }
 
     /// Whether a request for `method` that comes now may have been recorded and sent once more, and
@@ -372,25 +426,52 @@ impl ServiceLane {
         self.connection.get().is_early() && !method.idempotent
     }
 
-    /// Keeps a request until it can begin; too many of them stop the reading of the lane.
-    fn park(self: &Arc<Self>, index: u8, asked: Asked<'_>, run: &Run) -> PyResult<()> {
-        let (register, pause) = {
-            let mut inner = lock(&self.inner);
-            inner.parking.push(Parked {
-                index,
-                tag: asked.tag,
-                payload: asked.payload.to_vec(),
-                head: asked.head,
-                time_left: asked.time_left,
-                arrived: run.arrived,
-                credit: asked.credit,
-            });
-            let full = inner.parking.bytes() > PARKED_HIGH;
-            let register = !std::mem::replace(&mut inner.is_parked, true);
-            (register, full && !std::mem::replace(&mut inner.is_paused, true))
+    /// Keeps a request until it can begin.
+    ///
+    /// Whatever handlers it waits for, the lane is read on: what ends them (items that they wait for,
+    /// grants, cancellation) comes behind. So what there is no room for is answered at once. It is
+    /// another matter if the peer does not take its answers: more of them would only be held, and
+    /// it alone can change that.
+    fn park(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        method: &ServiceMethod,
+        asked: Asked<'_>,
+        run: &mut Run,
+    ) -> PyResult<()> {
+        let most = self.services.get().map_or(0, |services| services.max_queued);
+        let tag = asked.tag;
+        let parked = Parked {
+            index: method.index,
+            tag,
+            payload: asked.payload.to_vec(),
+            head: asked.head,
+            time_left: asked.time_left,
+            arrived: run.arrived,
+            credit: asked.credit,
         };
-        if pause {
-            self.shared.hub()?.pause_lane(self.key, true);
+        let (register, total) = {
+            let mut inner = lock(&self.inner);
+            let total = inner.parking.total_with(&parked);
+            // A request that is alone may be larger.
+            let over = total > most && total > parked.cost();
+            let pause = !inner.is_paused && (over || inner.parking.bytes() > PARKED_HIGH);
+            let answers = run.answers.len() + inner.out.len();
+            if pause && self.shared.hub()?.lane_unsent(self.key) + answers > ANSWERS_HIGH {
+                inner.is_paused = true;
+                self.shared.hub()?.pause_lane(self.key, true);
+            }
+            if over && !inner.is_paused {
+                (false, Some(total))
+            } else {
+                inner.parking.push(parked);
+                (!std::mem::replace(&mut inner.is_parked, true), None)
+            }
+        };
+        if let Some(total) = total {
+            let limit = "bytes of requests of one connection that wait to begin";
+            let error = errors::over_limit(py, limit, total as u64, most as u64, "max_queued");
+            self.refuse_request(py, method, tag, &error, run);
         }
         if register {
             self.shared.park(self.clone());
@@ -406,14 +487,19 @@ impl ServiceLane {
         let mut outcome = Ok(());
         // What came ahead of the handshake waits for its end, in order.
         let early = self.connection.get().is_early();
-        while run.queued + unsent <= ANSWERS_HIGH && !early && !self.must_wait(&run) {
-            let (parked, table) = {
-                let mut inner = lock(&self.inner);
-                let Some(parked) = inner.parking.pop() else { break };
+        while run.queued + unsent <= ANSWERS_HIGH && !early {
+            let (index, table) = {
+                let inner = &mut *lock(&self.inner);
+                let Some(first) = inner.parking.first() else { break };
                 let Phase::Open(table) = &inner.phase else { break };
-                (parked, table.clone_ref(py))
+                (first.index, table.clone_ref(py))
             };
-            let Some(method) = table.get().methods.get(usize::from(parked.index)) else { continue };
+            let method = table.get().methods.get(usize::from(index));
+            if self.must_wait(&run, method.is_some_and(|method| method.get().is_stream())) {
+                break;
+            }
+            let parked = lock(&self.inner).parking.pop();
+            let (Some(method), Some(parked)) = (method, parked) else { break };
             run.arrived = parked.arrived;
             run.base = None;
             let asked = Asked {
@@ -432,8 +518,8 @@ impl ServiceLane {
         let (more, go_on) = {
             let mut inner = lock(&self.inner);
             inner.is_parked = !inner.parking.is_empty();
-            let room = inner.parking.bytes() < PARKED_HIGH / 2 && !inner.is_over();
-            (inner.is_parked, room && std::mem::take(&mut inner.is_paused))
+            let taken = inner.out.len() + unsent <= ANSWERS_HIGH && !inner.is_over();
+            (inner.is_parked, taken && std::mem::take(&mut inner.is_paused))
         };
         if more {
             self.shared.park(self.clone());

@@ -2,6 +2,7 @@
 
 use jetstream_net::tls::{FailureKind, PeerRejection, TlsFailure};
 use jetstream_net::{LaneEnd, Lost};
+use jetstream_proto::ext::ExtError;
 use jetstream_proto::fault::Fault;
 use jetstream_proto::frame::FrameError;
 use pyo3::exceptions::PyRuntimeError;
@@ -66,8 +67,8 @@ pub(crate) fn call_error(py: Python<'_>, fault: &Fault) -> PyErr {
 }
 
 /// A call ran out of time.
-pub(crate) fn deadline(py: Python<'_>, what: &str, seconds: f64) -> PyErr {
-    make(py.get_type::<DeadlineExceeded>(), (what, seconds), &[])
+pub(crate) fn deadline(py: Python<'_>, what: &str, seconds: f64, inherited: bool) -> PyErr {
+    make(py.get_type::<DeadlineExceeded>(), (what, seconds, inherited), &[])
 }
 
 /// A frame that would be too large for the peer or for us.
@@ -81,6 +82,28 @@ pub(crate) fn too_large(py: Python<'_>, what: &str, error: FrameError, side: &st
         (format!("message size of {what}"), size, limit, side, "Limits(msize=...)"),
         &[],
     )
+}
+
+/// Metadata over our own limit.
+pub(crate) fn metadata_too_large(py: Python<'_>, of: &str, error: &ExtError) -> PyErr {
+    let (size, limit) = match error {
+        ExtError::TooLarge { size, limit } => (*size, *limit),
+        // Only a limit that the peer could not know is told like this.
+        other => return remote_protocol(other.to_string()),
+    };
+    over_limit(py, &format!("metadata of {of}"), size as u64, limit as u64, "max_metadata")
+}
+
+/// Something of a peer's is over a limit of ours, which this setting sets.
+pub(crate) fn over_limit(
+    py: Python<'_>,
+    limit: &str,
+    size: u64,
+    allowed: u64,
+    setting: &str,
+) -> PyErr {
+    let setting = format!("Limits({setting}=...)");
+    make(py.get_type::<LimitExceeded>(), (limit, size, allowed, "here", setting), &[])
 }
 
 /// The peer broke the rules.

@@ -1,15 +1,15 @@
 //! The frames of the extension `.x1`, and cancellation, at the called end.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use jetstream_proto::ext::{self, Head};
+use jetstream_proto::ext::{self, ExtError, Head};
 use jetstream_proto::frame::{Frame, kind};
 use jetstream_proto::limits::NO_TAG;
-use jetstream_proto::mux::{self, Cancel};
+use jetstream_proto::mux::{self, Budget, Cancel, Share};
 use pyo3::prelude::*;
 
 use crate::dispatch::{Next, Phase, Run, ServiceLane};
-use crate::inlet::Inlet;
+use crate::inlet::{Full, Inlet};
 use crate::service::ServiceMethod;
 use crate::shared::lock;
 use crate::waiting::cancel_task;
@@ -63,10 +63,16 @@ impl ServiceLane {
 
     fn on_head(&self, frame: Frame<'_>) -> Result<(), String> {
         let limit = self.services.get().map_or(0, |services| services.max_metadata);
-        let head = Head::decode(frame.payload, limit).map_err(|error| error.to_string())?;
+        let head = match Head::decode(frame.payload, limit) {
+            // The request that follows is answered with that, and nothing else is the worse for it.
+            Err(error) if !matches!(error, ExtError::TooLarge { .. }) => {
+                return Err(error.to_string());
+            }
+            head => head,
+        };
         let mut inner = lock(&self.inner);
         inner.callee.announce(frame.tag).map_err(|error| error.to_string())?;
-        inner.head = Some(Box::new(head));
+        inner.head = Some(head.map(Box::new));
         Ok(())
     }
 
@@ -145,7 +151,17 @@ impl ServiceLane {
 
     // ---- streams from the caller ----
 
-    /// Begins to take the stream of a request.
+    /// What the streams of the connection may hold.
+    pub(crate) fn budget(&self) -> &Mutex<Budget> {
+        let most = || self.services.get().map_or(ext::INITIAL_WINDOW, |s| s.inbound_window);
+        self.connection.get().inbound.get_or_init(|| Mutex::new(Budget::new(most())))
+    }
+
+    /// Begins to take the stream of a request, as far as every stream may come unasked: it may be
+    /// some time until the method begins.
+    ///
+    /// # Errors
+    /// There is no room for another stream.
     pub(crate) fn take_stream(
         self: &Arc<Self>,
         py: Python<'_>,
@@ -153,12 +169,15 @@ impl ServiceLane {
         tag: u16,
     ) -> PyResult<()> {
         let window = self.services.get().map_or(ext::INITIAL_WINDOW, |s| s.stream_window);
-        let inlet = Py::new(py, Inlet::new(self, method.clone_ref(py), tag, window))?;
+        let share = {
+            let budget = &mut *lock(self.budget());
+            Share::begin(window, budget)
+                .ok_or_else(|| Full::of(budget, ext::INITIAL_WINDOW as usize))
+        };
+        let share = share.map_err(|full| full.error(py))?;
+        let inlet = Py::new(py, Inlet::new(self, method.clone_ref(py), tag, share))?;
         lock(&self.inner).inlets.insert(tag, inlet);
-        match Inlet::first_grant(window) {
-            Some(grant) => self.grant(py, tag, grant),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// Lets the caller send more of a stream.
@@ -210,7 +229,7 @@ impl ServiceLane {
         items: &[u8],
     ) -> PyResult<Next> {
         match self.stream_of(py, frame) {
-            Ok(Some(inlet)) => match inlet.get().arrived(items) {
+            Ok(Some(inlet)) => match inlet.get().arrived(py, items) {
                 Ok(()) => {
                     inlet.get().wake(py)?;
                     Ok(Next::Go)

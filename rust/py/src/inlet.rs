@@ -2,10 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use jetstream_proto::ext::INITIAL_WINDOW;
 use jetstream_proto::frame;
 use jetstream_proto::limits::FRAME_HEADER;
-use jetstream_proto::mux::Receiving;
+use jetstream_proto::mux::{Arrived, Budget, Share};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
@@ -16,9 +15,17 @@ use crate::service::ServiceMethod;
 use crate::shared::{Shared, lock};
 
 struct Window {
-    receiving: Receiving,
+    share: Share,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
     /// The caller has said that there is no more, or nobody takes any more.
-    ended: bool,
+    Ended,
+    /// There was no room for an item: the method is told, and what still comes is not kept.
+    Refused,
 }
 
 /// Gives the items of one stream from the caller.
@@ -36,31 +43,51 @@ impl Inlet {
         lane: &Arc<ServiceLane>,
         method: Py<ServiceMethod>,
         tag: u16,
-        window: u32,
+        share: Share,
     ) -> Self {
-        let window = Window { receiving: Receiving::new(window), ended: false };
+        let window = Window { share, state: State::Open };
         let inbox = Inbox::default();
         Self { lane: lane.clone(), method, tag, inbox, window: Mutex::new(window) }
     }
 
-    /// What to grant at once of a window, beside what every stream may send.
-    pub(crate) fn first_grant(window: u32) -> Option<u32> {
-        window.checked_sub(INITIAL_WINDOW).filter(|grant| *grant > 0)
+    fn budget(&self) -> &Mutex<Budget> {
+        self.lane.budget()
+    }
+
+    /// The method begins: what to grant beside what every stream may send.
+    pub(crate) fn first_grant(&self) -> Option<u32> {
+        let mut window = lock(&self.window);
+        match window.state {
+            State::Open => window.share.widen(&mut lock(self.budget())),
+            State::Ended | State::Refused => None,
+        }
     }
 
     /// Adds a run of items.
     ///
     /// # Errors
     /// How the peer broke the rules.
-    pub(crate) fn arrived(&self, items: &[u8]) -> Result<(), &'static str> {
+    pub(crate) fn arrived(&self, py: Python<'_>, items: &[u8]) -> Result<(), &'static str> {
         {
             let mut window = lock(&self.window);
-            if window.ended {
-                return Err("items after the end of their stream");
+            match window.state {
+                State::Open => {}
+                State::Ended => return Err("items after the end of their stream"),
+                State::Refused => return Ok(()),
             }
+            let mut budget = lock(self.budget());
             for frame in frame::frames(items) {
-                if !window.receiving.arrived(frame.payload.len() + FRAME_HEADER) {
-                    return Err("more items than were granted");
+                let size = frame.payload.len() + FRAME_HEADER;
+                match window.share.arrived(size, &mut budget) {
+                    Arrived::Held => {}
+                    Arrived::NotGranted => return Err("more items than were granted"),
+                    Arrived::NoRoom => {
+                        window.state = State::Refused;
+                        let full = Full::of(&budget, size);
+                        drop((budget, window));
+                        self.inbox.end(py, Some(full.error(py)));
+                        return Ok(());
+                    }
                 }
             }
         }
@@ -73,16 +100,17 @@ impl Inlet {
     /// # Errors
     /// How the peer broke the rules.
     pub(crate) fn ended(&self, py: Python<'_>) -> Result<(), &'static str> {
-        if std::mem::replace(&mut lock(&self.window).ended, true) {
-            return Err("a second end of a stream");
+        match std::mem::replace(&mut lock(&self.window).state, State::Ended) {
+            State::Open => self.inbox.end(py, None),
+            State::Ended => return Err("a second end of a stream"),
+            State::Refused => {}
         }
-        self.inbox.end(py, None);
         Ok(())
     }
 
     /// The lane's other half is gone, and with it what the caller has not sent.
     pub(crate) fn broken(&self, py: Python<'_>) {
-        if !std::mem::replace(&mut lock(&self.window).ended, true) {
+        if std::mem::replace(&mut lock(&self.window).state, State::Ended) == State::Open {
             let why = "the caller ended the lane before its stream";
             self.inbox.end(py, Some(errors::connection_lost(why.to_owned())));
         }
@@ -90,13 +118,39 @@ impl Inlet {
 
     /// The request has been answered: nobody takes any more.
     pub(crate) fn close(&self) {
-        lock(&self.window).ended = true;
         self.inbox.close();
+        let mut window = lock(&self.window);
+        window.state = State::Ended;
+        window.share.end(&mut lock(self.budget()));
     }
 
     /// Steps the handler, if it waits for an item. Only from the top of a turn.
     pub(crate) fn wake(&self, py: Python<'_>) -> PyResult<()> {
         self.inbox.wake_now(py)
+    }
+}
+
+impl Drop for Inlet {
+    fn drop(&mut self) {
+        lock(&self.window).share.end(&mut lock(self.lane.budget()));
+    }
+}
+
+/// There is no room for another stream from the caller, or for an item of one.
+pub(crate) struct Full {
+    wanted: u64,
+    most: u64,
+}
+
+impl Full {
+    /// As a budget stands, of which so much more is wanted.
+    pub(crate) fn of(budget: &Budget, more: usize) -> Self {
+        Self { wanted: budget.used().saturating_add(more as u64), most: budget.most() }
+    }
+
+    pub(crate) fn error(&self, py: Python<'_>) -> PyErr {
+        let limit = "bytes of streams from the caller that are held for one connection";
+        errors::over_limit(py, limit, self.wanted, self.most, "inbound_window")
     }
 }
 
@@ -124,7 +178,10 @@ impl Taker for Inlet {
     fn took(&self, py: Python<'_>, size: usize) -> PyResult<()> {
         let grant = {
             let mut window = lock(&self.window);
-            if window.ended { None } else { window.receiving.took(size) }
+            match window.state {
+                State::Open => window.share.took(size, &mut lock(self.budget())),
+                State::Ended | State::Refused => None,
+            }
         };
         match grant {
             Some(grant) => self.lane.grant(py, self.tag, grant),

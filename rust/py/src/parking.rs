@@ -2,6 +2,8 @@
 //! take its answers. They begin in the order in which they came.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use jetstream_proto::ext::Head;
@@ -24,7 +26,8 @@ pub(crate) struct Parked {
 }
 
 impl Parked {
-    fn cost(&self) -> usize {
+    /// Memory that it takes, about.
+    pub(crate) fn cost(&self) -> usize {
         let head = self.head.as_ref().map_or(0, |head| head.metadata.size());
         self.payload.len() + head + OVERHEAD
     }
@@ -39,25 +42,52 @@ pub(crate) struct Parking {
     first: u64,
     numbers: HashMap<u16, u64>,
     bytes: usize,
+    /// The same of all lanes of the connection.
+    total: Arc<AtomicUsize>,
+}
+
+impl Drop for Parking {
+    fn drop(&mut self) {
+        self.total.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 impl Parking {
+    /// The parked requests of a lane that counts its bytes to those of others.
+    pub(crate) fn counting(total: Arc<AtomicUsize>) -> Self {
+        let mut made = Self::default();
+        made.total = total;
+        made
+    }
+
+    /// What all lanes of the connection would hold with this one, too.
+    pub(crate) fn total_with(&self, parked: &Parked) -> usize {
+        self.total.load(Ordering::Relaxed) + parked.cost()
+    }
+
     pub(crate) fn push(&mut self, parked: Parked) {
         self.bytes += parked.cost();
+        self.total.fetch_add(parked.cost(), Ordering::Relaxed);
         self.numbers.insert(parked.tag, self.first + self.queue.len() as u64);
         self.queue.push_back(Some(parked));
     }
 
     /// The first of them.
-    pub(crate) fn pop(&mut self) -> Option<Parked> {
-        while let Some(parked) = self.queue.pop_front() {
+    pub(crate) fn first(&mut self) -> Option<&Parked> {
+        while let Some(None) = self.queue.front() {
+            self.queue.pop_front();
             self.first += 1;
-            if let Some(parked) = parked {
-                self.forget(&parked);
-                return Some(parked);
-            }
         }
-        None
+        self.queue.front()?.as_ref()
+    }
+
+    /// Takes the first of them out.
+    pub(crate) fn pop(&mut self) -> Option<Parked> {
+        self.first()?;
+        let parked = self.queue.pop_front()??;
+        self.first += 1;
+        self.forget(&parked);
+        Some(parked)
     }
 
     /// The one under this tag, which then does not begin.
@@ -78,6 +108,7 @@ impl Parking {
 
     fn forget(&mut self, parked: &Parked) {
         self.bytes -= parked.cost();
+        self.total.fetch_sub(parked.cost(), Ordering::Relaxed);
         self.numbers.remove(&parked.tag);
         if self.numbers.is_empty() {
             // Only holes are left.
@@ -98,7 +129,7 @@ impl Parking {
     /// Takes them all out.
     pub(crate) fn clear(&mut self) -> Vec<Parked> {
         self.numbers.clear();
-        self.bytes = 0;
+        self.total.fetch_sub(std::mem::take(&mut self.bytes), Ordering::Relaxed);
         self.first += self.queue.len() as u64;
         self.queue.drain(..).flatten().collect()
     }
@@ -129,7 +160,9 @@ mod tests {
         }
         assert_eq!(parking.remove(1).unwrap().tag, 1);
         assert!(parking.remove(1).is_none());
+        assert_eq!(parking.first().unwrap().tag, 5);
         assert_eq!(parking.pop().unwrap().tag, 5);
+        assert_eq!(parking.first().unwrap().tag, 4);
         parking.get_mut(2).unwrap().credit = 7;
         assert!(parking.get_mut(5).is_none());
         // A tag may come again once its request is over.
@@ -137,7 +170,7 @@ mod tests {
         let rest: Vec<_> =
             std::iter::from_fn(|| parking.pop()).map(|p| (p.tag, p.credit)).collect();
         assert_eq!(rest, [(4, 0), (2, 7), (5, 0)]);
-        assert_eq!((parking.bytes(), parking.is_empty()), (0, true));
+        assert_eq!((parking.bytes, parking.is_empty()), (0, true));
     }
 
     #[test]
@@ -151,6 +184,27 @@ mod tests {
         parking.push(parked(1));
         parking.push(parked(2));
         assert_eq!(parking.clear().len(), 2);
-        assert_eq!((parking.bytes(), parking.is_empty()), (0, true));
+        assert_eq!((parking.bytes, parking.is_empty()), (0, true));
+    }
+
+    #[test]
+    fn lanes_count_together() {
+        let total = Arc::new(AtomicUsize::new(0));
+        let of_all = || total.load(Ordering::Relaxed);
+        let mut one = Parking::counting(total.clone());
+        let mut other = Parking::counting(total.clone());
+        let cost = parked(1).cost();
+        one.push(parked(1));
+        one.push(parked(2));
+        other.push(parked(1));
+        assert_eq!(other.total_with(&parked(2)), 4 * cost);
+        assert_eq!(one.remove(1).unwrap().tag, 1);
+        assert_eq!(of_all(), 2 * cost);
+        assert_eq!(other.pop().unwrap().tag, 1);
+        other.push(parked(3));
+        drop(other);
+        assert_eq!(of_all(), cost);
+        one.clear();
+        assert_eq!(of_all(), 0);
     }
 }

@@ -43,6 +43,13 @@ pub(crate) struct ServiceMethod {
     pub(crate) idempotent: bool,
 }
 
+impl ServiceMethod {
+    /// Whether it gives or takes a stream: it runs for as long as that does.
+    pub(crate) fn is_stream(&self) -> bool {
+        self.stream.is_some() || self.inbound.is_some()
+    }
+}
+
 #[pymethods]
 impl ServiceMethod {
     #[new]
@@ -116,8 +123,11 @@ impl ServiceTable {
 pub(crate) struct ServiceLimits {
     msize: u32,
     max_handlers: usize,
+    max_subscriptions: usize,
+    max_queued: usize,
     max_metadata: usize,
     stream_window: u32,
+    inbound_window: u32,
 }
 
 /// All that one end serves, and the limits it serves under.
@@ -125,8 +135,11 @@ pub(crate) struct Services {
     pub(crate) by_name: HashMap<String, Py<ServiceTable>>,
     pub(crate) msize: u32,
     pub(crate) max_handlers: usize,
+    pub(crate) max_subscriptions: usize,
+    pub(crate) max_queued: usize,
     pub(crate) max_metadata: usize,
     pub(crate) stream_window: u32,
+    pub(crate) inbound_window: u32,
     /// Makes the context of a call from `(connection, what, deadline, metadata)`, the last two of
     /// which may be left out.
     pub(crate) make_context: Py<PyAny>,
@@ -145,13 +158,24 @@ impl Services {
         explain: Py<PyAny>,
         make_session: Py<PyAny>,
     ) -> Self {
-        let &ServiceLimits { msize, max_handlers, max_metadata, stream_window } = limits;
+        let &ServiceLimits {
+            msize,
+            max_handlers,
+            max_subscriptions,
+            max_queued,
+            max_metadata,
+            stream_window,
+            inbound_window,
+        } = limits;
         Self {
             by_name,
             msize,
             max_handlers,
+            max_subscriptions,
+            max_queued,
             max_metadata,
             stream_window,
+            inbound_window,
             make_context,
             explain,
             make_session,

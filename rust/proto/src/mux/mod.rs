@@ -1,5 +1,6 @@
 //! Calls on a lane: which tag is whose. No I/O and no clock; times are given.
 
+mod budget;
 mod callee;
 mod caller;
 mod cancel;
@@ -7,6 +8,7 @@ mod deadlines;
 mod handover;
 mod window;
 
+pub use budget::{Arrived, Budget, Share};
 pub use callee::Callee;
 pub use caller::{Caller, Reply, Shape, Ticket};
 pub use cancel::{Cancel, cancel, cancelled, ended};

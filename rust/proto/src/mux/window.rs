@@ -58,6 +58,22 @@ impl Receiving {
         allowed
     }
 
+    /// The window is `bytes` wider from now on, which the peer is to be granted.
+    pub fn widen(&mut self, bytes: u32) {
+        self.window = self.window.saturating_add(bytes);
+        self.left = self.left.saturating_add(bytes.into());
+    }
+
+    /// Bytes that may be held of the stream now: its window, and what an item went over it.
+    pub fn may_hold(&self) -> u64 {
+        u64::from(self.window) + if self.left < 0 { self.left.unsigned_abs() } else { 0 }
+    }
+
+    /// Bytes ahead of the application at most.
+    pub fn window(&self) -> u32 {
+        self.window
+    }
+
     /// The application took an item of `bytes`. What to grant the peer now, if it is worth a frame.
     pub fn took(&mut self, bytes: usize) -> Option<u32> {
         self.taken = self.taken.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use jetstream_proto::ext::{self, Metadata};
+use jetstream_proto::ext::{self, ExtError, Metadata};
 use jetstream_proto::fault::Fault;
 use jetstream_proto::frame::{self, Frame, kind};
 use jetstream_proto::limits::{self, MIN_MSIZE};
@@ -35,6 +35,8 @@ enum Came {
     Done(Pending),
     /// A call was given up by the called end.
     Cancelled(Pending),
+    /// An answer with more metadata than is taken.
+    Overloaded(Pending, ExtError),
     /// More may be sent of a stream from the caller.
     Granted(Arc<feed::Flow>),
     /// The server has said its version.
@@ -105,6 +107,11 @@ impl CallerLane {
                 Came::Done(pending) => self.done(py, pending, frame),
                 Came::Cancelled(pending) => {
                     let error = errors::cancelled_by_peer(py, pending.what(py));
+                    self.over_now(py, pending, error)
+                }
+                Came::Overloaded(pending, error) => {
+                    let of = format!("the answer of {}", pending.what(py));
+                    let error = errors::metadata_too_large(py, &of, &error);
                     self.over_now(py, pending, error)
                 }
                 Came::Latest(flow, item) => {
@@ -180,11 +187,13 @@ impl CallerLane {
                 }
                 ext::RMETA => {
                     return match Metadata::decode(frame.payload, self.settings.max_metadata) {
-                        Ok(metadata) => {
+                        Err(error) if !matches!(error, ExtError::TooLarge { .. }) => {
+                            wrong(error.to_string())
+                        }
+                        metadata => {
                             inner.metadata = Some((frame.tag, metadata));
                             Came::Handled
                         }
-                        Err(error) => wrong(error.to_string()),
                     };
                 }
                 ext::CREDIT => {
@@ -236,13 +245,15 @@ impl CallerLane {
             }
             Err(error) => return wrong(error.to_string()),
         };
-        if inner.metadata.as_ref().is_some_and(|(tag, _)| *tag == frame.tag) {
-            if let Some((_, metadata)) = inner.metadata.take() {
-                match &pending.waiter {
-                    Waiter::Reply(reply) => reply.get().set_metadata(metadata),
-                    Waiter::Stream(flow) => *lock(&flow.metadata) = metadata,
-                }
-            }
+        match inner.metadata.take_if(|(tag, _)| *tag == frame.tag) {
+            None => {}
+            Some((_, Ok(metadata))) => match &pending.waiter {
+                Waiter::Reply(reply) => reply.get().set_metadata(metadata),
+                Waiter::Stream(flow) => *lock(&flow.metadata) = metadata,
+            },
+            // What a method failed with says more than that.
+            Some((_, Err(_))) if frame.kind == kind::RERROR => {}
+            Some((_, Err(error))) => return Came::Overloaded(pending, error),
         }
         came(pending)
     }

@@ -34,6 +34,8 @@ pub(super) struct Pending {
     pub(super) method: Py<ChannelMethod>,
     /// Seconds that it had.
     pub(super) timeout: f64,
+    /// These were what was left of the time of the call that is being answered where it was made.
+    pub(super) inherited: bool,
     /// When they are over.
     pub(super) until: Option<Instant>,
     /// The stream from the caller that the request carries.
@@ -85,9 +87,15 @@ pub(super) fn microseconds(seconds: f64) -> u64 {
     (seconds * 1e6) as u64
 }
 
+/// What goes before a call does not fit into a frame.
+fn head_too_large(py: Python<'_>, what: &str, error: FrameError, side: &str) -> PyErr {
+    errors::too_large(py, &format!("the metadata of {what}"), error, side)
+}
+
 /// Why a call that waited cannot be sent, known only when its turn came.
 enum Refusal {
     TooLarge(FrameError),
+    Metadata(FrameError),
     NoExtension,
 }
 
@@ -106,9 +114,12 @@ impl CallerLane {
         self.shared.check()?;
         let called = method.get();
         // Calls made while another is being answered have no more time than that one has left.
-        let timeout = match deadline::current(py)? {
-            None => timeout,
-            Some(at) => timeout.min((at - deadline::seconds(py, Instant::now())?).max(0.0)),
+        let (timeout, inherited) = match deadline::current(py)? {
+            None => (timeout, false),
+            Some(at) => {
+                let left = (at - deadline::seconds(py, Instant::now())?).max(0.0);
+                (timeout.min(left), left < timeout)
+            }
         };
         let (mut out, agreed, limit, dialect, side, is_open, keeps) = {
             let mut inner = lock(&self.inner);
@@ -127,12 +138,14 @@ impl CallerLane {
         let head = out.len();
         let prepared = self
             .check_extension(called, is_open && !agreed.extension)
-            .map(|()| {
+            .and_then(|()| {
                 if is_open && agreed.extension && self.needs_head(called, timeout) {
+                    ext::check_head(&called.metadata, agreed.limit)
+                        .map_err(|error| head_too_large(py, &called.what, error, side))?;
                     let left = microseconds(timeout);
                     ext::head(limits::NO_TAG, left, &called.metadata, &mut out);
                 }
-                out.len()
+                Ok(out.len())
             })
             .and_then(|start| {
                 frame::begin(&mut out, dialect.request(called.index), limits::NO_TAG);
@@ -152,8 +165,8 @@ impl CallerLane {
         let until = if timeout.is_finite() { Self::now_and(timeout) } else { None };
         let is_stream = matches!(waiter, Waiter::Stream(_));
         let frame = if keeps { out[start..].to_vec() } else { Vec::new() };
-        let pending =
-            Pending { waiter, method: method.clone().unbind(), timeout, until, feed, frame };
+        let method = method.clone().unbind();
+        let pending = Pending { waiter, method, timeout, inherited, until, feed, frame };
         let ticket = {
             let inner = &mut *lock(&self.inner);
             self.refuse_if_over(py, inner, called)?;
@@ -278,6 +291,8 @@ impl CallerLane {
                     Some(Refusal::TooLarge(FrameError::TooLarge { size, limit }))
                 } else if self.check_extension(called, !agreed.extension).is_err() {
                     Some(Refusal::NoExtension)
+                } else if agreed.extension {
+                    ext::check_head(&called.metadata, agreed.limit).err().map(Refusal::Metadata)
                 } else {
                     None
                 };
@@ -313,6 +328,9 @@ impl CallerLane {
             let error = match refusal {
                 Refusal::TooLarge(error) => {
                     errors::too_large(py, what, error, self.side(&lock(&self.inner)))
+                }
+                Refusal::Metadata(error) => {
+                    head_too_large(py, what, error, self.side(&lock(&self.inner)))
                 }
                 Refusal::NoExtension => match self.check_extension(pending.method.get(), true) {
                     Err(error) => error,
@@ -416,7 +434,7 @@ impl CallerLane {
         }
         let Some(pending) = self.withdraw(ticket) else { return Ok(()) };
         self.shared.calls.fetch_sub(1, Ordering::Relaxed);
-        let error = errors::deadline(py, pending.what(py), pending.timeout);
+        let error = errors::deadline(py, pending.what(py), pending.timeout, pending.inherited);
         let told = match &pending.waiter {
             Waiter::Reply(reply) => Reply::complete_now(reply.bind(py), Err(error)),
             Waiter::Stream(flow) => {

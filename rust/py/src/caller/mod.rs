@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use jetstream_net::{ConnectionKey, LaneKey, StreamId};
 use jetstream_proto::dialect::{Dialect, OtherService};
-use jetstream_proto::ext::{self, Metadata};
+use jetstream_proto::ext::{self, ExtError, Metadata};
 use jetstream_proto::mux::Caller;
 use jetstream_proto::version::{self, Version};
 use pyo3::prelude::*;
@@ -113,7 +113,7 @@ struct Inner {
     /// Requests are kept until they are answered, because they may have to be sent again.
     keeps: bool,
     /// What came before the answer under this tag.
-    metadata: Option<(u16, Metadata)>,
+    metadata: Option<(u16, Result<Metadata, ExtError>)>,
     /// Why calls fail at once unless they wait for a connection, while there is none.
     suspended: Option<Arc<str>>,
     /// The connections that carried it before, with the calls that are being answered there.

@@ -444,11 +444,16 @@ class OurCaller(RuleBasedStateMachine):
         async def main() -> None:
             self.ours.close()
             await asyncio.gather(*self.tasks.values(), return_exceptions=True)
+            await self.client.close()
             await self.server.close(graceful_timeout=0)
 
         with self.runner:
             if hasattr(self, "server"):
                 self.run(main())
+        # Hypothesis keeps machines for longer than their ends are to live.
+        for name in ("server", "client", "ours", "theirs", "lane", "channel"):
+            self.__dict__.pop(name, None)
+        self.tasks.clear()
         assert not self.complaints, self.complaints
 
 

@@ -131,6 +131,9 @@ impl Waiting {
             return None;
         }
         self.why = Some(why);
+        if let Some(outlet) = &self.outlet {
+            outlet.get().give_up();
+        }
         Some(self.task.clone_ref(py))
     }
 }

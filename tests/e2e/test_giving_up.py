@@ -1,0 +1,191 @@
+"""Streams that one end gives up: the other hears of it, and nobody takes it for the normal end."""
+
+# A service class only declares.
+# mypy: disable-error-code="empty-body"
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+import pytest
+from jetstream import (
+    U32,
+    DeadlineExceeded,
+    Done,
+    Interface,
+    JetStreamError,
+    Subscription,
+    method,
+    service,
+)
+
+from tests.e2e.table import Ends
+from tests.helpers import live_objects, run
+from tests.transports import SOCKETS, served
+
+
+@service
+class Odd(Interface):
+    """Methods whose streams end otherwise than they should."""
+
+    def stubborn(self) -> Subscription[bytes, None]:
+        """One item; when it is cancelled, more without end."""
+        ...
+
+    def some(self, count: U32) -> Subscription[U32, str]:
+        """So many items, then nothing for ever."""
+        ...
+
+    async def total(self, numbers: AsyncIterator[U32]) -> U32:
+        """The sum."""
+        ...
+
+    def repeated(self, numbers: AsyncIterator[U32], how: str) -> Subscription[U32, str]:
+        """The first number, then an end of some kind."""
+        ...
+
+    async def idle(self) -> None:
+        """Nothing."""
+        ...
+
+
+class OddImpl(Odd):
+    """Says what became of it."""
+
+    def __init__(self) -> None:
+        self.swallowed = asyncio.Event()
+        self.closed = asyncio.Event()
+        self.begun = asyncio.Event()
+        self.read_on: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    @method
+    async def stubborn(self) -> AsyncGenerator[bytes]:
+        try:
+            yield b""
+            self.begun.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                self.swallowed.set()
+            while True:
+                yield bytes(4096)
+        finally:
+            self.closed.set()
+
+    @method
+    async def some(self, count: U32) -> AsyncGenerator[U32 | Done[str]]:
+        try:
+            for number in range(count):
+                yield number
+            await asyncio.Event().wait()
+            yield Done("never")
+        finally:
+            self.closed.set()
+
+    async def total(self, numbers: AsyncIterator[U32]) -> U32:
+        sum_ = 0
+        try:
+            async for number in numbers:
+                sum_ += number
+                self.begun.set()
+        except asyncio.CancelledError:
+            try:
+                async for _ in numbers:
+                    pass
+            except JetStreamError as error:
+                self.read_on.set_result(type(error).__name__)
+            else:
+                self.read_on.set_result("the end")
+            raise
+        return sum_
+
+    @method
+    async def repeated(
+        self, numbers: AsyncIterator[U32], how: str
+    ) -> AsyncGenerator[U32 | Done[str]]:
+        async for number in numbers:
+            yield number
+            break
+        if how == "failure":
+            raise JetStreamError("enough")
+        if how != "result":
+            await asyncio.Event().wait()
+        yield Done("enough")
+
+    async def idle(self) -> None:
+        return None
+
+
+class Numbers:
+    """What a caller sends: one number, then it waits."""
+
+    def __init__(self) -> None:
+        self.closed = asyncio.Event()
+
+    async def give(self) -> AsyncGenerator[int]:
+        try:
+            yield 1
+            await asyncio.Event().wait()
+        finally:
+            # What has to be done at the end may take its time, undisturbed.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            self.closed.set()
+
+
+async def until_nothing_is_in_flight(odd: Odd) -> None:
+    while "0 calls in flight, 0 waiting" not in repr(odd):
+        await odd.idle()
+
+
+# ---- generators that go on ----
+
+
+@pytest.mark.parametrize("how", ["left", "deadline"])
+def test_a_generator_that_swallows_its_cancellation_ends_with_its_next_item(
+    ends: Ends, how: str
+) -> None:
+    async def main() -> None:
+        impl = OddImpl()
+        async with ends(impl) as session:
+            odd: Any = session.channel(Odd)
+            if how == "left":
+                async for _ in odd.stubborn():
+                    await impl.begun.wait()
+                    break
+            else:
+                stubborn = odd.stubborn(timeout=0.1)
+                with pytest.raises(DeadlineExceeded):
+                    async for _ in stubborn:
+                        pass
+            await impl.closed.wait()
+            assert impl.swallowed.is_set() or how == "deadline"
+            await until_nothing_is_in_flight(odd)
+
+    before = live_objects()
+    run(main)
+    assert live_objects() == before
+
+
+@pytest.mark.parametrize("transport", SOCKETS)
+def test_a_generator_that_swallows_its_cancellation_holds_no_server_up(transport: str) -> None:
+    async def main() -> None:
+        impl = OddImpl()
+        # Longer than the test has.
+        async with (
+            served(transport, impl, graceful_timeout=120.0) as way,
+            way.join() as session,
+        ):
+            taking = session.channel(Odd).stubborn()
+            assert await anext(taking) == b""
+            await impl.begun.wait()
+            await way.server.close()
+            assert impl.swallowed.is_set()
+            assert impl.closed.is_set()
+            # Nobody may take what it made since for its end.
+            with pytest.raises(JetStreamError):
+                await anext(taking)
+
+    run(main)

@@ -189,3 +189,30 @@ def test_a_generator_that_swallows_its_cancellation_holds_no_server_up(transport
                 await anext(taking)
 
     run(main)
+
+
+# ---- streams from the caller ----
+
+
+def test_a_cancelled_error_of_the_callers_iterator_ends_the_call(ends: Ends) -> None:
+    async def main() -> None:
+        async with ends(OddImpl()) as session:
+            odd = session.channel(Odd)
+
+            async def waits_for_somebody_else() -> AsyncGenerator[int]:
+                yield 1
+                other = asyncio.get_running_loop().create_future()
+                other.cancel()
+                await other
+
+            with pytest.raises(asyncio.CancelledError):
+                await odd.total(waits_for_somebody_else())
+            with pytest.raises(asyncio.CancelledError):
+                async for _ in odd.repeated(waits_for_somebody_else(), "waits"):
+                    pass
+            current = asyncio.current_task()
+            assert current is not None
+            assert current.cancelling() == 0
+            await until_nothing_is_in_flight(odd)
+
+    run(main)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from jetstream import (
     U32,
+    CallError,
     DeadlineExceeded,
     Done,
     Interface,
@@ -214,5 +215,35 @@ def test_a_cancelled_error_of_the_callers_iterator_ends_the_call(ends: Ends) -> 
             assert current is not None
             assert current.cancelling() == 0
             await until_nothing_is_in_flight(odd)
+
+    run(main)
+
+
+@pytest.mark.parametrize("how", ["result", "failure", "deadline", "cancel", "closed"])
+def test_the_callers_generator_is_closed_when_the_subscription_ends(ends: Ends, how: str) -> None:
+    async def main() -> None:
+        numbers = Numbers()
+        async with ends(OddImpl()) as session:
+            odd: Any = session.channel(Odd)
+            timeout = 0.3 if how == "deadline" else None
+            # It is held all the time.
+            repeated = odd.repeated(numbers.give(), how, timeout=timeout)
+            if how == "result":
+                assert [number async for number in repeated] == [1]
+                assert repeated.result == "enough"
+            elif how == "failure":
+                with pytest.raises(CallError, match="enough"):
+                    [number async for number in repeated]
+            elif how == "deadline":
+                with pytest.raises(DeadlineExceeded):
+                    [number async for number in repeated]
+            else:
+                assert await anext(repeated) == 1
+                if how == "cancel":
+                    repeated.cancel()
+                else:
+                    await session.close()
+            await numbers.closed.wait()
+            assert repr(repeated)
 
     run(main)

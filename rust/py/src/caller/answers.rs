@@ -297,6 +297,7 @@ impl CallerLane {
 
     fn done(&self, py: Python<'_>, pending: Pending, frame: Frame<'_>) -> PyResult<()> {
         self.shared.calls.fetch_sub(1, Ordering::Relaxed);
+        pending.stop_feed(py);
         let Waiter::Stream(flow) = &pending.waiter else { return Ok(()) };
         let payload = frame.payload.get(1..).unwrap_or_default();
         match pending.method.get().decode(py, payload) {
@@ -319,6 +320,7 @@ impl CallerLane {
         failed: bool,
     ) -> PyResult<()> {
         self.shared.calls.fetch_sub(1, Ordering::Relaxed);
+        pending.stop_feed(py);
         let outcome = if failed {
             Err(match Fault::decode(frame.payload) {
                 Ok(fault) => errors::call_error(py, &fault),
@@ -339,6 +341,7 @@ impl CallerLane {
     /// Ends a call with an error, from the top of a turn.
     pub(super) fn over_now(&self, py: Python<'_>, pending: Pending, error: PyErr) -> PyResult<()> {
         self.shared.calls.fetch_sub(1, Ordering::Relaxed);
+        pending.stop_feed(py);
         match &pending.waiter {
             Waiter::Reply(reply) => Reply::complete_now(reply.bind(py), Err(error)),
             Waiter::Stream(flow) => {
@@ -351,6 +354,7 @@ impl CallerLane {
     /// Ends a call with an error, from anywhere.
     pub(super) fn over(&self, py: Python<'_>, pending: Pending, error: PyErr) -> PyResult<()> {
         self.shared.calls.fetch_sub(1, Ordering::Relaxed);
+        pending.stop_feed(py);
         match &pending.waiter {
             Waiter::Reply(reply) => Reply::fail_soon(reply.bind(py), error),
             Waiter::Stream(flow) => {

@@ -7,22 +7,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
 from jetstream import (
     U32,
     CallError,
+    ClosedError,
     DeadlineExceeded,
     Done,
     Interface,
     JetStreamError,
+    Limits,
     Subscription,
     method,
     service,
 )
+from jetstream.testing import pair
 
-from tests.e2e.table import Ends
+from tests.e2e.table import Ends, task
 from tests.helpers import live_objects, run
 from tests.transports import SOCKETS, served
 
@@ -245,5 +249,134 @@ def test_the_callers_generator_is_closed_when_the_subscription_ends(ends: Ends, 
                     await session.close()
             await numbers.closed.wait()
             assert repr(repeated)
+
+    run(main)
+
+
+@pytest.mark.parametrize("how", ["cancelled", "deadline", "lost"])
+def test_a_method_that_reads_on_does_not_take_the_callers_leaving_for_the_end(
+    ends: Ends, how: str
+) -> None:
+    async def main() -> None:
+        impl = OddImpl()
+        async with ends(impl) as session:
+            odd: Any = session.channel(Odd)
+            timeout = 0.3 if how == "deadline" else None
+            calling = task(odd.total(Numbers().give(), timeout=timeout))
+            await impl.begun.wait()
+            if how == "cancelled":
+                calling.cancel()
+            elif how == "lost":
+                await session.close()
+            await asyncio.gather(calling, return_exceptions=True)
+            assert await impl.read_on == "ClosedError"
+
+    run(main)
+
+
+# ---- subscriptions ----
+
+
+@pytest.mark.parametrize("how", ["cancelled task", "timeout", "cancel", "aclose", "async with"])
+def test_a_subscription_that_was_given_up_says_so(ends: Ends, how: str) -> None:
+    async def main() -> None:
+        impl = OddImpl()
+        async with ends(impl) as session:
+            some = session.channel(Odd).some(2)
+            assert await anext(some) == 0
+            if how in ("cancelled task", "timeout"):
+                assert await anext(some) == 1
+            if how == "cancelled task":
+                waiting = task(anext(some))
+                await asyncio.sleep(0)
+                waiting.cancel()
+                await asyncio.wait([waiting])
+                assert waiting.cancelled()
+            elif how == "timeout":
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(anext(some), 0.001)
+            elif how == "cancel":
+                some.cancel()
+            elif how == "aclose":
+                await some.aclose()
+            else:
+                async with some:
+                    pass
+            for _ in range(2):
+                with pytest.raises(ClosedError, match=r"Odd\.some: the subscription was given up"):
+                    await anext(some)
+                with pytest.raises(ClosedError, match=r"Odd\.some: the subscription was given up"):
+                    _ = some.result
+            await impl.closed.wait()
+
+    run(main)
+
+
+def test_cancelling_from_another_task_is_no_end_of_the_loop(ends: Ends) -> None:
+    async def main() -> None:
+        async with ends(OddImpl()) as session:
+            some = session.channel(Odd).some(2)
+            seen: list[int] = []
+            waits = asyncio.Event()
+
+            async def take() -> None:
+                async for number in some:
+                    seen.append(number)
+                    if number == 1:
+                        waits.set()
+
+            taking = task(take())
+            await waits.wait()
+            await asyncio.sleep(0)
+            some.cancel()
+            with pytest.raises(ClosedError, match="given up"):
+                await taking
+            assert seen == [0, 1]
+
+    run(main)
+
+
+@pytest.mark.parametrize("how", ["cancel", "aclose", "async with"])
+def test_leaving_after_the_end_changes_nothing(ends: Ends, how: str) -> None:
+    async def main() -> None:
+        async with ends(OddImpl()) as session:
+            repeated = session.channel(Odd).repeated([1, 2, 3], "result")
+            assert [number async for number in repeated] == [1]
+            if how == "cancel":
+                repeated.cancel()
+            elif how == "aclose":
+                await repeated.aclose()
+            else:
+                async with repeated:
+                    pass
+            with pytest.raises(StopAsyncIteration):
+                await anext(repeated)
+            assert repeated.result == "enough"
+
+    run(main)
+
+
+def test_a_subscription_is_closed_as_generators_are(ends: Ends) -> None:
+    async def main() -> None:
+        impl = OddImpl()
+        async with ends(impl) as session:
+            async with aclosing(session.channel(Odd).some(2)) as some:
+                async for _ in some:
+                    break
+            await impl.closed.wait()
+
+    run(main)
+
+
+def test_a_subscription_that_could_not_begin_does_not_wait() -> None:
+    async def main() -> None:
+        async with pair(OddImpl(), limits=Limits(msize=4096)) as session:
+            some = session.channel(Odd).some(-1)
+            with pytest.raises(JetStreamError) as caught:
+                await anext(some)
+            with pytest.raises(StopAsyncIteration):
+                await anext(some)
+            with pytest.raises(type(caught.value)):
+                _ = some.result
 
     run(main)

@@ -12,6 +12,7 @@ from jetstream import (
     I32,
     INJECTED,
     CallError,
+    ClosedError,
     Context,
     Done,
     JetStreamError,
@@ -525,7 +526,8 @@ def test_leaving_a_stream_ends_it_at_both_ends(way, side):
                 items = channel.count(99)
                 assert await anext(items) == 0
                 items.cancel()
-                assert [item async for item in items] == []
+                with pytest.raises(ClosedError, match="given up"):
+                    await anext(items)
             elif way == "with":
                 async with channel.count(99) as items:
                     assert await anext(items) == 0
@@ -554,7 +556,7 @@ def test_leaving_a_stream_ends_it_at_both_ends(way, side):
 
 
 @pytest.mark.parametrize("intercepted", [True, False])
-def test_cancelling_from_another_task_ends_the_loop_of_the_one_that_waits(intercepted):
+def test_cancelling_from_another_task_is_no_end_to_the_one_that_waits(intercepted):
     async def main() -> None:
         notes: list[str] = []
         client = (Noting("one", notes),) if intercepted else ()
@@ -563,23 +565,73 @@ def test_cancelling_from_another_task_ends_the_loop_of_the_one_that_waits(interc
             got: list[int] = []
             waits = asyncio.Event()
 
-            async def take() -> str:
+            async def take() -> None:
                 async for item in items:
                     got.append(item)
                     if item == 98:
                         waits.set()
-                return "the end"
 
             task = asyncio.create_task(take())
             await waits.wait()
             await asyncio.sleep(0)
             items.cancel()
-            assert await task == "the end"
+            with pytest.raises(ClosedError, match="given up"):
+                await task
             assert len(got) == 99
             assert task.cancelling() == 0
             await served.closed.wait()
-            with pytest.raises(RuntimeError, match="has not ended"):
+            with pytest.raises(ClosedError, match="given up"):
+                await anext(items)
+            with pytest.raises(ClosedError, match="given up"):
                 _ = items.result
+
+    run(main)
+
+
+@pytest.mark.parametrize("intercepted", [True, False])
+@pytest.mark.parametrize("way", ["task", "aclose", "with"])
+def test_what_was_given_up_is_no_end(intercepted, way):
+    async def main() -> None:
+        client = (Noting("one", []),) if intercepted else ()
+        async with shelf(client=client) as (served, channel):
+            items = channel.count(99)
+            assert await anext(items) == 0
+            if way == "aclose":
+                await items.aclose()
+            elif way == "with":
+                async with items:
+                    pass
+            else:
+                for _ in range(98):
+                    await anext(items)
+                waiting = asyncio.ensure_future(anext(items))
+                await asyncio.sleep(0)
+                waiting.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await waiting
+            await served.closed.wait()
+            for _ in range(2):
+                with pytest.raises(ClosedError, match="given up"):
+                    await anext(items)
+                with pytest.raises(ClosedError, match="given up"):
+                    _ = items.result
+
+    run(main)
+
+
+@pytest.mark.parametrize("intercepted", [True, False])
+def test_leaving_after_the_end_changes_nothing(intercepted):
+    async def main() -> None:
+        client = (Noting("one", []),) if intercepted else ()
+        async with shelf(client=client) as (_, channel):
+            items = channel.count(2)
+            async with items:
+                assert [item async for item in items] == [0, 1]
+            items.cancel()
+            await items.aclose()
+            with pytest.raises(StopAsyncIteration):
+                await anext(items)
+            assert items.result == "counted"
 
     run(main)
 

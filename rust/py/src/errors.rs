@@ -170,6 +170,14 @@ pub(crate) fn closed(what: &str) -> PyErr {
     ClosedError::new_err(format!("{what} is closed"))
 }
 
+/// A subscription that its taker left, and is asked for more, or for its result.
+pub(crate) fn given_up(what: &str) -> PyErr {
+    ClosedError::new_err(format!(
+        "{what}: the subscription was given up before its end, by cancel(), by leaving its 'async \
+         with', or because the task that waited for an item was cancelled; subscribe again for more"
+    ))
+}
+
 /// The server refused the version.
 pub(crate) fn version(
     py: Python<'_>,

@@ -178,6 +178,12 @@ pub(crate) fn given_up(what: &str) -> PyErr {
     ))
 }
 
+/// The server goes away, and has ended a subscription for that.
+pub(crate) fn ended_by_server(py: Python<'_>, message: String) -> PyErr {
+    let by_peer = pyo3::types::PyBool::new(py, true).to_owned().into_any();
+    make(py.get_type::<ConnectionLost>(), (message,), &[("by_peer", by_peer)])
+}
+
 /// The server refused the version.
 pub(crate) fn version(
     py: Python<'_>,

@@ -323,7 +323,7 @@ impl CallerLane {
         pending.stop_feed(py);
         let outcome = if failed {
             Err(match Fault::decode(frame.payload) {
-                Ok(fault) => errors::call_error(py, &fault),
+                Ok(fault) => self.told(py, &pending, fault),
                 Err(error) => errors::remote_protocol(format!("a malformed fault: {error}")),
             })
         } else {
@@ -335,6 +335,17 @@ impl CallerLane {
                 flow.inbox.end(py, outcome.err());
                 flow.inbox.wake_now(py)
             }
+        }
+    }
+
+    /// What a fault is to the caller.
+    fn told(&self, py: Python<'_>, pending: &Pending, fault: Fault) -> PyErr {
+        let is_stream = matches!(pending.waiter, Waiter::Stream(_));
+        let going_away = is_stream && matches!(lock(&self.inner).phase, Phase::Draining);
+        if fault.is_of_going_away(going_away) {
+            errors::ended_by_server(py, fault.message)
+        } else {
+            errors::call_error(py, &fault)
         }
     }
 

@@ -434,6 +434,43 @@ def test_a_call_can_be_made_more_than_once():
     run(main)
 
 
+@pytest.mark.parametrize("side", ["server", "client"])
+def test_a_stream_from_the_caller_is_taken_once(side):
+    class Twice(ClientInterceptor, ServerInterceptor):
+        async def intercept_call(self, call: Any, proceed: Any, /) -> Any:
+            first = await proceed(call)
+            return first, await proceed(call)
+
+    class Told(ServerInterceptor):
+        async def intercept_call(self, call: ServerCall, proceed: Any, /) -> Any:
+            try:
+                return await proceed(call)
+            except RuntimeError as error:
+                raise JetStreamError(str(error)) from error
+
+    class Both(ClientInterceptor):
+        async def intercept_call(self, call: ClientCall, proceed: Any, /) -> Any:
+            return 1000 * await proceed(call) + await proceed(call)
+
+    async def main() -> None:
+        words = r"Shelf\.add cannot proceed a second time"
+        if side == "client":
+            async with shelf(client=(Twice(),)) as (_, channel):
+                with pytest.raises(RuntimeError, match=words):
+                    await channel.add(_numbers(4))
+                with pytest.raises(RuntimeError, match=words):
+                    await channel.add(iter([1, 2]))
+        else:
+            async with shelf(server=(Told(), Twice())) as (_, channel):
+                with pytest.raises(CallError, match=words):
+                    await channel.add(_numbers(4))
+        # What can begin anew is sent again.
+        async with shelf(client=(Both(),)) as (_, channel):
+            assert await channel.add([1, 2, 3]) == 6006
+
+    run(main)
+
+
 def test_items_can_be_changed_and_left_out():
     class Even(ClientInterceptor):
         async def intercept_stream(self, call: ClientCall, proceed: Any, /) -> AsyncIterator[Any]:

@@ -98,8 +98,8 @@ pub(crate) fn no_extension(what: &str, part: &str) -> PyErr {
 /// A connection that carries one lane, which the other end opened.
 pub(crate) fn cannot_open_lane() -> PyErr {
     LocalProtocolError::new_err(
-        "this connection carries a single lane, which the other end opened for its calls; calling \
-         back needs QUIC",
+        "this connection carries a single lane, which the other end opened for its calls; to be \
+         called back, the other end has to connect over QUIC",
     )
 }
 

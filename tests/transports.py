@@ -66,7 +66,11 @@ async def served(transport: str, *entries: object, **options: Any) -> AsyncGener
 
 @asynccontextmanager
 async def joined(
-    transport: str, *entries: object, limits: Limits | None = None, **options: Any
+    transport: str,
+    *entries: object,
+    limits: Limits | None = None,
+    graceful_timeout: float = 10.0,
+    **options: Any,
 ) -> AsyncGenerator[Session]:
     """A session over one transport, and what it calls."""
     if transport not in SOCKETS:
@@ -76,7 +80,7 @@ async def joined(
             yield session
         return
     async with (
-        served(transport, *entries, limits=limits) as way,
+        served(transport, *entries, limits=limits, graceful_timeout=graceful_timeout) as way,
         way.join(limits=limits, **options) as session,
     ):
         yield session

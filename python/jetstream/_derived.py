@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
+from jetstream._errors import ClosedError
 from jetstream._subscription import Done, Subscription
 
 if TYPE_CHECKING:
@@ -23,11 +24,21 @@ class DerivedSubscription(Subscription[T, R]):
         items: The generator.
     """
 
-    __slots__ = ("_cancelled", "_failure", "_items", "_over", "_result", "_taker", "_what")
+    __slots__ = (
+        "_cancelled",
+        "_failure",
+        "_items",
+        "_left",
+        "_over",
+        "_result",
+        "_taker",
+        "_what",
+    )
 
     def __init__(self, what: str, items: AsyncIterator[Any]) -> None:
         self._over = True  # until it could be made
         self._cancelled = False
+        self._left = False  # before the end
         self._what = what
         self._items = items
         self._result: Done[Any] | None = None
@@ -39,6 +50,8 @@ class DerivedSubscription(Subscription[T, R]):
         if self._taker is not None:
             msg = "another task is waiting for the next item already: a stream has one taker"
             raise RuntimeError(msg)
+        if self._left:
+            raise self._given_up()
         if self._over:
             raise StopAsyncIteration
         self._taker = taker = asyncio.current_task()
@@ -48,12 +61,12 @@ class DerivedSubscription(Subscription[T, R]):
                 await self._run_out()
         except StopAsyncIteration:
             item = Done(None)
-        except asyncio.CancelledError as error:
+        except asyncio.CancelledError:
+            self._left = True
             await self._end()
             # `cancel` wakes the task that waits, which is not to be cancelled for that.
             if self._cancelled and taker is not None and taker.uncancel() == 0:
-                raise StopAsyncIteration from None
-            self._failure = error
+                raise self._given_up() from None
             raise
         except BaseException as error:
             self._failure = error
@@ -87,13 +100,15 @@ class DerivedSubscription(Subscription[T, R]):
             return cast("R", self._result.value)
         if self._failure is not None:
             raise self._failure
+        if self._left:
+            raise self._given_up()
         msg = f"{self._what} has not ended: its result comes after its last item"
         raise RuntimeError(msg)
 
     def cancel(self) -> None:
         if self._over:
             return
-        self._over = True
+        self._over = self._left = True
         if self._taker is not None:
             self._cancelled = True
             self._taker.cancel()
@@ -106,6 +121,20 @@ class DerivedSubscription(Subscription[T, R]):
         _tasks.add(task)
         task.add_done_callback(_tasks.discard)
 
+    def _given_up(self) -> ClosedError:
+        return ClosedError(
+            f"{self._what}: the subscription was given up before its end, by cancel(), by leaving "
+            "its 'async with', or because the task that waited for an item was cancelled; "
+            "subscribe again for more"
+        )
+
+    async def aclose(self) -> None:
+        if self._taker is not None:
+            self.cancel()
+        elif not self._over:
+            self._left = True
+            await self._end()
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -115,10 +144,7 @@ class DerivedSubscription(Subscription[T, R]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._taker is not None:
-            self.cancel()
-        elif not self._over:
-            await self._end()
+        await self.aclose()
 
     def __del__(self) -> None:
         # Who leaves a loop ends the method now, not when the garbage is collected.

@@ -26,8 +26,11 @@ async def feed(outlet: _core.FeedOutlet, stream: Any) -> None:
         while (waiting := outlet.ready()) is not None:
             await waiting
         outlet.end()
-    except asyncio.CancelledError:
-        raise
+    except asyncio.CancelledError as error:
+        if _is_cancelled():
+            raise
+        # Something that the iterator waited for was cancelled: an exception like any other.
+        outlet.fail(error)
     except BaseException as error:
         outlet.fail(error)
         if not isinstance(error, Exception):
@@ -36,6 +39,11 @@ async def feed(outlet: _core.FeedOutlet, stream: Any) -> None:
         close = getattr(items, "aclose", None)
         if close is not None:
             await close()
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 async def _plain(stream: Iterable[Any]) -> AsyncIterator[Any]:

@@ -13,6 +13,7 @@ from jetstream._interception import (
     chain_streams,
     close_streams,
     method_info,
+    take_stream,
     with_result,
 )
 from jetstream._limits import in_seconds
@@ -39,7 +40,7 @@ def intercepted(
     Returns:
         The method itself, if none of the interceptors has anything to do with it.
     """
-    last = _Last(remote, options)
+    last = _Last(remote, options, method.inbound_at)
     make: Callable[[ClientCall], Any]
     if method.outbound is None:
         calls = chain_calls(options.interceptors, last.call)
@@ -74,15 +75,19 @@ def entries_of(metadata: Mapping[str, bytes]) -> list[tuple[str, bytes]]:
 class _Last:
     """The last step of a chain: the call itself."""
 
-    __slots__ = ("_metadata", "_remote", "_required")
+    __slots__ = ("_metadata", "_remote", "_required", "_stream_at")
 
-    def __init__(self, remote: _core.ChannelMethod, options: CallOptions) -> None:
+    def __init__(
+        self, remote: _core.ChannelMethod, options: CallOptions, stream_at: int | None
+    ) -> None:
         self._remote = remote
         self._metadata = dict(options.metadata)
         self._required = options.metadata_required
+        self._stream_at = stream_at
 
     def call(self, call: ClientCall) -> Any:
         """Makes a call, or a subscription."""
+        take_stream(call, self._stream_at)
         remote = self._remote
         if call.metadata != self._metadata or call.metadata_required != self._required:
             remote = remote.with_metadata(entries_of(call.metadata), call.metadata_required)

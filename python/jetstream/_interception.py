@@ -78,7 +78,7 @@ class Call:
         arguments: The arguments in order; a stream from the caller is the iterator itself.
     """
 
-    __slots__ = ("_arguments", "_opened", "method")
+    __slots__ = ("_arguments", "_opened", "_taken", "method")
 
     method: MethodInfo
     """What is called."""
@@ -87,6 +87,7 @@ class Call:
         self.method = method
         self._arguments = tuple(arguments)
         self._opened: list[AsyncIterator[Any]] = []
+        self._taken = False  # its stream from the caller
 
     @property
     def arguments(self) -> Mapping[str, Any]:
@@ -239,7 +240,8 @@ class ClientInterceptor(Protocol):
         Args:
             call: What is called; timeout and metadata can be changed.
             proceed: Lets the next interceptor, and in the end the channel, make the call. It can be
-                called several times, one after the other.
+                called several times, one after the other; with a stream from the caller only if
+                that can begin anew, as a list can and an iterator cannot.
         """
         return await proceed(call)
 
@@ -336,6 +338,28 @@ def _acting(interceptors: Iterable[Any], method: str) -> list[Any]:
     ]
 
 
+def take_stream(call: Call, at: int | None) -> None:
+    """Notes that a call is made, and with it the stream from the caller taken, if it has one.
+
+    Args:
+        call: The call.
+        at: Which argument is that stream.
+
+    Raises:
+        RuntimeError: It has been taken, and gives its items once.
+    """
+    if at is None:
+        return
+    stream = call._arguments[at]  # pyright: ignore[reportPrivateUsage]  its own module
+    taken, call._taken = call._taken, True  # pyright: ignore[reportPrivateUsage]  its own module
+    if taken and (hasattr(stream, "__anext__") or hasattr(stream, "__next__")):
+        msg = (
+            f"{call.method.what} cannot proceed a second time: its stream from the caller is an "
+            "iterator, whose items went to the first; at the calling end, a list can be sent again"
+        )
+        raise RuntimeError(msg)
+
+
 async def close_streams(call: Call) -> None:
     """Closes the iterators of a subscription, outermost first."""
     opened = call._opened  # pyright: ignore[reportPrivateUsage]  its own module
@@ -371,9 +395,11 @@ def serve_intercepted(
     """
     info = method_info(method)
     if method.outbound is not None:
-        streams = chain_streams(interceptors, _last_of_stream(function, context_at))
+        last = _last_of_stream(function, context_at, method.inbound_at)
+        streams = chain_streams(interceptors, last)
         return None if streams is None else partial(_begin_stream, info, streams)
-    calls = chain_calls(interceptors, _last_of_call(function, context_at, waits=waits))
+    answer = _last_of_call(function, context_at, method.inbound_at, waits=waits)
+    calls = chain_calls(interceptors, answer)
     return None if calls is None else partial(_begin_call, info, calls)
 
 
@@ -401,9 +427,10 @@ async def _begin_stream(
 
 
 def _last_of_call(
-    function: Callable[..., Any], context_at: int | None, *, waits: bool
+    function: Callable[..., Any], context_at: int | None, stream_at: int | None, *, waits: bool
 ) -> Callable[[ServerCall], Coroutine[Any, Any, Any]]:
     async def answer(call: ServerCall) -> Any:
+        take_stream(call, stream_at)
         result = function(*_placed(call, context_at))
         return await result if waits else result
 
@@ -411,9 +438,10 @@ def _last_of_call(
 
 
 def _last_of_stream(
-    function: Callable[..., AsyncIterable[Any]], context_at: int | None
+    function: Callable[..., AsyncIterable[Any]], context_at: int | None, stream_at: int | None
 ) -> Callable[[ServerCall], AsyncIterator[Any]]:
     def answer(call: ServerCall) -> AsyncIterator[Any]:
+        take_stream(call, stream_at)
         return with_result(function(*_placed(call, context_at)))
 
     return answer

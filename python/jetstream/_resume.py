@@ -136,7 +136,7 @@ async def _resumed(
 
 def _is_loss(error: JetStreamError) -> bool:
     if isinstance(error, CallError):
-        # A server that stops ends its subscriptions with this.
+        # A server behind the server went away; or this one did, without the extension to say so.
         return error.code == Unavailable.default_code
     # No connection may be had for a while; a certificate that is refused stays refused.
     nobody_there = type(error) in (ConnectError, ConnectTimeout)

@@ -33,7 +33,9 @@ class Subscription(ABC, Generic[T_co, R_co]):
     with the end of an ``async with`` around the loop.
 
     The end of the loop is the end of the method. A method that fails raises `CallError` out of the
-    loop, a connection that is lost `ConnectionLost`.
+    loop; a connection that is lost, or a server that goes away, `ConnectionLost`; and one that was
+    given up before (by `cancel`, or because the task that waited for an item was cancelled)
+    `ClosedError`.
     """
 
     __slots__ = ()
@@ -52,6 +54,7 @@ class Subscription(ABC, Generic[T_co, R_co]):
 
         Raises:
             RuntimeError: It has not ended.
+            ClosedError: It was given up before its end.
             JetStreamError: It ended otherwise; the error is that of the loop.
         """
 
@@ -62,7 +65,14 @@ class Subscription(ABC, Generic[T_co, R_co]):
 
     @abstractmethod
     def cancel(self) -> None:
-        """Ends the method: its generator is closed, its ``finally`` runs. Does not wait."""
+        """Ends the method: its generator is closed, its ``finally`` runs. Does not wait.
+
+        Whoever iterates on, or waits for an item in another task, gets a `ClosedError`.
+        """
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Ends the method as `cancel` does; for `contextlib.aclosing`, as generators have it."""
 
     @abstractmethod
     async def __aenter__(self) -> Self: ...

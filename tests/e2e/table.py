@@ -30,6 +30,7 @@ from jetstream import (
 from jetstream.testing import pair
 
 from tests.helpers import join, serve
+from tests.transports import joined
 
 # ---- transports ----
 
@@ -49,6 +50,8 @@ Ends = Callable[..., AbstractAsyncContextManager[Session]]
 
 TRANSPORTS: dict[str, Ends] = {
     "quic": quic,
+    "tcp": functools.partial(joined, "tcp", graceful_timeout=1.0),
+    "unix": functools.partial(joined, "unix", graceful_timeout=1.0),
     "memory": pair,
     "single lane": functools.partial(pair, single_lane=True),
 }

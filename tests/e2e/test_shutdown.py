@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 from jetstream import (
+    U32,
     CallError,
     Client,
     ConnectionLost,
@@ -18,11 +20,14 @@ from jetstream import (
     Session,
     Unavailable,
     connect,
+    method,
 )
 
 from tests.e2e.counter import Tally, TallyImpl
+from tests.e2e.table import Table, TableImpl, collect
 from tests.forwarder import Forwarder
 from tests.helpers import client_tls, join, run, serve
+from tests.transports import SOCKETS, served
 
 SWIFT = Reconnect(first=0.02, most=0.1, patience=30.0)
 
@@ -287,6 +292,57 @@ def test_subscriptions_that_had_not_begun_begin_elsewhere(loop: str) -> None:
                 await closing
             assert name == "new"
         await second.close()
+
+    run(main, loop=loop)
+
+
+@pytest.mark.parametrize("reconnect", [False, SWIFT], ids=["plain", "stays up"])
+@pytest.mark.parametrize("transport", SOCKETS)
+def test_a_subscription_that_the_server_ends_is_lost_with_it(
+    transport: str, reconnect: Reconnect | bool
+) -> None:
+    async def main() -> None:
+        impl = TableImpl()
+        impl.gates["shut"].clear()
+        async with served(transport, impl) as way, way.join(reconnect=reconnect) as session:
+            table = session.channel(Table)
+            ticks = table.ticks("shut", 2, 4)
+            items: list[bytes] = []
+            taking = asyncio.ensure_future(collect(ticks, items))
+            await impl.began["shut"].wait()
+            while len(items) < 2:
+                await table.empty()
+            await way.server.close()
+            with pytest.raises(ConnectionLost, match="shutting down") as caught:
+                await taking
+            # It had begun, so it is no call that can just be sent elsewhere.
+            assert type(caught.value) is ConnectionLost
+            assert caught.value.by_peer
+            with pytest.raises(ConnectionLost):
+                _ = ticks.result
+
+    run(main)
+
+
+def test_a_method_that_fails_for_want_of_another_server_has_failed(loop: str) -> None:
+    async def main() -> None:
+        class Front(TableImpl):
+            async def fail(self) -> None:
+                raise Unavailable("nobody behind")
+
+            @method
+            async def breaks(self, after: U32, how: str) -> AsyncGenerator[U32]:
+                yield 1
+                await self.fail()
+
+        async with serve(Front()) as server, join(server) as session:
+            table = session.channel(Table)
+            with pytest.raises(CallError) as caught:
+                await table.fail()
+            assert caught.value.code == "jetstream::unavailable"
+            with pytest.raises(CallError, match="nobody behind") as caught:
+                await collect(table.breaks(1, ""))
+            assert caught.value.code == "jetstream::unavailable"
 
     run(main, loop=loop)
 

@@ -12,6 +12,7 @@ from jetstream import (
     I32,
     INJECTED,
     CallError,
+    ClosedError,
     Context,
     Done,
     JetStreamError,
@@ -433,6 +434,43 @@ def test_a_call_can_be_made_more_than_once():
     run(main)
 
 
+@pytest.mark.parametrize("side", ["server", "client"])
+def test_a_stream_from_the_caller_is_taken_once(side):
+    class Twice(ClientInterceptor, ServerInterceptor):
+        async def intercept_call(self, call: Any, proceed: Any, /) -> Any:
+            first = await proceed(call)
+            return first, await proceed(call)
+
+    class Told(ServerInterceptor):
+        async def intercept_call(self, call: ServerCall, proceed: Any, /) -> Any:
+            try:
+                return await proceed(call)
+            except RuntimeError as error:
+                raise JetStreamError(str(error)) from error
+
+    class Both(ClientInterceptor):
+        async def intercept_call(self, call: ClientCall, proceed: Any, /) -> Any:
+            return 1000 * await proceed(call) + await proceed(call)
+
+    async def main() -> None:
+        words = r"Shelf\.add cannot proceed a second time"
+        if side == "client":
+            async with shelf(client=(Twice(),)) as (_, channel):
+                with pytest.raises(RuntimeError, match=words):
+                    await channel.add(_numbers(4))
+                with pytest.raises(RuntimeError, match=words):
+                    await channel.add(iter([1, 2]))
+        else:
+            async with shelf(server=(Told(), Twice())) as (_, channel):
+                with pytest.raises(CallError, match=words):
+                    await channel.add(_numbers(4))
+        # What can begin anew is sent again.
+        async with shelf(client=(Both(),)) as (_, channel):
+            assert await channel.add([1, 2, 3]) == 6006
+
+    run(main)
+
+
 def test_items_can_be_changed_and_left_out():
     class Even(ClientInterceptor):
         async def intercept_stream(self, call: ClientCall, proceed: Any, /) -> AsyncIterator[Any]:
@@ -525,7 +563,8 @@ def test_leaving_a_stream_ends_it_at_both_ends(way, side):
                 items = channel.count(99)
                 assert await anext(items) == 0
                 items.cancel()
-                assert [item async for item in items] == []
+                with pytest.raises(ClosedError, match="given up"):
+                    await anext(items)
             elif way == "with":
                 async with channel.count(99) as items:
                     assert await anext(items) == 0
@@ -554,7 +593,7 @@ def test_leaving_a_stream_ends_it_at_both_ends(way, side):
 
 
 @pytest.mark.parametrize("intercepted", [True, False])
-def test_cancelling_from_another_task_ends_the_loop_of_the_one_that_waits(intercepted):
+def test_cancelling_from_another_task_is_no_end_to_the_one_that_waits(intercepted):
     async def main() -> None:
         notes: list[str] = []
         client = (Noting("one", notes),) if intercepted else ()
@@ -563,23 +602,73 @@ def test_cancelling_from_another_task_ends_the_loop_of_the_one_that_waits(interc
             got: list[int] = []
             waits = asyncio.Event()
 
-            async def take() -> str:
+            async def take() -> None:
                 async for item in items:
                     got.append(item)
                     if item == 98:
                         waits.set()
-                return "the end"
 
             task = asyncio.create_task(take())
             await waits.wait()
             await asyncio.sleep(0)
             items.cancel()
-            assert await task == "the end"
+            with pytest.raises(ClosedError, match="given up"):
+                await task
             assert len(got) == 99
             assert task.cancelling() == 0
             await served.closed.wait()
-            with pytest.raises(RuntimeError, match="has not ended"):
+            with pytest.raises(ClosedError, match="given up"):
+                await anext(items)
+            with pytest.raises(ClosedError, match="given up"):
                 _ = items.result
+
+    run(main)
+
+
+@pytest.mark.parametrize("intercepted", [True, False])
+@pytest.mark.parametrize("way", ["task", "aclose", "with"])
+def test_what_was_given_up_is_no_end(intercepted, way):
+    async def main() -> None:
+        client = (Noting("one", []),) if intercepted else ()
+        async with shelf(client=client) as (served, channel):
+            items = channel.count(99)
+            assert await anext(items) == 0
+            if way == "aclose":
+                await items.aclose()
+            elif way == "with":
+                async with items:
+                    pass
+            else:
+                for _ in range(98):
+                    await anext(items)
+                waiting = asyncio.ensure_future(anext(items))
+                await asyncio.sleep(0)
+                waiting.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await waiting
+            await served.closed.wait()
+            for _ in range(2):
+                with pytest.raises(ClosedError, match="given up"):
+                    await anext(items)
+                with pytest.raises(ClosedError, match="given up"):
+                    _ = items.result
+
+    run(main)
+
+
+@pytest.mark.parametrize("intercepted", [True, False])
+def test_leaving_after_the_end_changes_nothing(intercepted):
+    async def main() -> None:
+        client = (Noting("one", []),) if intercepted else ()
+        async with shelf(client=client) as (_, channel):
+            items = channel.count(2)
+            async with items:
+                assert [item async for item in items] == [0, 1]
+            items.cancel()
+            await items.aclose()
+            with pytest.raises(StopAsyncIteration):
+                await anext(items)
+            assert items.result == "counted"
 
     run(main)
 

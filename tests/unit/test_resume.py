@@ -12,6 +12,7 @@ from jetstream import (
     U64,
     Backoff,
     CallError,
+    ClosedError,
     ConnectError,
     ConnectionLost,
     ConnectTimeout,
@@ -156,13 +157,18 @@ def test_cancelling_ends_a_wait_for_the_next_attempt():
         source = Source([(1, "a"), ConnectionLost("gone")])
         items = resumed(source, backoff=Long())
 
-        async def take() -> list[Any]:
-            return [item async for item in items]
+        got: list[Any] = []
+
+        async def take() -> None:
+            async for item in items:
+                got.append(item)
 
         task = asyncio.create_task(take())
         await waits.wait()
         items.cancel()
-        assert await task == [(1, "a")]
+        with pytest.raises(ClosedError, match="given up"):
+            await task
+        assert got == [(1, "a")]
         assert repr(items) == "<subscription to a resumed method, over>"
 
     run(main)
@@ -181,7 +187,8 @@ def test_cancelling_the_task_is_no_end():
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert [item async for item in items] == []
+        with pytest.raises(ClosedError, match="given up"):
+            await anext(items)
 
     run(main)
 

@@ -67,6 +67,13 @@ impl Endpoint {
         self.touch(connection)?.quic.streams().open(dir)
     }
 
+    /// Whether a stream may have a lane of its own, see [`spares_a_lane`].
+    ///
+    /// [`spares_a_lane`]: jetstream_proto::mux::spares_a_lane
+    pub fn spares_lane(&mut self, connection: ConnectionKey) -> bool {
+        self.touch(connection).is_some_and(Connection::spares_lane)
+    }
+
     /// Sends a datagram, dropping older ones if they have not left yet.
     ///
     /// # Errors

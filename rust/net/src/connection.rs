@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use jetstream_proto::mux;
+use quinn_proto::coding::Codec;
 use quinn_proto::{Connection as Quic, ConnectionHandle, Dir, Event as QuicEvent, StreamEvent};
-use quinn_proto::{EndpointEvent, StreamId};
+use quinn_proto::{EndpointEvent, StreamId, VarInt};
 
 use crate::config::Incoming;
 use crate::congestion::Lift;
@@ -93,6 +95,8 @@ pub(crate) struct Connection {
     pub(crate) asked: Option<Box<str>>,
     /// By which TLS it was accepted, see `review`.
     pub(crate) generation: u32,
+    /// Lanes that the peer lets us have open at once, once it has said so.
+    allowed: Option<u64>,
 }
 
 /// What a connection needs of its endpoint while it is driven.
@@ -132,6 +136,7 @@ impl Connection {
             lift: Lift::default(),
             asked: None,
             generation: 0,
+            allowed: None,
         }
     }
 
@@ -384,6 +389,16 @@ impl Connection {
         lane
     }
 
+    /// Whether a stream may have a lane of its own.
+    pub(crate) fn spares_lane(&mut self) -> bool {
+        if self.allowed.is_none() {
+            self.allowed = allowed_lanes(&self.quic);
+        }
+        let side = self.quic.side();
+        let open = self.lanes.keys().filter(|stream| stream.initiator() == side).count();
+        self.allowed.is_some_and(|allowed| mux::spares_a_lane(allowed, open as u64))
+    }
+
     pub(crate) fn forget_lane(&mut self, stream: StreamId) {
         self.lanes.remove(&stream);
     }
@@ -451,4 +466,25 @@ impl Connection {
             }
         }
     }
+}
+
+/// Bidirectional streams that the peer lets us have open at once (RFC 9000, section 18.2); `None`
+/// before it has said so. `quinn-proto` keeps what the peer said to itself, but not how it is written.
+fn allowed_lanes(quic: &Quic) -> Option<u64> {
+    const INITIAL_MAX_STREAMS_BIDI: VarInt = VarInt::from_u32(0x08);
+    let said = quic.crypto_session().transport_parameters().ok()??;
+    let mut written = Vec::new();
+    said.write(&mut written);
+    let mut rest = written.as_slice();
+    while !rest.is_empty() {
+        let id = VarInt::decode(&mut rest).ok()?;
+        let size = VarInt::decode(&mut rest).ok()?.into_inner();
+        let (mut value, behind) = rest.split_at_checked(usize::try_from(size).ok()?)?;
+        if id == INITIAL_MAX_STREAMS_BIDI {
+            return VarInt::decode(&mut value).ok().map(VarInt::into_inner);
+        }
+        rest = behind;
+    }
+    // What is not said is none.
+    Some(0)
 }

@@ -191,6 +191,16 @@ impl Hub {
         }
     }
 
+    /// Whether a stream may have a lane of its own now: there are many, and enough are left for
+    /// those who need one.
+    pub fn spares_lane(&mut self, connection: ConnectionKey) -> bool {
+        match self {
+            Self::Quic(endpoint) => endpoint.spares_lane(connection),
+            Self::Streams(_) => false,
+            Self::Memory(memory) => memory.many_lanes(),
+        }
+    }
+
     /// Whether this end can open lanes on a connection at all; if not, [`Hub::open_lane`] never gives
     /// one.
     pub fn can_open_lane(&self, connection: ConnectionKey) -> bool {

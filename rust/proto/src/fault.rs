@@ -27,6 +27,9 @@ pub struct Fault {
     pub backtrace: Vec<TraceFrame>,
 }
 
+/// The code with which a called end that goes away ends a stream.
+pub const UNAVAILABLE: &str = "jetstream::unavailable";
+
 /// One entry of a peer's backtrace. The strings are shared with the peer's table of them, so that a
 /// small payload cannot become a large backtrace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -96,6 +99,16 @@ impl Fault {
         let start = frame::begin(out, kind::RERROR, tag);
         self.encode(out);
         frame::finish(out, start, limit)
+    }
+
+    /// Whether it ends a stream because the called end goes away, and not because the method failed.
+    ///
+    /// # Arguments
+    /// * `going_away`: whether the called end has said so on the lane (`GOAWAY`), which it does before
+    ///   it ends a stream for that. The code alone may be the method's own: that of a server further
+    ///   behind.
+    pub fn is_of_going_away(&self, going_away: bool) -> bool {
+        going_away && self.code.as_deref() == Some(UNAVAILABLE)
     }
 
     /// Reads a fault from the whole payload of an `Rerror` frame.
@@ -216,6 +229,17 @@ mod tests {
 
     fn bytes(hex: &str) -> Vec<u8> {
         (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_server_that_goes_away_has_said_so_before() {
+        let fault =
+            |code: Option<&str>| Fault { code: code.map(str::to_owned), ..Fault::default() };
+        assert!(fault(Some(UNAVAILABLE)).is_of_going_away(true));
+        // What the method itself says.
+        assert!(!fault(Some(UNAVAILABLE)).is_of_going_away(false));
+        assert!(!fault(Some("shop::empty")).is_of_going_away(true));
+        assert!(!fault(None).is_of_going_away(true));
     }
 
     #[test]

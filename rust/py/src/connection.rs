@@ -346,6 +346,11 @@ impl Connection {
         lock(&self.state).opening.push(lane);
     }
 
+    /// Whether lanes wait until the peer allows another stream.
+    pub(crate) fn has_lanes_to_open(&self) -> bool {
+        !lock(&self.state).opening.is_empty()
+    }
+
     pub(crate) fn wake(&self, py: Python<'_>, wait: Wait, stream: u64) -> PyResult<()> {
         let waiters = lock(&self.state).waiters.remove(&(wait, stream));
         for future in waiters.into_iter().flatten() {

@@ -121,8 +121,8 @@ pub(crate) fn no_extension(what: &str, part: &str) -> PyErr {
 /// A connection that carries one lane, which the other end opened.
 pub(crate) fn cannot_open_lane() -> PyErr {
     LocalProtocolError::new_err(
-        "this connection carries a single lane, which the other end opened for its calls; calling \
-         back needs QUIC",
+        "this connection carries a single lane, which the other end opened for its calls; to be \
+         called back, the other end has to connect over QUIC",
     )
 }
 
@@ -191,6 +191,20 @@ pub(crate) fn connection_lost(message: String) -> PyErr {
 /// Something of ours was used after it was closed.
 pub(crate) fn closed(what: &str) -> PyErr {
     ClosedError::new_err(format!("{what} is closed"))
+}
+
+/// A subscription that its taker left, and is asked for more, or for its result.
+pub(crate) fn given_up(what: &str) -> PyErr {
+    ClosedError::new_err(format!(
+        "{what}: the subscription was given up before its end, by cancel(), by leaving its 'async \
+         with', or because the task that waited for an item was cancelled; subscribe again for more"
+    ))
+}
+
+/// The server goes away, and has ended a subscription for that.
+pub(crate) fn ended_by_server(py: Python<'_>, message: String) -> PyErr {
+    let by_peer = pyo3::types::PyBool::new(py, true).to_owned().into_any();
+    make(py.get_type::<ConnectionLost>(), (message,), &[("by_peer", by_peer)])
 }
 
 /// The server refused the version.

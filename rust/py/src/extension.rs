@@ -106,6 +106,7 @@ impl ServiceLane {
                 if let Some(task) = task {
                     cancel_task(py, &task);
                 }
+                self.leave_inlet(py, cancel.target);
             }
             Target::Parked => {
                 self.close_inlet(cancel.target);

@@ -1,6 +1,6 @@
 //! What callers are told where no exception of a method's says it.
 
-use jetstream_proto::fault::Fault;
+use jetstream_proto::fault::{Fault, UNAVAILABLE};
 
 fn fault(code: &str, message: String) -> Fault {
     Fault { message, code: Some(format!("jetstream::{code}")), ..Fault::default() }
@@ -34,5 +34,6 @@ pub(crate) fn deadline_exceeded(what: &str) -> Fault {
 
 /// The server ends what would go on for ever.
 pub(crate) fn unavailable(what: &str) -> Fault {
-    fault("unavailable", format!("{what} ended because the server is shutting down"))
+    let message = format!("{what} ended because the server is shutting down");
+    Fault { message, code: Some(UNAVAILABLE.to_owned()), ..Fault::default() }
 }

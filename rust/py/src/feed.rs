@@ -1,13 +1,14 @@
 //! A stream from the caller: a task that takes items from the caller's iterator and sends them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use jetstream_proto::ext::{self, INITIAL_WINDOW};
 use jetstream_proto::mux::{Sending, Ticket};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
 
 use crate::caller::CallerLane;
 use crate::channel::ChannelMethod;
@@ -20,6 +21,10 @@ pub(crate) struct Flow {
     /// The request has left; before that there is nothing for items to belong to.
     begun: AtomicBool,
     waiter: Mutex<Option<Py<PyAny>>>,
+    /// The task, weakly: it has this, too.
+    task: OnceLock<Py<PyWeakrefReference>>,
+    /// The task has been told that the call is over, or is the one that says so.
+    stopped: AtomicBool,
 }
 
 impl Default for Flow {
@@ -28,6 +33,8 @@ impl Default for Flow {
             sending: Mutex::new(Sending::new(INITIAL_WINDOW)),
             begun: AtomicBool::new(false),
             waiter: Mutex::new(None),
+            task: OnceLock::new(),
+            stopped: AtomicBool::new(false),
         }
     }
 }
@@ -45,6 +52,18 @@ impl Flow {
         self.begun.load(Ordering::Relaxed) && lock(&self.sending).is_open()
     }
 
+    /// The call is over: what the iterator still has is not wanted, and it is closed. Whoever says
+    /// so first counts; a second word would disturb what the iterator does at its end.
+    pub(crate) fn stop(&self, py: Python<'_>) {
+        if self.stopped.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let Some(task) = self.task.get().and_then(|task| task.bind(py).upgrade()) else { return };
+        if let Err(error) = task.call_method0(intern!(py, "cancel")) {
+            error.write_unraisable(py, Some(&task));
+        }
+    }
+
     /// Lets the feeding task go on, if it may.
     pub(crate) fn wake(&self, py: Python<'_>) -> PyResult<()> {
         if !self.is_open() {
@@ -57,8 +76,9 @@ impl Flow {
     }
 }
 
-/// The task that feeds one call.
+/// The task that feeds one call, kept because the loop holds tasks weakly.
 pub(crate) struct Feed {
+    flow: Arc<Flow>,
     task: Py<PyAny>,
 }
 
@@ -76,18 +96,19 @@ impl Feed {
             py.import("jetstream._feeding")?.getattr("feed").map(Bound::unbind)
         })?;
         let method = method.clone().unbind();
-        let outlet = Bound::new(py, FeedOutlet { lane: lane.clone(), ticket, method, flow })?;
+        let fed = flow.clone();
+        let outlet = Bound::new(py, FeedOutlet { lane: lane.clone(), ticket, method, flow: fed })?;
         let coroutine = feed.bind(py).call1((outlet, stream))?;
         let event_loop = lane.shared().event_loop(py);
         let task = event_loop.call_method1(intern!(py, "create_task"), (coroutine,))?;
-        Ok(Self { task: task.unbind() })
+        let _ = flow.task.set(PyWeakrefReference::new(&task)?.unbind());
+        Ok(Self { flow, task: task.unbind() })
     }
 
     /// The call is over; what the iterator still has is not wanted.
     pub(crate) fn stop(self, py: Python<'_>) {
-        if let Err(error) = self.task.call_method0(py, intern!(py, "cancel")) {
-            error.write_unraisable(py, None);
-        }
+        self.flow.stop(py);
+        drop(self.task);
     }
 }
 
@@ -135,6 +156,8 @@ impl FeedOutlet {
 
     /// The caller's iterator raised: the call ends with that.
     fn fail(&self, py: Python<'_>, error: &Bound<'_, PyAny>) -> PyResult<()> {
+        // The task closes the iterator itself.
+        self.flow.stopped.store(true, Ordering::Relaxed);
         self.lane.give_up(py, self.ticket, PyErr::from_value(error.clone()))
     }
 }

@@ -36,6 +36,8 @@ struct State {
     end: Option<Option<Error>>,
     /// The error that ended it, also after it has been told.
     failure: Option<Error>,
+    /// Its taker left before the end.
+    left: bool,
 }
 
 /// An error as an object that can be visited: once it has been raised, its traceback leads to
@@ -52,6 +54,8 @@ pub(crate) struct Inbox {
 enum Taken<'py> {
     Item(Bound<'py, PyAny>),
     End(Option<PyErr>),
+    /// There was more, and nobody will know.
+    Left,
     Empty,
 }
 
@@ -91,6 +95,24 @@ impl Inbox {
         }
     }
 
+    /// Ends it with an error that has been told already.
+    pub(crate) fn fail(&self, py: Python<'_>, error: &PyErr) {
+        let error = error.clone_ref(py).into_value(py);
+        let runs = {
+            let mut state = lock(&self.state);
+            state.failure = Some(error);
+            state.end = Some(None);
+            state.held = 0;
+            std::mem::take(&mut state.runs)
+        };
+        drop(runs);
+    }
+
+    /// Whether its taker left before the end.
+    pub(crate) fn is_left(&self) -> bool {
+        lock(&self.state).left
+    }
+
     /// The error that ended it, if one did.
     pub(crate) fn failure(&self, py: Python<'_>) -> Option<PyErr> {
         let failure = lock(&self.state).failure.as_ref().map(|error| error.clone_ref(py));
@@ -119,15 +141,17 @@ impl Inbox {
         drop(held);
     }
 
-    /// Forgets what has not been taken, and ends: nobody takes any more.
+    /// Forgets what has not been taken, and ends: nobody takes any more. Whoever does all the same is
+    /// told so, unless nothing but the end was left to be taken.
     pub(crate) fn close(&self) {
-        let (runs, waiter) = {
+        let (runs, end, waiter) = {
             let mut state = lock(&self.state);
-            state.end = Some(None);
+            state.left |= !state.runs.is_empty() || !matches!(state.end, Some(None));
             state.held = 0;
-            (std::mem::take(&mut state.runs), state.waiter.take())
+            let end = state.end.replace(None);
+            (std::mem::take(&mut state.runs), end, state.waiter.take())
         };
-        drop((runs, waiter));
+        drop((runs, end, waiter));
     }
 
     /// Ends it, and lets whoever waits for an item see the end.
@@ -187,7 +211,9 @@ impl Inbox {
             match state.runs.pop_front() {
                 Some(run) => run,
                 None => {
+                    let left = state.left;
                     return Ok(match &mut state.end {
+                        Some(_) if left => (Taken::Left, 0),
                         // An error is told once; after it there is just nothing more.
                         Some(end) => {
                             let error = end.take().map(|error| error.into_bound(py).into_any());
@@ -227,6 +253,10 @@ pub(crate) trait Taker {
     fn took(&self, py: Python<'_>, size: usize) -> PyResult<()>;
     /// Whoever waited for an item has been cancelled.
     fn give_up(&self, py: Python<'_>);
+    /// An item could not be read.
+    fn fail(&self, py: Python<'_>, error: &PyErr);
+    /// What to tell those who take after somebody left.
+    fn left(&self) -> PyErr;
 }
 
 /// What a step towards the next item came to.
@@ -247,6 +277,7 @@ fn step<'py>(py: Python<'py>, taker: &dyn Taker, waited: bool) -> PyResult<Step<
         }
         Ok((Taken::End(None), _)) => Err(PyStopAsyncIteration::new_err(())),
         Ok((Taken::End(Some(error)), _)) => Err(error),
+        Ok((Taken::Left, _)) => Err(taker.left()),
         Ok((Taken::Empty, _)) => {
             let waiter = Bound::new(py, Reply::new(taker.shared().clone()))?;
             let mut state = lock(&inbox.state);
@@ -261,7 +292,7 @@ fn step<'py>(py: Python<'py>, taker: &dyn Taker, waited: bool) -> PyResult<Step<
         }
         Err(error) => {
             // An item that cannot be read ends the stream: what follows it could be no better.
-            taker.give_up(py);
+            taker.fail(py, &error);
             Err(error)
         }
     }

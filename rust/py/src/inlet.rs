@@ -116,6 +116,11 @@ impl Inlet {
         }
     }
 
+    /// The caller is gone: what still comes is not taken, and whoever reads on is told.
+    pub(crate) fn leave(&self) {
+        self.inbox.close();
+    }
+
     /// The request has been answered: nobody takes any more.
     pub(crate) fn close(&self) {
         self.inbox.close();
@@ -191,6 +196,12 @@ impl Taker for Inlet {
 
     // What was not taken is there for the next who asks, until the method ends.
     fn give_up(&self, _py: Python<'_>) {}
+
+    fn fail(&self, _py: Python<'_>, _error: &PyErr) {}
+
+    fn left(&self) -> PyErr {
+        errors::closed(&format!("the stream from the caller of {}", self.method.get().what))
+    }
 }
 
 fn as_taker<'a>(object: &'a Bound<'_, PyAny>) -> Option<&'a dyn Taker> {

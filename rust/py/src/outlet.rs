@@ -1,10 +1,11 @@
 //! Where a subscription's items go: into the lane's buffer, at the pace at which they are taken.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 
 use jetstream_proto::frame;
 use jetstream_proto::mux::Sending;
+use pyo3::exceptions::asyncio::CancelledError;
 use pyo3::prelude::*;
 
 use crate::dispatch::ServiceLane;
@@ -31,6 +32,14 @@ struct Flow {
     waiter: Option<Py<PyAny>>,
 }
 
+/// Items are taken.
+const OPEN: u8 = 0;
+/// Nobody wants them any more. Whoever makes them has been cancelled, and hears it again with each
+/// item, if need be: a generator that went on all the same would wait for a window that nobody opens.
+const GIVEN_UP: u8 = 1;
+/// The request has been answered.
+const CLOSED: u8 = 2;
+
 /// Takes the items of one subscription.
 #[pyclass(frozen, module = "jetstream._core")]
 pub(crate) struct Outlet {
@@ -38,7 +47,7 @@ pub(crate) struct Outlet {
     method: Py<ServiceMethod>,
     tag: u16,
     flow: Mutex<Flow>,
-    closed: AtomicBool,
+    state: AtomicU8,
     lossy: Mutex<Lossy>,
 }
 
@@ -58,8 +67,8 @@ impl Outlet {
         window: Option<Sending>,
     ) -> Self {
         let flow = Mutex::new(Flow { window, ..Flow::default() });
-        let closed = AtomicBool::new(false);
-        Self { lane: lane.clone(), method, tag, flow, closed, lossy: Mutex::default() }
+        let state = AtomicU8::new(OPEN);
+        Self { lane: lane.clone(), method, tag, flow, state, lossy: Mutex::default() }
     }
 
     pub(crate) fn lane(&self) -> &Arc<ServiceLane> {
@@ -79,7 +88,7 @@ impl Outlet {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Relaxed)
+        self.state.load(Ordering::Relaxed) == CLOSED
     }
 
     /// Whether the peer takes an item, as far as it says.
@@ -95,7 +104,21 @@ impl Outlet {
 
     /// The request has been answered; nothing may follow.
     pub(crate) fn close(&self) {
-        self.closed.store(true, Ordering::Relaxed);
+        self.state.store(CLOSED, Ordering::Relaxed);
+    }
+
+    /// Whoever makes the items is being cancelled: none is taken from now on.
+    pub(crate) fn give_up(&self) {
+        let _ = self.state.compare_exchange(OPEN, GIVEN_UP, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    fn check_open(&self) -> PyResult<()> {
+        let what = &self.method.get().what;
+        match self.state.load(Ordering::Relaxed) {
+            OPEN => Ok(()),
+            GIVEN_UP => Err(CancelledError::new_err(format!("{what}: nobody takes its items"))),
+            _ => Err(errors::misuse(&format!("{what} has ended: it takes no more items"))),
+        }
     }
 
     /// The peer takes more.
@@ -157,10 +180,7 @@ impl Outlet {
         let this = slf.get();
         this.lane.shared.check()?;
         let method = this.method.get();
-        if this.is_closed() {
-            let message = format!("{} has ended: it takes no more items", method.what);
-            return Err(errors::misuse(&message));
-        }
+        this.check_open()?;
         if method.lossy {
             return Self::send_lossy(slf, item);
         }

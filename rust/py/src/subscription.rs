@@ -14,6 +14,7 @@ use pyo3::types::{PyBytes, PyDict, PyMappingProxy, PyTuple};
 
 use crate::caller::{CallerLane, Waiter};
 use crate::channel::ChannelMethod;
+use crate::errors;
 use crate::feed::{self, Feed};
 use crate::inbox::{Inbox, NextItem, Taker};
 use crate::shared::{LIVE_CALLS, Shared, at_drop, lock};
@@ -184,9 +185,17 @@ impl Taker for Subscription {
             }
         };
         let State::Fresh { arguments, timeout, stream } = fresh else { return Ok(()) };
-        let running = self.start(py, &arguments, timeout, stream)?;
-        *lock(&self.state) = running;
-        Ok(())
+        match self.start(py, &arguments, timeout, stream) {
+            Ok(running) => {
+                *lock(&self.state) = running;
+                Ok(())
+            }
+            Err(error) => {
+                // It never began: there is nothing to wait for.
+                self.flow.inbox.fail(py, &error);
+                Err(error)
+            }
+        }
     }
 
     fn decode<'py>(&self, py: Python<'py>, payload: &[u8]) -> PyResult<Bound<'py, PyAny>> {
@@ -214,6 +223,15 @@ impl Taker for Subscription {
 
     fn give_up(&self, py: Python<'_>) {
         self.stop(py);
+    }
+
+    fn fail(&self, py: Python<'_>, error: &PyErr) {
+        self.flow.inbox.fail(py, error);
+        self.abandon(py);
+    }
+
+    fn left(&self) -> PyErr {
+        errors::given_up(&self.method.get().what)
     }
 }
 
@@ -251,6 +269,7 @@ impl Subscription {
         }
         match self.flow.inbox.failure(py) {
             Some(error) => Err(error),
+            None if self.flow.inbox.is_left() => Err(self.left()),
             None => Err(PyRuntimeError::new_err(format!(
                 "{} has not ended: its result comes after its last item",
                 self.method.get().what
@@ -268,6 +287,12 @@ impl Subscription {
     /// Ends the method; does not wait.
     fn cancel(&self, py: Python<'_>) -> PyResult<()> {
         self.stop_taking(py)
+    }
+
+    /// The same, as generators have it.
+    fn aclose<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Ready>> {
+        self.stop_taking(py)?;
+        Bound::new(py, Ready { value: py.None() })
     }
 
     fn __aenter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Ready>> {

@@ -131,6 +131,9 @@ impl Waiting {
             return None;
         }
         self.why = Some(why);
+        if let Some(outlet) = &self.outlet {
+            outlet.get().give_up();
+        }
         Some(self.task.clone_ref(py))
     }
 }
@@ -196,9 +199,22 @@ impl ServiceLane {
 
     /// The deadline of a handler has passed, unless it ended before.
     pub(crate) fn expire(&self, py: Python<'_>, (slot, serial): (usize, u64)) {
-        let task = lock(&self.inner).handlers.expire(py, slot, serial);
-        if let Some(task) = task {
+        let (task, tag) = {
+            let mut inner = lock(&self.inner);
+            let task = inner.handlers.expire(py, slot, serial);
+            (task, inner.handlers.at(slot).map(|waiting| waiting.tag))
+        };
+        if let Some((task, tag)) = task.zip(tag) {
             cancel_task(py, &task);
+            self.leave_inlet(py, tag);
+        }
+    }
+
+    /// The caller of a request is gone, and sends no more of its stream. A handler that swallows its
+    /// cancellation and reads on hears so, and does not wait for ever.
+    pub(crate) fn leave_inlet(&self, py: Python<'_>, tag: u16) {
+        if let Some(inlet) = self.inlet(py, tag) {
+            inlet.get().leave();
         }
     }
 

@@ -6,6 +6,7 @@ mod caller;
 mod cancel;
 mod deadlines;
 mod handover;
+mod reserve;
 mod window;
 
 pub use budget::{Arrived, Budget, Share};
@@ -14,6 +15,7 @@ pub use caller::{Caller, Reply, Shape, Ticket};
 pub use cancel::{Cancel, cancel, cancelled, ended};
 pub use deadlines::Deadlines;
 pub use handover::Kept;
+pub use reserve::spares_a_lane;
 pub use window::{Receiving, Sending};
 
 /// A peer broke the rules of calls; the lane is beyond repair.

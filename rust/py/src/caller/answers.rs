@@ -308,6 +308,7 @@ impl CallerLane {
 
     fn done(&self, py: Python<'_>, pending: Pending, frame: Frame<'_>) -> PyResult<()> {
         self.shared.calls.fetch_sub(1, Ordering::Relaxed);
+        pending.stop_feed(py);
         let Waiter::Stream(flow) = &pending.waiter else { return Ok(()) };
         let payload = frame.payload.get(1..).unwrap_or_default();
         match pending.method.get().decode(py, payload) {
@@ -330,9 +331,10 @@ impl CallerLane {
         failed: bool,
     ) -> PyResult<()> {
         self.shared.calls.fetch_sub(1, Ordering::Relaxed);
+        pending.stop_feed(py);
         let outcome = if failed {
             Err(match Fault::decode(frame.payload) {
-                Ok(fault) => errors::call_error(py, &fault),
+                Ok(fault) => self.told(py, &pending, fault),
                 Err(error) => errors::remote_protocol(format!("a malformed fault: {error}")),
             })
         } else {
@@ -347,9 +349,21 @@ impl CallerLane {
         }
     }
 
+    /// What a fault is to the caller.
+    fn told(&self, py: Python<'_>, pending: &Pending, fault: Fault) -> PyErr {
+        let is_stream = matches!(pending.waiter, Waiter::Stream(_));
+        let going_away = is_stream && matches!(lock(&self.inner).phase, Phase::Draining);
+        if fault.is_of_going_away(going_away) {
+            errors::ended_by_server(py, fault.message)
+        } else {
+            errors::call_error(py, &fault)
+        }
+    }
+
     /// Ends a call with an error, from the top of a turn.
     pub(super) fn over_now(&self, py: Python<'_>, pending: Pending, error: PyErr) -> PyResult<()> {
         self.shared.calls.fetch_sub(1, Ordering::Relaxed);
+        pending.stop_feed(py);
         match &pending.waiter {
             Waiter::Reply(reply) => Reply::complete_now(reply.bind(py), Err(error)),
             Waiter::Stream(flow) => {
@@ -362,6 +376,7 @@ impl CallerLane {
     /// Ends a call with an error, from anywhere.
     pub(super) fn over(&self, py: Python<'_>, pending: Pending, error: PyErr) -> PyResult<()> {
         self.shared.calls.fetch_sub(1, Ordering::Relaxed);
+        pending.stop_feed(py);
         match &pending.waiter {
             Waiter::Reply(reply) => Reply::fail_soon(reply.bind(py), error),
             Waiter::Stream(flow) => {

@@ -61,6 +61,13 @@ impl Pending {
         self.feed.is_none() && !self.frame.is_empty()
     }
 
+    /// It is over, and so is the stream from the caller.
+    pub(super) fn stop_feed(&self, py: Python<'_>) {
+        if let Some(feed) = &self.feed {
+            feed.stop(py);
+        }
+    }
+
     /// Whether it waits for a server, however long there is none.
     pub(super) fn waits_for_ready(&self) -> bool {
         self.method.get().wait_for_ready
@@ -420,6 +427,7 @@ impl CallerLane {
         }
         if let Some(pending) = self.withdraw(ticket) {
             self.shared.calls.fetch_sub(1, Ordering::Relaxed);
+            pending.stop_feed(py);
             drop(pending);
             if let Err(error) = self.after_withdrawal(py) {
                 error.write_unraisable(py, None);
@@ -434,6 +442,7 @@ impl CallerLane {
         }
         let Some(pending) = self.withdraw(ticket) else { return Ok(()) };
         self.shared.calls.fetch_sub(1, Ordering::Relaxed);
+        pending.stop_feed(py);
         let error = errors::deadline(py, pending.what(py), pending.timeout, pending.inherited);
         let told = match &pending.waiter {
             Waiter::Reply(reply) => Reply::complete_now(reply.bind(py), Err(error)),

@@ -212,9 +212,14 @@ impl CallerLane {
             (inner.wire.clone(), assumed, inner.dialect)
         };
         let Some(wire) = wire else { return Ok(None) };
+        let connection = wire.shared.known(py, wire.connection);
+        if connection.is_some_and(|connection| connection.get().has_lanes_to_open()) {
+            // What the peer allows next is for them.
+            return Ok(None);
+        }
         let key = {
             let mut hub = wire.shared.hub()?;
-            if !hub.many_lanes(wire.connection) {
+            if !hub.spares_lane(wire.connection) {
                 return Ok(None);
             }
             hub.open_lane(wire.connection, self.settings.msize)

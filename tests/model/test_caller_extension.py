@@ -12,6 +12,7 @@ import pytest
 from jetstream import (
     U32,
     CallError,
+    ClosedError,
     Client,
     ConnectionLost,
     DeadlineExceeded,
@@ -215,8 +216,9 @@ def test_leaving_the_loop_cancels_the_producer(how: str, loop: str) -> None:
                         break
                 elif how == "cancel":
                     ticks = s.channel.ticks(0)
-                    async for _ in ticks:
-                        ticks.cancel()
+                    with pytest.raises(ClosedError, match="given up"):
+                        async for _ in ticks:
+                            ticks.cancel()
                 elif how == "async with":
                     async with s.channel.ticks(0) as ticks:
                         async for _ in ticks:

@@ -238,7 +238,7 @@ impl ServiceLane {
         // Whatever the handler held of its task goes with it.
         drop((coroutine, context));
         if let Some(ready) = ready.if_untouched(py)? {
-            self.shared.put_ready_task(ready);
+            self.shared.put_ready_task(py, ready)?;
         }
         answered
     }

@@ -65,7 +65,7 @@ impl Outlet {
         };
         let shared = &outlet.lane().shared;
         if !listed {
-            lock(&shared.state).lossy.push(slf.clone().unbind());
+            shared.enlist_lossy(slf.clone().unbind());
             shared.schedule(py)?;
         }
         if number % YIELD_AFTER != 0 {
@@ -167,7 +167,7 @@ impl Shared {
                 }
             };
             if waits {
-                lock(&self.state).lossy.push(outlet);
+                self.enlist_lossy(outlet);
             } else {
                 lock(outlet.get().lossy()).listed = false;
             }

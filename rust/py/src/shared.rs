@@ -339,8 +339,12 @@ impl Shared {
         }
     }
 
-    pub(crate) fn put_ready_task(&self, ready: ReadyTask) {
+    pub(crate) fn put_ready_task(&self, py: Python<'_>, ready: ReadyTask) -> PyResult<()> {
+        if self.is_closed() {
+            return ready.dismiss(py);
+        }
         lock(&self.state).ready_task = Some(ready);
+        Ok(())
     }
 
     // ---- lanes ----
@@ -437,12 +441,25 @@ impl Shared {
 
     /// A lane has something to send.
     pub(crate) fn mark_dirty(&self, py: Python<'_>, role: Role) -> PyResult<()> {
+        // There are no more turns, and what a lane is kept by here it keeps itself.
+        if self.is_closed() {
+            return Ok(());
+        }
         lock(&self.state).dirty.push(role);
         self.schedule(py)
     }
 
     pub(crate) fn park(&self, lane: Arc<ServiceLane>) {
-        lock(&self.state).parked.push(lane);
+        if !self.is_closed() {
+            lock(&self.state).parked.push(lane);
+        }
+    }
+
+    /// A lossy subscription has an item that is to leave at the end of the turn.
+    pub(crate) fn enlist_lossy(&self, outlet: Py<Outlet>) {
+        if !self.is_closed() {
+            lock(&self.state).lossy.push(outlet);
+        }
     }
 
     pub(crate) fn unpark(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {

@@ -12,8 +12,8 @@ import pytest
 from jetstream import (
     U32,
     CallError,
-    ClosedError,
     Client,
+    ClosedError,
     ConnectionLost,
     DeadlineExceeded,
     DecodeError,
@@ -216,9 +216,10 @@ def test_leaving_the_loop_cancels_the_producer(how: str, loop: str) -> None:
                         break
                 elif how == "cancel":
                     ticks = s.channel.ticks(0)
+                    await anext(ticks)
+                    ticks.cancel()
                     with pytest.raises(ClosedError, match="given up"):
-                        async for _ in ticks:
-                            ticks.cancel()
+                        await anext(ticks)
                 elif how == "async with":
                     async with s.channel.ticks(0) as ticks:
                         async for _ in ticks:

@@ -379,6 +379,13 @@ fn a_full_server_refuses_and_a_handshake_has_an_end() {
 }
 
 #[test]
+fn what_comes_ahead_of_tls_is_bounded() {
+    let quic = transport().quic(Ipv4Addr::LOCALHOST.into(), &crate::congestion::Lift::default());
+    let told = format!("{quic:?}");
+    assert!(told.contains("crypto_buffer_size: 16384"), "{told}");
+}
+
+#[test]
 fn a_retry_proves_the_address_and_the_handshake_goes_on() {
     let mut pair = Pair::begun(LANES, |options| options.retry_above = 0);
     pair.until(|pair| {

@@ -89,6 +89,12 @@ class Limits:
     max_connections: int = 65_536
     """Connections of a server; the next is refused."""
 
+    max_handshakes: int = 4_096
+    """Handshakes of a server that are under way at once, over QUIC and over TCP each; the next is
+    refused. Nobody has proved anything yet, and each is some 13 KB, so all are some 50 MiB; quinn
+    alone would keep 65,536 newcomers, and 100 MiB of what they sent. Clients that come all at once
+    try again."""
+
     max_streams_bidi: int = 128
     """Bidirectional streams (lanes) that a peer may have open at once. Envoy and quinn say 100."""
 

@@ -107,6 +107,8 @@ pub struct ServerOptions {
     pub transport: Transport,
     /// Connections at once; the next is refused.
     pub max_connections: usize,
+    /// Handshakes at once; the next is refused.
+    pub max_handshakes: usize,
     /// Handshakes at once over which a newcomer must first prove its address (Retry, RFC 9000,
     /// section 8.1.2).
     pub retry_above: usize,

@@ -305,7 +305,7 @@ impl Endpoint {
             return;
         };
         self.buffer.clear();
-        if self.open >= server.max_connections {
+        if self.open >= server.max_connections || self.handshaking >= server.max_handshakes {
             let transmit = self.quic.refuse(incoming, &mut self.buffer);
             self.respond(&transmit);
             return;

@@ -87,6 +87,7 @@ impl Pair {
             incoming: HashMap::from([(ALPN.to_vec(), incoming)]),
             transport: transport(),
             max_connections: 10,
+            max_handshakes: 10,
             retry_above: 10,
             handshake_timeout: Duration::from_secs(5),
         };
@@ -376,6 +377,34 @@ fn a_full_server_refuses_and_a_handshake_has_an_end() {
     let failed =
         |event: &Event| matches!(event, Event::HandshakeFailed { reason: Lost::TimedOut, .. });
     assert!(slow.from_server.iter().any(failed), "{:?}", slow.from_server);
+}
+
+#[test]
+fn who_comes_while_enough_handshakes_are_under_way_is_refused() {
+    let mut pair = Pair::begun(LANES, |options| options.max_handshakes = 1);
+    // The server hears the first flight, and then for a while nothing more from this client.
+    pair.client.transmit(Instant::now()).unwrap();
+    pair.until_server(|pair| pair.server.handshaking == 1);
+    let authority = Authority::root("Other CA");
+    let tls = client(client_options(Trust::Roots(vec![authority.der.clone()]))).unwrap();
+    let remote = pair.server.io().local_addr().unwrap();
+    let mut late = Endpoint::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), None).unwrap();
+    late.connect(Instant::now(), remote, "localhost", visiting(&tls)).unwrap();
+    late.transmit(Instant::now()).unwrap();
+    let mut seen = Vec::new();
+    pair.until_server(|_| {
+        late.receive(Instant::now()).unwrap();
+        seen.extend(late.take_events());
+        !seen.is_empty()
+    });
+    // RFC 9000, section 20.1: CONNECTION_REFUSED.
+    let refused =
+        |event: &Event| matches!(event, Event::Lost { reason: Lost::Aborted { code: 2, .. }, .. });
+    assert!(seen.iter().any(refused), "{seen:?}");
+    assert_eq!(pair.server.open_connections(), 1);
+    // The first one's handshake goes on, and then there is room again.
+    pair = pair.settled();
+    assert_eq!(pair.server.handshaking, 0);
 }
 
 #[test]

@@ -221,7 +221,9 @@ pub(crate) fn lost(py: Python<'_>, reason: &Lost) -> PyErr {
             (format!("the peer closed the connection: {why}"), Some(*code), true)
         }
         Lost::Aborted { code: CONNECTION_REFUSED, .. } => {
-            let why = "the server refused the connection: it takes no more of them";
+            let why = "the server refused the connection: it takes no more of them now; the setting \
+                       is its Limits(max_connections=...), or Limits(max_handshakes=...) for those \
+                       that are coming about";
             return ConnectError::new_err(why);
         }
         Lost::Aborted { code, reason } => {

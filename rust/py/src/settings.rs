@@ -21,6 +21,7 @@ pub(crate) struct Limits {
     datagram_buffer: usize,
     pub(crate) msize: u32,
     pub(crate) max_connections: usize,
+    pub(crate) max_handshakes: usize,
     pub(crate) handshake_timeout: f64,
     pub(crate) retry_above: usize,
 }
@@ -50,6 +51,7 @@ impl Limits {
             keep_alive: self.keep_alive.map(duration).transpose()?,
             handshake_timeout: duration(self.handshake_timeout)?,
             max_connections: self.max_connections,
+            max_handshakes: self.max_handshakes,
             max_lanes: self.max_streams_bidi as usize,
         })
     }

@@ -235,7 +235,8 @@ impl Streams {
             Ending::Wire(Lost::Ended | Lost::Broken { .. }) if handshaking => {
                 let target = self.links.get(link).and_then(|link| link.target.as_ref());
                 let how = "the server ended the connection before the handshake was over; it may \
-                           take no more of them, or speak no TLS";
+                           take no more of them (its Limits(max_connections=...) and \
+                           Limits(max_handshakes=...)), or speak no TLS";
                 Ending::Wire(target.map_or(Lost::Ended, |target| target.refused(how)))
             }
             ending => ending,
@@ -300,6 +301,7 @@ impl Streams {
             return;
         }
         self.incoming -= usize::from(wire.incoming);
+        self.handshaking -= usize::from(wire.is_shaking());
         wire.bury();
         self.dead_wires.push(key);
     }

@@ -143,6 +143,11 @@ impl Wire {
         self.phase == Phase::Gone
     }
 
+    /// Whether a peer's handshake is not over.
+    pub(super) fn is_shaking(&self) -> bool {
+        self.incoming && self.phase == Phase::Handshake && self.tls.is_some()
+    }
+
     fn is_up(&self) -> bool {
         matches!(self.phase, Phase::Handshake | Phase::Open)
     }

@@ -39,6 +39,7 @@ fn limits() -> StreamLimits {
         keep_alive: Some(Duration::from_secs(5)),
         handshake_timeout: Duration::from_secs(5),
         max_connections: 10,
+        max_handshakes: 10,
         max_lanes: 4,
     }
 }

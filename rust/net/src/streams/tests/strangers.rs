@@ -176,6 +176,24 @@ fn who_goes_in_the_handshake_leaves_nothing() {
 }
 
 #[test]
+fn who_comes_while_enough_handshakes_are_under_way_is_closed() {
+    let mut door = Door::open(|limits| limits.max_handshakes = 2);
+    let first = door.knock();
+    let _second = door.knock();
+    door.until(|door| door.server.open_connections() == 2);
+    let mut third = door.knock();
+    third.set_nonblocking(true).unwrap();
+    let mut byte = [0];
+    door.until(|_| third.read(&mut byte).is_ok());
+    assert_eq!(door.server.open_connections(), 2);
+    // One that goes leaves its place to another.
+    drop(first);
+    door.until(|door| door.server.open_connections() == 1);
+    let _fourth = door.knock();
+    door.until(|door| door.server.open_connections() == 2);
+}
+
+#[test]
 fn a_full_server_closes_at_once() {
     let mut door = Door::open(|limits| limits.max_connections = 3);
     let _kept: Vec<TcpStream> = (0..3).map(|_| door.knock()).collect();

@@ -111,6 +111,11 @@ class Limits:
     send_window: int = 8 << 20
     """Bytes on their way to a peer, not acknowledged yet."""
 
+    max_unsent: int = 1 << 20
+    """Bytes of answers and items that wait to leave on one lane, because its peer does not take them;
+    at least 65536. Over it the lane's requests wait, and over a quarter of it those who give items.
+    Many times what a connection sends in one turn, so nobody who reads is held up."""
+
     datagram_buffer: int = 1 << 20
     """Bytes of datagrams that wait to be read; the oldest go first."""
 
@@ -143,6 +148,9 @@ class Limits:
             raise ValueError(msg)
         if self.stream_window < _MIN_WINDOW:
             msg = f"Limits(stream_window={self.stream_window}): it must be at least {_MIN_WINDOW}"
+            raise ValueError(msg)
+        if self.max_unsent < _MIN_WINDOW:
+            msg = f"Limits(max_unsent={self.max_unsent}): it must be at least {_MIN_WINDOW}"
             raise ValueError(msg)
         if self.inbound_window < 2 * self.stream_window:
             msg = (

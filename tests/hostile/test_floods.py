@@ -187,6 +187,25 @@ def test_a_client_that_does_not_read_is_not_read_from() -> None:
     run(main)
 
 
+@pytest.mark.parametrize(("unsent", "most"), [(64 << 10, 55), (1 << 20, 90)])
+def test_how_many_answers_wait_for_a_client_that_does_not_read(unsent: int, most: int) -> None:
+    async def main() -> None:
+        async with under_attack(limits=Limits(msize=MSIZE, max_unsent=unsent)) as scene:
+            lane = await scene.lane()
+            before = len(scene.impl.order)
+            # Some 38 answers of 32 KiB are on their way, as far as the client lets the server send.
+            text = wire.string("x" * (32 << 10))
+            requests = b"".join(wire.frame(wire.request(ECHO), n, text) for n in range(1_000))
+            writing = asyncio.ensure_future(lane.send.write(requests))
+            await many_turns(scene.bystander)
+            answered = len(scene.impl.order) - before
+            assert most - 35 < answered < most
+            writing.cancel()
+            await asyncio.wait([writing])
+
+    run(main)
+
+
 def test_handlers_of_a_client_that_does_not_read_are_bounded() -> None:
     limits = Limits(msize=MSIZE, max_handlers=100)
 

@@ -43,6 +43,9 @@ pub struct Transport {
     pub receive_window: u32,
     /// Bytes that we send ahead of the peer's acknowledging.
     pub send_window: u32,
+    /// Unsent bytes over which a lane's requests are not read any more: its peer does not read the
+    /// answers, so it may not ask for more of them.
+    pub max_unsent: usize,
     /// Bytes of datagrams held for reading; older ones are dropped.
     pub datagram_receive_buffer: usize,
 }

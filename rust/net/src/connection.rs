@@ -89,6 +89,8 @@ pub(crate) struct Connection {
     /// What our TLS notes of a handshake as a client; a server's session carries its own.
     pub(crate) diagnosis: Option<Diagnosis>,
     pub(crate) lift: Lift,
+    /// See [`crate::Transport`].
+    pub(crate) max_unsent: usize,
     /// The name that we asked for, as a client.
     pub(crate) asked: Option<Box<str>>,
     /// By which TLS it was accepted, see `review`.
@@ -130,6 +132,7 @@ impl Connection {
             drained: None,
             diagnosis: None,
             lift: Lift::default(),
+            max_unsent: 0,
             asked: None,
             generation: 0,
         }
@@ -378,7 +381,9 @@ impl Connection {
         ours: bool,
         lanes: &mut Slab<Lane>,
     ) -> LaneKey {
-        let lane = LaneKey(lanes.insert(Lane::new(self.key, stream, msize, ours)));
+        // What comes on a lane of ours are answers: reading them is never held up by what we ask.
+        let high = if ours { usize::MAX } else { self.max_unsent };
+        let lane = LaneKey(lanes.insert(Lane::new(self.key, stream, msize, high)));
         self.lanes.insert(stream, lane);
         self.readable.push(lane);
         lane

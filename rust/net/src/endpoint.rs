@@ -161,8 +161,9 @@ impl Endpoint {
                 }
                 error => ConnectError::Other(error.to_string()),
             })?;
-        let key = self.add(handle, quic, remote, Some(options.incoming), lift, None);
+        let key = self.add((handle, quic), remote, Some(options.incoming), lift, None);
         if let Some(connection) = self.touch(key) {
+            connection.max_unsent = options.transport.max_unsent;
             connection.diagnosis = Some(diagnosis);
             connection.asked = Some(server_name.into());
             if options.early_data && connection.send_early() {
@@ -175,8 +176,7 @@ impl Endpoint {
 
     fn add(
         &mut self,
-        handle: ConnectionHandle,
-        quic: quinn_proto::Connection,
+        (handle, quic): (ConnectionHandle, quinn_proto::Connection),
         remote: SocketAddr,
         incoming: Option<Incoming>,
         lift: Lift,
@@ -318,6 +318,7 @@ impl Endpoint {
         }
         let remote = incoming.remote_address();
         let deadline = now.checked_add(server.handshake_timeout);
+        let max_unsent = server.transport.max_unsent;
         let lift = Lift::default();
         let config = self.server_quic.clone().map(|mut config| {
             config.transport_config(server.transport.quic(remote.ip(), &lift));
@@ -325,7 +326,10 @@ impl Endpoint {
         });
         match self.quic.accept(incoming, now, &mut self.buffer, config) {
             Ok((handle, quic)) => {
-                self.add(handle, quic, remote, None, lift, deadline);
+                let key = self.add((handle, quic), remote, None, lift, deadline);
+                if let Some(connection) = self.touch(key) {
+                    connection.max_unsent = max_unsent;
+                }
             }
             Err(error) => {
                 if let Some(transmit) = error.response {

@@ -33,6 +33,7 @@ fn transport() -> Transport {
         stream_receive_window: 64 << 10,
         receive_window: 256 << 10,
         send_window: 256 << 10,
+        max_unsent: 1 << 20,
         datagram_receive_buffer: 64 << 10,
     }
 }
@@ -258,6 +259,28 @@ fn a_peer_that_does_not_read_is_not_read_from() {
     pair.client.pause_lane(lane, false);
     pair.until(|pair| tags(&pair.from_server, opened).len() == 21);
     pair.until(|pair| tags(&pair.from_client, lane).len() == 32);
+}
+
+#[test]
+fn how_much_may_be_unsent_is_a_setting() {
+    for (max_unsent, read) in [(100 << 10, 1), (1 << 20, 2)] {
+        let pair = Pair::begun(LANES, |options| options.transport.max_unsent = max_unsent);
+        let mut pair = pair.settled();
+        let lane = pair.lane();
+        pair.client.write_lane(lane, request(0, b""));
+        let opened = pair.opened();
+        pair.until(|pair| tags(&pair.from_server, opened).len() == 1);
+        pair.client.pause_lane(lane, true);
+        for tag in 0..8 {
+            pair.server.write_lane(opened, request(tag, &[0; 64 << 10]));
+        }
+        pair.turn();
+        pair.client.write_lane(lane, request(1, b""));
+        for _ in 0..100 {
+            pair.turn();
+        }
+        assert_eq!(tags(&pair.from_server, opened).len(), read, "{max_unsent}");
+    }
 }
 
 #[test]

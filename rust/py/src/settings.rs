@@ -18,6 +18,7 @@ pub(crate) struct Limits {
     stream_receive_window: u32,
     receive_window: u32,
     send_window: u32,
+    max_unsent: usize,
     datagram_buffer: usize,
     pub(crate) msize: u32,
     pub(crate) max_connections: usize,
@@ -40,6 +41,7 @@ impl Limits {
             stream_receive_window: self.stream_receive_window,
             receive_window: self.receive_window,
             send_window: self.send_window,
+            max_unsent: self.max_unsent,
             datagram_receive_buffer: self.datagram_buffer,
         })
     }
@@ -52,6 +54,7 @@ impl Limits {
             handshake_timeout: duration(self.handshake_timeout)?,
             max_connections: self.max_connections,
             max_handshakes: self.max_handshakes,
+            max_unsent: self.max_unsent,
             max_lanes: self.max_streams_bidi as usize,
         })
     }

@@ -23,6 +23,8 @@ pub struct StreamLimits {
     pub max_connections: usize,
     /// Handshakes of peers at once; who comes next is closed at once.
     pub max_handshakes: usize,
+    /// Unsent bytes over which a peer's lane is not read any more.
+    pub max_unsent: usize,
     /// Lanes of one connection of ours, each with a socket of its own.
     pub max_lanes: usize,
 }

@@ -28,7 +28,7 @@ impl Streams {
 
     /// Begins another connection to where `link` leads, in this turn's transmit.
     pub(super) fn add_wire(&mut self, link: u32, msize: u32) -> u64 {
-        let mut wire = Wire::new(msize);
+        let mut wire = Wire::new(msize, None);
         wire.generation = self.review.generation;
         wire.link = Some(link);
         let key = self.wires.insert(wire);

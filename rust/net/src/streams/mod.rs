@@ -241,7 +241,7 @@ impl Streams {
             // Closed at once: there is nothing to say to it.
             return;
         }
-        let mut wire = Wire::new(self.limits.msize);
+        let mut wire = Wire::new(self.limits.msize, Some(self.limits.max_unsent));
         wire.generation = self.review.generation;
         let tls = match tls.map(|tls| tls.accept()).transpose() {
             Ok(tls) => tls,
@@ -252,7 +252,6 @@ impl Streams {
                 return;
             }
         };
-        wire.incoming = true;
         wire.writable = true;
         wire.phase = Phase::Handshake;
         wire.deadline = now.checked_add(self.limits.handshake_timeout);

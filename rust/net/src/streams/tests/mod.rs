@@ -40,6 +40,7 @@ fn limits() -> StreamLimits {
         handshake_timeout: Duration::from_secs(5),
         max_connections: 10,
         max_handshakes: 10,
+        max_unsent: 1 << 20,
         max_lanes: 4,
     }
 }

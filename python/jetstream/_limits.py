@@ -119,6 +119,9 @@ class Limits:
     datagram_buffer: int = 1 << 20
     """Bytes of datagrams that wait to be read; the oldest go first."""
 
+    datagram_send_buffer: int = 1 << 20
+    """Bytes of datagrams that wait to leave; the oldest go first. As many as wait to be read."""
+
     idle_timeout: float = 30.0
     """Seconds of silence after which a connection is lost."""
 

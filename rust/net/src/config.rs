@@ -48,6 +48,8 @@ pub struct Transport {
     pub max_unsent: usize,
     /// Bytes of datagrams held for reading; older ones are dropped.
     pub datagram_receive_buffer: usize,
+    /// Bytes of datagrams held for sending; older ones are dropped.
+    pub datagram_send_buffer: usize,
 }
 
 impl Transport {
@@ -75,7 +77,7 @@ impl Transport {
             .receive_window(VarInt::from_u32(self.receive_window))
             .send_window(self.send_window.into())
             .datagram_receive_buffer_size(Some(self.datagram_receive_buffer))
-            .datagram_send_buffer_size(crate::datagram::SEND_BUFFER)
+            .datagram_send_buffer_size(self.datagram_send_buffer)
             .crypto_buffer_size(CRYPTO_BUFFER)
             .mtu_discovery_config(Some(discovery));
         Arc::new(quic)

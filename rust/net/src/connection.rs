@@ -7,7 +7,7 @@ use std::time::Instant;
 use quinn_proto::{Connection as Quic, ConnectionHandle, Dir, Event as QuicEvent, StreamEvent};
 use quinn_proto::{EndpointEvent, StreamId};
 
-use crate::config::Incoming;
+use crate::config::{Incoming, Transport};
 use crate::congestion::Lift;
 use crate::datagram;
 use crate::event::{Event, LaneEnd, Lost};
@@ -90,7 +90,8 @@ pub(crate) struct Connection {
     pub(crate) diagnosis: Option<Diagnosis>,
     pub(crate) lift: Lift,
     /// See [`crate::Transport`].
-    pub(crate) max_unsent: usize,
+    max_unsent: usize,
+    pub(crate) datagram_send_buffer: usize,
     /// The name that we asked for, as a client.
     pub(crate) asked: Option<Box<str>>,
     /// By which TLS it was accepted, see `review`.
@@ -133,6 +134,7 @@ impl Connection {
             diagnosis: None,
             lift: Lift::default(),
             max_unsent: 0,
+            datagram_send_buffer: 0,
             asked: None,
             generation: 0,
         }
@@ -167,6 +169,12 @@ impl Connection {
             _ if self.server || self.quic.accepted_0rtt() => EarlyData::Accepted,
             _ => EarlyData::Refused,
         }
+    }
+
+    /// Takes the limits that are not QUIC's own.
+    pub(crate) fn bound(&mut self, transport: &Transport) {
+        self.max_unsent = transport.max_unsent;
+        self.datagram_send_buffer = transport.datagram_send_buffer;
     }
 
     pub(crate) fn is_over(&self) -> bool {

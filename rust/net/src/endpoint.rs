@@ -163,7 +163,7 @@ impl Endpoint {
             })?;
         let key = self.add((handle, quic), remote, Some(options.incoming), lift, None);
         if let Some(connection) = self.touch(key) {
-            connection.max_unsent = options.transport.max_unsent;
+            connection.bound(&options.transport);
             connection.diagnosis = Some(diagnosis);
             connection.asked = Some(server_name.into());
             if options.early_data && connection.send_early() {
@@ -318,17 +318,17 @@ impl Endpoint {
         }
         let remote = incoming.remote_address();
         let deadline = now.checked_add(server.handshake_timeout);
-        let max_unsent = server.transport.max_unsent;
+        let transport = server.transport.clone();
         let lift = Lift::default();
         let config = self.server_quic.clone().map(|mut config| {
-            config.transport_config(server.transport.quic(remote.ip(), &lift));
+            config.transport_config(transport.quic(remote.ip(), &lift));
             Arc::new(config)
         });
         match self.quic.accept(incoming, now, &mut self.buffer, config) {
             Ok((handle, quic)) => {
                 let key = self.add((handle, quic), remote, None, lift, deadline);
                 if let Some(connection) = self.touch(key) {
-                    connection.max_unsent = max_unsent;
+                    connection.bound(&transport);
                 }
             }
             Err(error) => {

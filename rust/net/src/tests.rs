@@ -35,6 +35,7 @@ fn transport() -> Transport {
         send_window: 256 << 10,
         max_unsent: 1 << 20,
         datagram_receive_buffer: 64 << 10,
+        datagram_send_buffer: 64 << 10,
     }
 }
 
@@ -454,6 +455,23 @@ fn datagrams_come_through_and_have_a_size() {
     pair.until(|pair| pair.from_server.iter().any(|event| matches!(event, Event::Datagram { .. })));
     assert_eq!(pair.server.receive_datagram(pair.there).unwrap(), b"ping"[..]);
     assert!(pair.server.receive_datagram(pair.there).is_none());
+}
+
+#[test]
+fn datagrams_that_do_not_leave_go_when_there_are_too_many() {
+    let pair = Pair::begun(Incoming::Raw, |options| options.transport.datagram_send_buffer = 3000);
+    let mut pair = pair.settled();
+    for number in 0..10 {
+        pair.server.send_datagram(pair.there, Bytes::from(vec![number; 1000])).unwrap();
+    }
+    let mut seen = Vec::new();
+    pair.until(|pair| {
+        while let Some(datagram) = pair.client.receive_datagram(pair.here) {
+            seen.push(datagram[0]);
+        }
+        seen.last() == Some(&9)
+    });
+    assert_eq!(seen, [8, 9], "the oldest go first");
 }
 
 impl Pair {

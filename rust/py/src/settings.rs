@@ -20,6 +20,7 @@ pub(crate) struct Limits {
     send_window: u32,
     max_unsent: usize,
     datagram_buffer: usize,
+    datagram_send_buffer: usize,
     pub(crate) msize: u32,
     pub(crate) max_connections: usize,
     pub(crate) max_handshakes: usize,
@@ -43,6 +44,7 @@ impl Limits {
             send_window: self.send_window,
             max_unsent: self.max_unsent,
             datagram_receive_buffer: self.datagram_buffer,
+            datagram_send_buffer: self.datagram_send_buffer,
         })
     }
 

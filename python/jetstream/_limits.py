@@ -37,6 +37,7 @@ def in_seconds(timeout: float | Forever | None) -> float | None:
 _MIN_MSIZE = 4096
 _MIN_WINDOW = 64 << 10
 _MOST = 0xFFFF_FFFF
+_MOST_CHAIN = 64 << 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,15 +113,19 @@ class Limits:
     """Bytes on their way to a peer, not acknowledged yet."""
 
     max_unsent: int = 1 << 20
-    """Bytes of answers and items that wait to leave on one lane, because its peer does not take them;
-    at least 65536. Over it the lane's requests wait, and over a quarter of it those who give items.
-    Many times what a connection sends in one turn, so nobody who reads is held up."""
+    """Bytes of answers and items that wait to leave on one lane because its peer does not take
+    them; at least 65536. Over it the lane's requests wait, and over a quarter of it those who give
+    items. Many times what a connection sends in one turn, so nobody who reads is held up."""
 
     datagram_buffer: int = 1 << 20
     """Bytes of datagrams that wait to be read; the oldest go first."""
 
     datagram_send_buffer: int = 1 << 20
     """Bytes of datagrams that wait to leave; the oldest go first. As many as wait to be read."""
+
+    max_chain: int = 64 << 10
+    """Bytes of certificates that a peer may show, those between it and the authority included; at
+    most 65536, because TLS takes no larger message here. Real chains have 2 to 8 KiB."""
 
     idle_timeout: float = 30.0
     """Seconds of silence after which a connection is lost."""
@@ -154,6 +159,9 @@ class Limits:
             raise ValueError(msg)
         if self.max_unsent < _MIN_WINDOW:
             msg = f"Limits(max_unsent={self.max_unsent}): it must be at least {_MIN_WINDOW}"
+            raise ValueError(msg)
+        if self.max_chain > _MOST_CHAIN:
+            msg = f"Limits(max_chain={self.max_chain}): TLS takes at most {_MOST_CHAIN} bytes"
             raise ValueError(msg)
         if self.inbound_window < 2 * self.stream_window:
             msg = (

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use quinn_proto::{Connection as Quic, ConnectionHandle, Dir, Event as QuicEvent, StreamEvent};
 use quinn_proto::{EndpointEvent, StreamId};
@@ -26,7 +26,7 @@ pub struct ConnectionKey(pub u32);
 #[derive(Debug, Clone, Copy)]
 pub struct Counters {
     /// The current estimate of the round trip.
-    pub rtt: std::time::Duration,
+    pub rtt: Duration,
     /// Datagrams sent.
     pub sent: u64,
     /// Datagrams received.
@@ -82,7 +82,7 @@ pub(crate) struct Connection {
     writable: Vec<LaneKey>,
     pub(crate) queued: bool,
     pub(crate) armed: Option<Instant>,
-    pub(crate) handshake_deadline: Option<Instant>,
+    pub(crate) handshake_deadline: Option<Deadline>,
     /// See `parting`.
     pub(crate) patience: Option<Patience>,
     pub(crate) drained: Option<EndpointEvent>,
@@ -96,6 +96,19 @@ pub(crate) struct Connection {
     pub(crate) asked: Option<Box<str>>,
     /// By which TLS it was accepted, see `review`.
     pub(crate) generation: u32,
+}
+
+/// When a handshake has taken too long, and how long that is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline {
+    pub(crate) at: Instant,
+    pub(crate) after: Duration,
+}
+
+impl Deadline {
+    pub(crate) fn new(now: Instant, after: Duration) -> Option<Self> {
+        now.checked_add(after).map(|at| Self { at, after })
+    }
 }
 
 /// What a connection needs of its endpoint while it is driven.
@@ -147,7 +160,8 @@ impl Connection {
     /// When it wants to be looked at in any case.
     pub(crate) fn next_timer(&mut self) -> Option<Instant> {
         let patience = self.patience.map(|patience| patience.until);
-        [self.quic.poll_timeout(), self.handshake_deadline, patience].into_iter().flatten().min()
+        let handshake = self.handshake_deadline.map(|deadline| deadline.at);
+        [self.quic.poll_timeout(), handshake, patience].into_iter().flatten().min()
     }
 
     /// Sends data ahead of the handshake from now on, if a ticket allows it.

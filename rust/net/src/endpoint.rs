@@ -12,7 +12,7 @@ use quinn_proto::{
 
 use crate::config::{ConnectOptions, Incoming, ServerOptions};
 use crate::congestion::Lift;
-use crate::connection::{Connection, ConnectionKey, Surroundings};
+use crate::connection::{Connection, ConnectionKey, Deadline, Surroundings};
 use crate::docket::Reviewing;
 use crate::event::{Event, Lost};
 use crate::lane::Lane;
@@ -167,7 +167,7 @@ impl Endpoint {
             connection.diagnosis = Some(diagnosis);
             connection.asked = Some(server_name.into());
             if options.early_data && connection.send_early() {
-                connection.handshake_deadline = now.checked_add(options.handshake_timeout);
+                connection.handshake_deadline = Deadline::new(now, options.handshake_timeout);
                 self.events.push(Event::Early { connection: key, incoming: false });
             }
         }
@@ -180,7 +180,7 @@ impl Endpoint {
         remote: SocketAddr,
         incoming: Option<Incoming>,
         lift: Lift,
-        deadline: Option<Instant>,
+        deadline: Option<Deadline>,
     ) -> ConnectionKey {
         // quinn's handles are dense, so they serve as keys.
         let index = handle.0;
@@ -317,7 +317,7 @@ impl Endpoint {
             return;
         }
         let remote = incoming.remote_address();
-        let deadline = now.checked_add(server.handshake_timeout);
+        let deadline = Deadline::new(now, server.handshake_timeout);
         let transport = server.transport.clone();
         let lift = Lift::default();
         let config = self.server_quic.clone().map(|mut config| {
@@ -350,14 +350,14 @@ impl Endpoint {
         if connection.quic.poll_timeout().is_some_and(|due| due <= now) {
             connection.quic.handle_timeout(now);
         }
-        if connection.handshake_deadline.is_some_and(|due| due <= now) {
+        if let Some(deadline) = connection.handshake_deadline.filter(|due| due.at <= now) {
             connection.lift.open();
             connection.quic.close(
                 now,
                 code(jetstream_proto::codes::LIMIT.into()),
                 Bytes::from_static(b"the handshake took too long"),
             );
-            self.end(key, Lost::TimedOut);
+            self.end(key, Lost::HandshakeTimedOut { after: deadline.after });
         } else if connection.patience.is_some_and(|patience| patience.until <= now) {
             self.on_silence(key, now);
         }

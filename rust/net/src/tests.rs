@@ -398,8 +398,9 @@ fn a_full_server_refuses_and_a_handshake_has_an_end() {
         slow.server.transmit(Instant::now()).unwrap();
         slow.from_server.extend(slow.server.take_events());
     }
-    let failed =
-        |event: &Event| matches!(event, Event::HandshakeFailed { reason: Lost::TimedOut, .. });
+    let failed = |event: &Event| {
+        matches!(event, Event::HandshakeFailed { reason: Lost::HandshakeTimedOut { .. }, .. })
+    };
     assert!(slow.from_server.iter().any(failed), "{:?}", slow.from_server);
 }
 

@@ -239,6 +239,14 @@ pub(crate) fn lost(py: Python<'_>, reason: &Lost) -> PyErr {
         Lost::TimedOut => {
             ("nothing was heard from the peer for the idle timeout".to_owned(), None, false)
         }
+        Lost::HandshakeTimedOut { after } => {
+            let why = format!(
+                "the handshake was not over within {} s; the setting is \
+                 Limits(handshake_timeout=...)",
+                after.as_secs_f64()
+            );
+            (why, None, false)
+        }
         Lost::Silent => {
             let why = "nothing is heard from the peer, which answers on another connection";
             (why.to_owned(), None, false)

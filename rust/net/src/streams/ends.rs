@@ -106,7 +106,8 @@ impl Streams {
             let handshaking = wire.phase == Phase::Handshake && !wire.finishing;
             let remote = wire.socket.as_ref().and_then(Socket::remote).filter(|_| handshaking);
             if let Some(remote) = remote {
-                self.events.push(Event::HandshakeFailed { remote, reason: Lost::TimedOut });
+                let reason = Lost::HandshakeTimedOut { after: self.limits.handshake_timeout };
+                self.events.push(Event::HandshakeFailed { remote, reason });
             }
             self.give_up(key);
             return;

@@ -163,7 +163,8 @@ fn garbage_is_answered_with_an_alert() {
 fn who_says_nothing_is_given_up() {
     let mut door = Door::open(|limits| limits.handshake_timeout = Duration::from_millis(30));
     let _silent = door.knock();
-    door.until(|door| lost(&door.events) == Some(Lost::TimedOut));
+    let after = Duration::from_millis(30);
+    door.until(|door| lost(&door.events) == Some(Lost::HandshakeTimedOut { after }));
     assert_eq!(door.server.open_connections(), 0);
 }
 

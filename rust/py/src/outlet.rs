@@ -173,7 +173,7 @@ impl Outlet {
         let encoded = stream.get().encode_into(py, item, &mut out, &method.what);
         let finished = encoded.and_then(|()| {
             let finished = frame::finish(&mut out, start, limit);
-            finished.map_err(|error| errors::too_large(py, &method.what, error, side))
+            finished.map_err(|error| errors::result_too_large(py, &method.what, error, side))
         });
         if finished.is_err() {
             out.truncate(start);

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jetstream._addresses import address_of
-from jetstream._errors import ClosedError, JetStreamError
+from jetstream._errors import ClosedError, LimitExceeded
 from jetstream._identity import peer_of
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from jetstream import _core
+    from jetstream._errors import JetStreamError
     from jetstream._identity import Peer
     from jetstream._types import SocketAddress
 
@@ -136,7 +137,7 @@ class ReceiveStream:
             limit: More than so many bytes are an error: a peer may send without end.
 
         Raises:
-            JetStreamError: There are more than `limit` bytes.
+            LimitExceeded: There are more than `limit` bytes.
             StreamClosed: The peer reset the stream.
             ConnectionLost: The connection is gone.
         """
@@ -145,10 +146,8 @@ class ReceiveStream:
         while data := await self.read(min(_READ_SIZE, limit - size + 1)):
             size += len(data)
             if size > limit:
-                raise JetStreamError(
-                    f"the stream carries more than the {limit} bytes of read_to_end(limit)",
-                    code="jetstream::limit",
-                )
+                what = "bytes of a stream that is read to its end"
+                raise LimitExceeded(what, size, limit, "here", "read_to_end(limit)")
             parts.append(data)
         return b"".join(parts)
 

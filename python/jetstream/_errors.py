@@ -282,18 +282,19 @@ class LimitExceeded(JetStreamError):
         self.setting = setting
 
     @classmethod
-    def told(cls, message: str) -> Self | None:
-        """The limit because of which a peer did not begin a call; `None` if it was something else.
+    def told(cls, message: str, help: str | None = None) -> Self | None:  # noqa: A002  as above
+        """The limit that a peer tells of; `None` if it was none between it and us.
 
-        A method that meets a limit while it runs is another matter, and so is a limit that some
-        third end has: these are `CallError`.
+        It is one because of which the peer did not begin a call, or did not send what the method
+        gave. A method that meets a limit while it runs is another matter, and so is a limit that
+        some third end has: these are `CallError`.
         """
-        found = _LIMIT.fullmatch(message)
+        found = (_RESULT if help == RESULT_TOO_LARGE else _LIMIT).fullmatch(message)
         if found is None:
             return None
-        limit, size, allowed, setting = found.groups()
+        limit, size, whose, allowed, setting = found.groups()
         size, allowed = (int(number.replace(",", "")) for number in (size, allowed))
-        return cls(limit, size, allowed, "peer", setting)
+        return cls(limit, size, allowed, "peer" if whose == "our own" else "here", setting)
 
 
 class DeadlineExceeded(JetStreamError, TimeoutError):
@@ -392,13 +393,22 @@ _GAP = re.compile(
 )
 
 
-# The text that `LimitExceeded` makes of limits under which requests are taken: numbers of 64 bits.
-_LIMIT = re.compile(
-    r"(.+): (\d[\d,]{0,25}) is over our own limit of (\d[\d,]{0,25}); "
-    r"the setting is "
-    r"(Limits\((?:max_metadata|max_subscriptions|max_queued|inbound_window)=\.\.\.\))",
-    re.ASCII,
-)
+RESULT_TOO_LARGE = "return less at once, or raise the setting on the side that is named"
+"""What a limit says in addition that a method's result or item was over."""
+
+
+def _limit(whose: str, settings: str) -> re.Pattern[str]:
+    """The text that `LimitExceeded` makes; numbers have 64 bits."""
+    return re.compile(
+        rf"(.+): (\d[\d,]{{0,25}}) is over ({whose}) limit of (\d[\d,]{{0,25}}); "
+        rf"the setting is (Limits\((?:{settings})=\.\.\.\))",
+        re.ASCII,
+    )
+
+
+# Limits under which requests are taken, and those under which results leave.
+_LIMIT = _limit("our own", "max_metadata|max_subscriptions|max_queued|inbound_window")
+_RESULT = _limit("our own|the peer's", "msize")
 
 
 def remote_error(
@@ -409,7 +419,8 @@ def remote_error(
     backtrace: tuple[str, ...],
 ) -> CallError | LimitExceeded:
     """What a peer's error is here: a `CallError`, of a class of its own if its code has one."""
-    if code == LimitExceeded.default_code and (limit := LimitExceeded.told(message)) is not None:
+    limit = LimitExceeded.told(message, help) if code == LimitExceeded.default_code else None
+    if limit is not None:
         return limit
     gap = Gap.told(message) if code == Gap.default_code else None
     if gap is None:

@@ -37,6 +37,7 @@ def in_seconds(timeout: float | Forever | None) -> float | None:
 _MIN_MSIZE = 4096
 _MIN_WINDOW = 64 << 10
 _MOST = 0xFFFF_FFFF
+_MOST_CHAIN = 64 << 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +90,12 @@ class Limits:
     max_connections: int = 65_536
     """Connections of a server; the next is refused."""
 
+    max_handshakes: int = 4_096
+    """Handshakes of a server that are under way at once, over QUIC and over TCP each; the next is
+    refused. Nobody has proved anything yet, and each is some 13 KB, so all are some 50 MiB; quinn
+    alone would keep 65,536 newcomers, and 100 MiB of what they sent. Clients that come all at once
+    try again."""
+
     max_streams_bidi: int = 128
     """Bidirectional streams (lanes) that a peer may have open at once. Envoy and quinn say 100."""
 
@@ -105,8 +112,20 @@ class Limits:
     send_window: int = 8 << 20
     """Bytes on their way to a peer, not acknowledged yet."""
 
+    max_unsent: int = 1 << 20
+    """Bytes of answers and items that wait to leave on one lane because its peer does not take
+    them; at least 65536. Over it the lane's requests wait, and over a quarter of it those who give
+    items. Many times what a connection sends in one turn, so nobody who reads is held up."""
+
     datagram_buffer: int = 1 << 20
     """Bytes of datagrams that wait to be read; the oldest go first."""
+
+    datagram_send_buffer: int = 1 << 20
+    """Bytes of datagrams that wait to leave; the oldest go first. As many as wait to be read."""
+
+    max_chain: int = 64 << 10
+    """Bytes of certificates that a peer may show, those between it and the authority included; at
+    most 65536, because TLS takes no larger message here. Real chains have 2 to 8 KiB."""
 
     idle_timeout: float = 30.0
     """Seconds of silence after which a connection is lost."""
@@ -137,6 +156,12 @@ class Limits:
             raise ValueError(msg)
         if self.stream_window < _MIN_WINDOW:
             msg = f"Limits(stream_window={self.stream_window}): it must be at least {_MIN_WINDOW}"
+            raise ValueError(msg)
+        if self.max_unsent < _MIN_WINDOW:
+            msg = f"Limits(max_unsent={self.max_unsent}): it must be at least {_MIN_WINDOW}"
+            raise ValueError(msg)
+        if self.max_chain > _MOST_CHAIN:
+            msg = f"Limits(max_chain={self.max_chain}): TLS takes at most {_MOST_CHAIN} bytes"
             raise ValueError(msg)
         if self.inbound_window < 2 * self.stream_window:
             msg = (

@@ -99,9 +99,10 @@ class ServerTls:
 
         Args:
             alpns: The protocols to serve, best first.
-            limits: How many sessions to remember.
+            limits: How large chains may be, and how many sessions to remember.
             previous: What this takes the place of, with the sessions that it remembers.
         """
+        limits = limits or Limits()
         chain, key = load_identity(self.certificate, self.key, self.password)
         verifies = self.client_ca is not None or self.client_check is not None
         return _core.ServerTls(
@@ -112,7 +113,8 @@ class ServerTls:
             crls=_crls(self.client_crls),
             check=_as_check(self.client_check),
             alpns=list(alpns),
-            sessions=(limits or Limits()).resumable_sessions,
+            max_chain=limits.max_chain,
+            sessions=limits.resumable_sessions,
             early_data=self.early_data,
             previous=previous,
         )
@@ -193,21 +195,21 @@ class ClientTls:
 
         Args:
             alpns: The protocols to offer, best first.
-            limits: How many servers to remember.
+            limits: How large chains may be, and how many servers to remember.
             fresh: Read the files in any case, and remember no server.
         """
-        visits = (limits or Limits()).resumable_sessions
-        key = (tuple(alpns), visits)
+        limits = limits or Limits()
+        key = (tuple(alpns), limits.resumable_sessions, limits.max_chain)
         files = (self.ca, self.certificate, self.key, self.crls)
         stamp = tuple(stamps(source) for source in files)
         known = self._loaded.entries.get(key)
         if known is not None and known[0] == stamp and not fresh:
             return known[1]
-        loaded = self._load(alpns, visits)
+        loaded = self._load(alpns, limits)
         self._loaded.entries[key] = (stamp, loaded)
         return loaded
 
-    def _load(self, alpns: Sequence[str], visits: int) -> _core.ClientTls:
+    def _load(self, alpns: Sequence[str], limits: Limits) -> _core.ClientTls:
         chain: list[bytes] | None = None
         key: bytes | None = None
         if self.certificate is not None:
@@ -222,7 +224,8 @@ class ClientTls:
             chain=chain,
             key=key,
             alpns=list(alpns),
-            visits=visits,
+            max_chain=limits.max_chain,
+            visits=limits.resumable_sessions,
         )
 
 

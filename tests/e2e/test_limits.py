@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from jetstream import CallError, LimitExceeded, Limits
+from jetstream import U32, CallError, LimitExceeded, Limits, Subscription, method, service
 
 from tests.e2e.services import Echo, EchoImpl
 from tests.helpers import join, run, serve
@@ -51,12 +51,76 @@ def test_a_result_over_the_limit_is_told_to_the_caller(ours: int, theirs: int) -
         ):
             echo = session.channel(Echo)
             assert len(await echo.make(agreed - HEADER)) == agreed - HEADER
-            with pytest.raises(CallError) as caught:
+            with pytest.raises(LimitExceeded) as caught:
                 await echo.make(agreed - HEADER + 1)
-            assert caught.value.code == "jetstream::limit"
-            for part in ("Echo.make", f"{agreed + 1:,}", f"{agreed:,}", "msize"):
-                assert part in caught.value.message
+            error = caught.value
+            assert error.limit == "message size of Echo.make"
+            assert (error.size, error.allowed) == (agreed + 1, agreed)
+            assert error.side == ("peer" if theirs < ours else "here"), "whose limit it is"
+            assert error.setting == "Limits(msize=...)"
             assert await echo.echo("on") == "on"
+
+    run(main)
+
+
+@service
+class Press:
+    """Gives what is too large, and what a call of its own met."""
+
+    def __init__(self) -> None:
+        self.back: LimitExceeded | None = None
+
+    async def sheets(self, sizes: list[U32]) -> Subscription[bytes, None]:
+        for size in sizes:
+            yield bytes(size)
+
+    @method(lossy=True)
+    async def latest(self, size: U32) -> Subscription[bytes, None]:
+        yield bytes(size)
+
+    async def relayed(self) -> None:
+        assert self.back is not None
+        raise self.back
+
+
+def test_an_item_over_the_limit_is_told_to_the_caller() -> None:
+    async def main() -> None:
+        async with serve(Press(), limits=Limits(msize=8 << 10)) as server, join(server) as session:
+            press = session.channel(Press)
+            got: list[int] = []
+
+            async def take() -> None:
+                async for sheet in press.sheets([10, 9 << 10, 11]):
+                    got.append(len(sheet))
+
+            with pytest.raises(LimitExceeded) as caught:
+                await take()
+            assert got == [10]
+            assert (caught.value.allowed, caught.value.side) == (8 << 10, "peer")
+            with pytest.raises(LimitExceeded, match=r"message size of Press\.latest"):
+                await anext(press.latest(9 << 10))
+
+    run(main)
+
+
+def test_a_limit_between_a_method_and_somebody_else_is_not_its_callers() -> None:
+    async def main() -> None:
+        impl = Press()
+        async with (
+            serve(EchoImpl(), limits=Limits(msize=8 << 10)) as behind,
+            serve(impl) as server,
+            join(behind) as further,
+            join(server) as session,
+        ):
+            echo = further.channel(Echo)
+            for meet in (lambda: echo.size(bytes(9 << 10)), lambda: echo.make(9 << 10)):
+                with pytest.raises(LimitExceeded) as caught:
+                    await meet()
+                impl.back = caught.value
+                with pytest.raises(CallError) as relayed:
+                    await session.channel(Press).relayed()
+                assert relayed.value.code == "jetstream::limit"
+                assert relayed.value.message == caught.value.message
 
     run(main)
 

@@ -16,6 +16,7 @@ from jetstream import (
     ConnectionLost,
     Context,
     JetStreamError,
+    LimitExceeded,
     Limits,
     QuicTransport,
     Router,
@@ -219,8 +220,11 @@ def test_reading_has_limits() -> None:
             send, receive = await connection.open_bi()
             await send.write(bytes(100))
             send.finish()
-            with pytest.raises(JetStreamError, match="99 bytes"):
+            with pytest.raises(LimitExceeded, match="100 is over our own limit of 99") as caught:
                 await receive.read_to_end(99)
+            error = caught.value
+            assert (error.size, error.allowed, error.side) == (100, 99, "here")
+            assert error.setting == "read_to_end(limit)"
             send, receive = await connection.open_bi()
             await send.write(b"abc")
             send.finish()

@@ -10,7 +10,15 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PrivateFormat,
 )
-from jetstream import ClientTls, ClientVerifier, ServerTls, TlsConfigError, TlsError, TlsPeer
+from jetstream import (
+    ClientTls,
+    ClientVerifier,
+    Limits,
+    ServerTls,
+    TlsConfigError,
+    TlsError,
+    TlsPeer,
+)
 from jetstream._material import Source
 from jetstream.testing import ThrowawayCA
 
@@ -54,6 +62,26 @@ def test_client_auth_none_asks_nobody(loop: str) -> None:
         assert await caller(tls, client_tls()) == "nobody"
 
     run(main, loop=loop)
+
+
+def test_either_end_takes_no_larger_chain_than_its_setting_says() -> None:
+    small = Limits(max_chain=200)
+
+    async def main() -> None:
+        async with serve(EchoImpl(), graceful_timeout=0) as server:
+            with pytest.raises(TlsError, match=r"limit is 200; .*Limits\(max_chain=") as caught:
+                async with join(server, limits=small):
+                    pass
+            assert caught.value.reason == "malformed"
+            # With the same settings, and no such limit.
+            async with join(server) as session:
+                assert await session.channel(Echo).echo("x") == "x"
+        async with serve(EchoImpl(), limits=small, graceful_timeout=0) as server:
+            with pytest.raises(TlsError, match=r"rejected by the peer.*Limits\(max_chain="):
+                async with join(server):
+                    pass
+
+    run(main)
 
 
 def test_client_auth_optional_takes_both_but_no_stranger() -> None:

@@ -8,7 +8,7 @@ import socket
 import struct
 
 import pytest
-from jetstream import Client, ClosedError, JetStreamError, Limits
+from jetstream import Client, ClosedError, ConnectError, Limits
 
 from tests.e2e.services import Echo
 from tests.helpers import client_tls, join, resident, run
@@ -91,6 +91,33 @@ def test_handshakes_that_are_never_finished_are_bounded() -> None:
     run(main)
 
 
+def test_handshakes_at_once_are_bounded() -> None:
+    limits = Limits(msize=MSIZE, max_handshakes=3, handshake_timeout=0.8)
+
+    async def main() -> None:
+        async with under_attack(limits=limits) as scene:
+            server = scene.server
+            target = (str(server.address.ip), server.address.port)
+            first_flights = await capture_first_flights(12)
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flood:
+                for flight in first_flights:
+                    flood.sendto(flight, target)
+                async with asyncio.timeout(10):
+                    while server.connections < 2 + 3:
+                        await scene.bystander.ping()
+                assert await scene.bystander.echo("still") == "still"
+                assert server.connections == 2 + 3
+                with pytest.raises(ConnectError, match=r"Limits\(max_handshakes=\.\.\.\)"):
+                    async with join(server, timeout=5):
+                        pass
+                # They are given up in time, and newcomers get in.
+                async with asyncio.timeout(10):
+                    while server.connections > 2:
+                        await scene.bystander.ping()
+
+    run(main)
+
+
 async def capture_first_flights(count: int) -> list[bytes]:
     """First datagrams of that many connections, sent to a socket that never answers."""
     loop = asyncio.get_running_loop()
@@ -116,7 +143,9 @@ def test_connections_over_the_limit_are_refused() -> None:
     async def main() -> None:
         async with under_attack(limits=Limits(msize=MSIZE, max_connections=3)) as scene:
             async with join(scene.server):
-                with pytest.raises(JetStreamError, match=r"(?i)refused"):
+                with pytest.raises(
+                    ConnectError, match=r"refused.*Limits\(max_connections=\.\.\.\)"
+                ):
                     async with join(scene.server, timeout=5):
                         pass
                 assert await scene.bystander.echo("on") == "on"
@@ -152,6 +181,25 @@ def test_a_client_that_does_not_read_is_not_read_from() -> None:
             assert resident() - before < 64 << 20
             answer = await lane.frame()
             assert (answer.kind, len(answer.payload)) == (wire.reply(MAKE), 4 + (64 << 10))
+            writing.cancel()
+            await asyncio.wait([writing])
+
+    run(main)
+
+
+@pytest.mark.parametrize(("unsent", "most"), [(64 << 10, 55), (1 << 20, 90)])
+def test_how_many_answers_wait_for_a_client_that_does_not_read(unsent: int, most: int) -> None:
+    async def main() -> None:
+        async with under_attack(limits=Limits(msize=MSIZE, max_unsent=unsent)) as scene:
+            lane = await scene.lane()
+            before = len(scene.impl.order)
+            # Some 38 answers of 32 KiB are on their way, as far as the client lets the server send.
+            text = wire.string("x" * (32 << 10))
+            requests = b"".join(wire.frame(wire.request(ECHO), n, text) for n in range(200))
+            writing = asyncio.ensure_future(lane.send.write(requests))
+            await many_turns(scene.bystander)
+            answered = len(scene.impl.order) - before
+            assert most - 35 < answered < most
             writing.cancel()
             await asyncio.wait([writing])
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 import struct
+import time
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from jetstream import StreamClosed
 
 from tests.helpers import run
 from tests.hostile import wire
-from tests.hostile.scene import BLOB, ECHO, HOLD, MSIZE, OPTIONS, RawLane, under_attack
+from tests.hostile.scene import BLOB, ECHO, HOLD, MSIZE, OPTIONS, RawLane, Scene, under_attack
 
 PROTOCOL = 1
 
@@ -51,6 +52,45 @@ BROKEN = {
     ),
     "a tag that is in use": (HOLD_X + HOLD_X, "tag 1"),
 }
+
+
+async def break_one(scene: Scene) -> None:
+    lane = await scene.lane()
+    await lane.send.write(header(0))
+    await assert_broken_off(lane)
+    # Or no further lane may be opened some day.
+    lane.send.reset()
+
+
+def test_who_breaks_lane_after_lane_does_not_fill_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        async with under_attack() as scene:
+            began = time.monotonic()
+            for _ in range(50):
+                await break_one(scene)
+            seconds = time.monotonic() - began
+            assert 1 <= caplog.text.count("broke the protocol") <= 1 + seconds
+
+    with caplog.at_level(logging.WARNING, "jetstream"):
+        run(main)
+
+
+@pytest.mark.slow
+def test_the_log_is_told_again_later_with_how_many_were_left_out(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        async with under_attack() as scene:
+            broken = 0
+            while caplog.text.count("broke the protocol") < 2:
+                await break_one(scene)
+                broken += 1
+            assert f"of 7 ({broken - 2} before it were not logged)" in caplog.text
+
+    with caplog.at_level(logging.WARNING, "jetstream"):
+        run(main)
 
 
 @pytest.mark.parametrize("case", BROKEN)

@@ -56,6 +56,7 @@ def test_a_stranger_is_sent_no_more_than_three_times_what_it_sent(
 
     with caplog.at_level(logging.INFO, "jetstream"):
         run(main)
+    assert "not over within 0.3 s; the setting is Limits(handshake_timeout=...)" in caplog.text
 
 
 @pytest.mark.parametrize("early_data", [False, True], ids=["resumed", "early"])

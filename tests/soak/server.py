@@ -155,7 +155,7 @@ async def _main(folder: Path) -> None:
     tls = ServerTls(folder / "chain.pem", folder / "key.pem", client_ca=folder / "ca.pem")
     # Those who come all at once are let in without a Retry, and few of those who have gone are
     # remembered: what that costs is not what is measured.
-    limits = Limits(retry_above=65_535, resumable_sessions=256)
+    limits = Limits(retry_above=65_535, max_handshakes=65_535, resumable_sessions=256)
     server = Server(Router(tally, feeds), tls=tls, port=0, limits=limits)
     await server.start()
     port = server.address.port

@@ -66,6 +66,18 @@ def test_streams_from_the_caller_have_room_for_a_whole_window():
         Limits(stream_window=1 << 20, inbound_window=(2 << 20) - 1)
 
 
+def test_what_is_unsent_has_room_for_what_leaves_in_a_turn():
+    assert Limits(max_unsent=65_536).max_unsent == 65_536
+    with pytest.raises(ValueError, match=r"max_unsent=65535\): it must be at least 65536"):
+        Limits(max_unsent=65_535)
+
+
+def test_a_chain_is_no_larger_than_tls_takes():
+    assert Limits(max_chain=65_536).max_chain == 65_536
+    with pytest.raises(ValueError, match=r"max_chain=65537\): TLS takes at most 65536 bytes"):
+        Limits(max_chain=65_537)
+
+
 def test_max_concurrent_is_how_many_tags_there_are():
     assert Limits(max_concurrent=65_535).max_concurrent == 65_535
     with pytest.raises(ValueError, match=r"max_concurrent=65536\): there are 65535 tags"):

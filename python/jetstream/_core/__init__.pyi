@@ -95,6 +95,7 @@ class ServerTls:
         crls: Revocation lists of these, in DER.
         check: Called in the handshake with the client's chain; refuses by raising.
         alpns: The protocols to serve, best first.
+        max_chain: Bytes of certificates that a client may show.
         sessions: How many to remember, for shorter handshakes with the same clients.
         early_data: Whether such clients may send calls in their first flight.
         previous: What this takes the place of: sessions from then can be resumed.
@@ -113,6 +114,7 @@ class ServerTls:
         crls: Sequence[bytes],
         check: Callable[[tuple[bytes, ...]], object] | None,
         alpns: Sequence[str],
+        max_chain: int,
         sessions: int,
         early_data: bool,
         previous: ServerTls | None = None,
@@ -133,6 +135,7 @@ class ClientTls:
         chain: Our certificates in DER, our own first; or none.
         key: Our private key; none without `chain`.
         alpns: The protocols to offer, best first.
+        max_chain: Bytes of certificates that a server may show.
         visits: How many servers to remember, for shorter handshakes with them.
 
     Raises:
@@ -149,6 +152,7 @@ class ClientTls:
         chain: Sequence[bytes] | None,
         key: bytes | None,
         alpns: Sequence[str],
+        max_chain: int,
         visits: int,
     ) -> ClientTls: ...
 

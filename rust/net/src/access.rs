@@ -180,7 +180,10 @@ impl Endpoint {
         let Some(found) = self.lanes.get(lane.0) else { return Sent::Unfit };
         let (key, stream) = (found.connection, found.stream);
         match self.touch(key) {
-            Some(connection) => datagram::send(&mut connection.quic, stream, frame),
+            Some(connection) => {
+                let buffer = connection.datagram_send_buffer;
+                datagram::send(&mut connection.quic, buffer, stream, frame)
+            }
             None => Sent::Unfit,
         }
     }

@@ -21,6 +21,11 @@ const LOOPBACK_MTU: u16 = 8_952;
 /// Makes the first probe on loopback, halfway up, the only one.
 const LOOPBACK_STEP: u16 = 4_000;
 
+/// Bytes of the handshake (CRYPTO frames) that may come ahead of TLS, for each level of encryption:
+/// what arrives in the wrong order waits here. RFC 9000, section 7.5, asks for at least 4,096; this
+/// takes a flight with a chain of usual size whose first packet was lost. It is also quinn's own.
+const CRYPTO_BUFFER: usize = 16 << 10;
+
 /// Limits of one connection.
 #[derive(Debug, Clone)]
 pub struct Transport {
@@ -38,8 +43,13 @@ pub struct Transport {
     pub receive_window: u32,
     /// Bytes that we send ahead of the peer's acknowledging.
     pub send_window: u32,
+    /// Unsent bytes over which a lane's requests are not read any more: its peer does not read the
+    /// answers, so it may not ask for more of them.
+    pub max_unsent: usize,
     /// Bytes of datagrams held for reading; older ones are dropped.
     pub datagram_receive_buffer: usize,
+    /// Bytes of datagrams held for sending; older ones are dropped.
+    pub datagram_send_buffer: usize,
 }
 
 impl Transport {
@@ -67,7 +77,8 @@ impl Transport {
             .receive_window(VarInt::from_u32(self.receive_window))
             .send_window(self.send_window.into())
             .datagram_receive_buffer_size(Some(self.datagram_receive_buffer))
-            .datagram_send_buffer_size(crate::datagram::SEND_BUFFER)
+            .datagram_send_buffer_size(self.datagram_send_buffer)
+            .crypto_buffer_size(CRYPTO_BUFFER)
             .mtu_discovery_config(Some(discovery));
         Arc::new(quic)
     }
@@ -101,6 +112,8 @@ pub struct ServerOptions {
     pub transport: Transport,
     /// Connections at once; the next is refused.
     pub max_connections: usize,
+    /// Handshakes at once; the next is refused.
+    pub max_handshakes: usize,
     /// Handshakes at once over which a newcomer must first prove its address (Retry, RFC 9000,
     /// section 8.1.2).
     pub retry_above: usize,

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jetstream_proto::mux;
 use quinn_proto::coding::Codec;
 use quinn_proto::{Connection as Quic, ConnectionHandle, Dir, Event as QuicEvent, StreamEvent};
 use quinn_proto::{EndpointEvent, StreamId, VarInt};
 
-use crate::config::Incoming;
+use crate::config::{Incoming, Transport};
 use crate::congestion::Lift;
 use crate::datagram;
 use crate::event::{Event, LaneEnd, Lost};
@@ -28,7 +28,7 @@ pub struct ConnectionKey(pub u32);
 #[derive(Debug, Clone, Copy)]
 pub struct Counters {
     /// The current estimate of the round trip.
-    pub rtt: std::time::Duration,
+    pub rtt: Duration,
     /// Datagrams sent.
     pub sent: u64,
     /// Datagrams received.
@@ -84,19 +84,35 @@ pub(crate) struct Connection {
     writable: Vec<LaneKey>,
     pub(crate) queued: bool,
     pub(crate) armed: Option<Instant>,
-    pub(crate) handshake_deadline: Option<Instant>,
+    pub(crate) handshake_deadline: Option<Deadline>,
     /// See `parting`.
     pub(crate) patience: Option<Patience>,
     pub(crate) drained: Option<EndpointEvent>,
     /// What our TLS notes of a handshake as a client; a server's session carries its own.
     pub(crate) diagnosis: Option<Diagnosis>,
     pub(crate) lift: Lift,
+    /// See [`crate::Transport`].
+    max_unsent: usize,
+    pub(crate) datagram_send_buffer: usize,
     /// The name that we asked for, as a client.
     pub(crate) asked: Option<Box<str>>,
     /// By which TLS it was accepted, see `review`.
     pub(crate) generation: u32,
     /// Lanes that the peer lets us have open at once, once it has said so.
     allowed: Option<u64>,
+}
+
+/// When a handshake has taken too long, and how long that is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline {
+    pub(crate) at: Instant,
+    pub(crate) after: Duration,
+}
+
+impl Deadline {
+    pub(crate) fn new(now: Instant, after: Duration) -> Option<Self> {
+        now.checked_add(after).map(|at| Self { at, after })
+    }
 }
 
 /// What a connection needs of its endpoint while it is driven.
@@ -134,6 +150,8 @@ impl Connection {
             drained: None,
             diagnosis: None,
             lift: Lift::default(),
+            max_unsent: 0,
+            datagram_send_buffer: 0,
             asked: None,
             generation: 0,
             allowed: None,
@@ -147,7 +165,8 @@ impl Connection {
     /// When it wants to be looked at in any case.
     pub(crate) fn next_timer(&mut self) -> Option<Instant> {
         let patience = self.patience.map(|patience| patience.until);
-        [self.quic.poll_timeout(), self.handshake_deadline, patience].into_iter().flatten().min()
+        let handshake = self.handshake_deadline.map(|deadline| deadline.at);
+        [self.quic.poll_timeout(), handshake, patience].into_iter().flatten().min()
     }
 
     /// Sends data ahead of the handshake from now on, if a ticket allows it.
@@ -169,6 +188,12 @@ impl Connection {
             _ if self.server || self.quic.accepted_0rtt() => EarlyData::Accepted,
             _ => EarlyData::Refused,
         }
+    }
+
+    /// Takes the limits that are not QUIC's own.
+    pub(crate) fn bound(&mut self, transport: &Transport) {
+        self.max_unsent = transport.max_unsent;
+        self.datagram_send_buffer = transport.datagram_send_buffer;
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -383,7 +408,9 @@ impl Connection {
         ours: bool,
         lanes: &mut Slab<Lane>,
     ) -> LaneKey {
-        let lane = LaneKey(lanes.insert(Lane::new(self.key, stream, msize, ours)));
+        // What comes on a lane of ours are answers: reading them is never held up by what we ask.
+        let high = if ours { usize::MAX } else { self.max_unsent };
+        let lane = LaneKey(lanes.insert(Lane::new(self.key, stream, msize, high)));
         self.lanes.insert(stream, lane);
         self.readable.push(lane);
         lane

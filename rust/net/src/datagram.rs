@@ -8,9 +8,6 @@ use quinn_proto::{Dir, Side, StreamId, VarInt};
 /// Bytes of datagrams that have not left over which the path is taken to be busy: a few full ones.
 const BUSY: usize = 8 << 10;
 
-/// Bytes of datagrams that QUIC keeps for sending; the older go first.
-pub(crate) const SEND_BUFFER: usize = 1 << 20;
-
 const HEADER: usize = 8;
 
 /// What became of a frame that was to travel as a datagram.
@@ -35,9 +32,11 @@ pub(crate) fn split(datagram: &[u8]) -> Option<(StreamId, &[u8])> {
     Some((StreamId::new(side, dir, index >> 2), frame))
 }
 
-/// Sends a frame of the lane on `stream`, if it can leave at once.
+/// Sends a frame of the lane on `stream`, if it can leave at once. QUIC keeps `buffer` bytes of
+/// datagrams for sending.
 pub(crate) fn send(
     connection: &mut quinn_proto::Connection,
+    buffer: usize,
     stream: StreamId,
     frame: &[u8],
 ) -> Sent {
@@ -46,7 +45,7 @@ pub(crate) fn send(
         Some(most) if HEADER + frame.len() <= most => {}
         _ => return Sent::Unfit,
     }
-    if datagrams.send_buffer_space() + BUSY < SEND_BUFFER {
+    if datagrams.send_buffer_space() + BUSY.min(buffer / 2) < buffer {
         return Sent::Busy;
     }
     let mut datagram = Vec::with_capacity(HEADER + frame.len());

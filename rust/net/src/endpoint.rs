@@ -12,7 +12,7 @@ use quinn_proto::{
 
 use crate::config::{ConnectOptions, Incoming, ServerOptions};
 use crate::congestion::Lift;
-use crate::connection::{Connection, ConnectionKey, Surroundings};
+use crate::connection::{Connection, ConnectionKey, Deadline, Surroundings};
 use crate::docket::Reviewing;
 use crate::event::{Event, Lost};
 use crate::lane::Lane;
@@ -161,12 +161,13 @@ impl Endpoint {
                 }
                 error => ConnectError::Other(error.to_string()),
             })?;
-        let key = self.add(handle, quic, remote, Some(options.incoming), lift, None);
+        let key = self.add((handle, quic), remote, Some(options.incoming), lift, None);
         if let Some(connection) = self.touch(key) {
+            connection.bound(&options.transport);
             connection.diagnosis = Some(diagnosis);
             connection.asked = Some(server_name.into());
             if options.early_data && connection.send_early() {
-                connection.handshake_deadline = now.checked_add(options.handshake_timeout);
+                connection.handshake_deadline = Deadline::new(now, options.handshake_timeout);
                 self.events.push(Event::Early { connection: key, incoming: false });
             }
         }
@@ -175,12 +176,11 @@ impl Endpoint {
 
     fn add(
         &mut self,
-        handle: ConnectionHandle,
-        quic: quinn_proto::Connection,
+        (handle, quic): (ConnectionHandle, quinn_proto::Connection),
         remote: SocketAddr,
         incoming: Option<Incoming>,
         lift: Lift,
-        deadline: Option<Instant>,
+        deadline: Option<Deadline>,
     ) -> ConnectionKey {
         // quinn's handles are dense, so they serve as keys.
         let index = handle.0;
@@ -305,7 +305,7 @@ impl Endpoint {
             return;
         };
         self.buffer.clear();
-        if self.open >= server.max_connections {
+        if self.open >= server.max_connections || self.handshaking >= server.max_handshakes {
             let transmit = self.quic.refuse(incoming, &mut self.buffer);
             self.respond(&transmit);
             return;
@@ -317,15 +317,19 @@ impl Endpoint {
             return;
         }
         let remote = incoming.remote_address();
-        let deadline = now.checked_add(server.handshake_timeout);
+        let deadline = Deadline::new(now, server.handshake_timeout);
+        let transport = server.transport.clone();
         let lift = Lift::default();
         let config = self.server_quic.clone().map(|mut config| {
-            config.transport_config(server.transport.quic(remote.ip(), &lift));
+            config.transport_config(transport.quic(remote.ip(), &lift));
             Arc::new(config)
         });
         match self.quic.accept(incoming, now, &mut self.buffer, config) {
             Ok((handle, quic)) => {
-                self.add(handle, quic, remote, None, lift, deadline);
+                let key = self.add((handle, quic), remote, None, lift, deadline);
+                if let Some(connection) = self.touch(key) {
+                    connection.bound(&transport);
+                }
             }
             Err(error) => {
                 if let Some(transmit) = error.response {
@@ -346,14 +350,14 @@ impl Endpoint {
         if connection.quic.poll_timeout().is_some_and(|due| due <= now) {
             connection.quic.handle_timeout(now);
         }
-        if connection.handshake_deadline.is_some_and(|due| due <= now) {
+        if let Some(deadline) = connection.handshake_deadline.filter(|due| due.at <= now) {
             connection.lift.open();
             connection.quic.close(
                 now,
                 code(jetstream_proto::codes::LIMIT.into()),
                 Bytes::from_static(b"the handshake took too long"),
             );
-            self.end(key, Lost::TimedOut);
+            self.end(key, Lost::HandshakeTimedOut { after: deadline.after });
         } else if connection.patience.is_some_and(|patience| patience.until <= now) {
             self.on_silence(key, now);
         }

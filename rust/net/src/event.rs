@@ -1,6 +1,7 @@
 //! What an endpoint has to tell after a turn.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use quinn_proto::{ConnectionError, Dir, StreamId};
 
@@ -197,6 +198,11 @@ pub enum Lost {
     Reset,
     /// Nothing was heard for longer than the idle timeout.
     TimedOut,
+    /// The handshake was not over in time.
+    HandshakeTimedOut {
+        /// How much time there was.
+        after: Duration,
+    },
     /// Its owner gave it up: nothing was heard, while the peer answered on another connection.
     Silent,
     /// The peer speaks no version of QUIC that we do.

@@ -14,9 +14,11 @@ use x509_parser::prelude::FromDer;
 use x509_parser::time::ASN1Time;
 use x509_parser::x509::X509Name;
 
-/// The most bytes one certificate may have, and all certificates of a chain together.
+/// The most bytes one certificate may have, and all certificates of a chain together; a peer's may
+/// be bounded more tightly.
 ///
-/// A TLS 1.3 certificate message carries at most 2²⁴ bytes; real chains have 2 to 8 KiB.
+/// A TLS 1.3 certificate message carries at most 2²⁴ bytes, and rustls takes none over 2¹⁶; real
+/// chains have 2 to 8 KiB.
 pub const MAX_CHAIN_BYTES: usize = 64 * 1024;
 
 /// The most certificates a chain may have. `webpki` follows at most six intermediates; GnuTLS
@@ -27,7 +29,7 @@ pub const MAX_CHAIN_CERTIFICATES: usize = 16;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CertificateError {
-    /// More bytes than [`MAX_CHAIN_BYTES`], in one certificate or in the whole chain.
+    /// More bytes than are allowed, in one certificate or in the whole chain.
     #[error("{size} bytes of certificates, the limit is {limit}")]
     TooLarge {
         /// How many bytes there are.
@@ -169,12 +171,15 @@ pub fn parse(der: &[u8]) -> Result<Certificate, CertificateError> {
 /// If there is none, if there are more than [`MAX_CHAIN_CERTIFICATES`] of them or more than
 /// [`MAX_CHAIN_BYTES`] bytes, or if one of them cannot be read.
 pub fn parse_chain<T: AsRef<[u8]>>(chain: &[T]) -> Result<Vec<Certificate>, CertificateError> {
-    check_chain_size(chain)?;
+    check_chain_size(chain, MAX_CHAIN_BYTES)?;
     chain.iter().map(|der| parse(der.as_ref())).collect()
 }
 
-/// Checks the bounds of a chain without reading it.
-pub(crate) fn check_chain_size<T: AsRef<[u8]>>(chain: &[T]) -> Result<(), CertificateError> {
+/// Checks the bounds of a chain without reading it: at most `limit` bytes in all.
+pub(crate) fn check_chain_size<T: AsRef<[u8]>>(
+    chain: &[T],
+    limit: usize,
+) -> Result<(), CertificateError> {
     if chain.is_empty() {
         return Err(CertificateError::Empty);
     }
@@ -185,8 +190,8 @@ pub(crate) fn check_chain_size<T: AsRef<[u8]>>(chain: &[T]) -> Result<(), Certif
         });
     }
     let size = chain.iter().map(|der| der.as_ref().len()).sum();
-    if size > MAX_CHAIN_BYTES {
-        return Err(CertificateError::TooLarge { size, limit: MAX_CHAIN_BYTES });
+    if size > limit {
+        return Err(CertificateError::TooLarge { size, limit });
     }
     Ok(())
 }

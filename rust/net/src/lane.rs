@@ -10,10 +10,6 @@ use crate::connection::ConnectionKey;
 use crate::event::LaneEnd;
 use crate::stream::code;
 
-/// Unsent bytes over which a lane's requests are not read any more: its peer does not read the
-/// answers, so it may not ask for more of them.
-const UNSENT_HIGH: usize = 1 << 20;
-
 /// Unsent bytes under which a lane counts as drained, for an owner that waits to go on writing: what
 /// is left keeps the connection busy until the owner has written more.
 pub(crate) const UNSENT_LOW: usize = 64 << 10;
@@ -30,8 +26,8 @@ pub(crate) struct Lane {
     pub(crate) connection: ConnectionKey,
     pub(crate) stream: StreamId,
     pub(crate) splitter: Splitter,
-    /// We opened it: what comes are answers, and reading them is never held up by what we ask.
-    ours: bool,
+    /// Unsent bytes over which it is not read.
+    high: usize,
     unsent: VecDeque<Bytes>,
     unsent_bytes: usize,
     finishing: bool,
@@ -53,11 +49,16 @@ pub(crate) struct Incoming {
 }
 
 impl Lane {
-    pub(crate) fn new(connection: ConnectionKey, stream: StreamId, limit: u32, ours: bool) -> Self {
+    pub(crate) fn new(
+        connection: ConnectionKey,
+        stream: StreamId,
+        limit: u32,
+        high: usize,
+    ) -> Self {
         Self {
             connection,
             stream,
-            ours,
+            high,
             splitter: Splitter::new(limit),
             unsent: VecDeque::new(),
             unsent_bytes: 0,
@@ -71,7 +72,7 @@ impl Lane {
 
     /// Whether the lane's owner, or the peer's not reading, holds up reading.
     pub(crate) fn holds_reading(&self) -> bool {
-        self.paused || (!self.ours && self.unsent_bytes > UNSENT_HIGH)
+        self.paused || self.unsent_bytes > self.high
     }
 
     pub(crate) fn read(&mut self, connection: &mut Connection) -> Incoming {

@@ -33,7 +33,9 @@ fn transport() -> Transport {
         stream_receive_window: 64 << 10,
         receive_window: 256 << 10,
         send_window: 256 << 10,
+        max_unsent: 1 << 20,
         datagram_receive_buffer: 64 << 10,
+        datagram_send_buffer: 64 << 10,
     }
 }
 
@@ -87,6 +89,7 @@ impl Pair {
             incoming: HashMap::from([(ALPN.to_vec(), incoming)]),
             transport: transport(),
             max_connections: 10,
+            max_handshakes: 10,
             retry_above: 10,
             handshake_timeout: Duration::from_secs(5),
         };
@@ -260,6 +263,28 @@ fn a_peer_that_does_not_read_is_not_read_from() {
 }
 
 #[test]
+fn how_much_may_be_unsent_is_a_setting() {
+    for (max_unsent, read) in [(100 << 10, 1), (1 << 20, 2)] {
+        let pair = Pair::begun(LANES, |options| options.transport.max_unsent = max_unsent);
+        let mut pair = pair.settled();
+        let lane = pair.lane();
+        pair.client.write_lane(lane, request(0, b""));
+        let opened = pair.opened();
+        pair.until(|pair| tags(&pair.from_server, opened).len() == 1);
+        pair.client.pause_lane(lane, true);
+        for tag in 0..8 {
+            pair.server.write_lane(opened, request(tag, &[0; 64 << 10]));
+        }
+        pair.turn();
+        pair.client.write_lane(lane, request(1, b""));
+        for _ in 0..100 {
+            pair.turn();
+        }
+        assert_eq!(tags(&pair.from_server, opened).len(), read, "{max_unsent}");
+    }
+}
+
+#[test]
 fn a_released_lane_still_sends_what_it_has() {
     let mut pair = Pair::connected(LANES);
     let lane = pair.lane();
@@ -373,9 +398,45 @@ fn a_full_server_refuses_and_a_handshake_has_an_end() {
         slow.server.transmit(Instant::now()).unwrap();
         slow.from_server.extend(slow.server.take_events());
     }
-    let failed =
-        |event: &Event| matches!(event, Event::HandshakeFailed { reason: Lost::TimedOut, .. });
+    let failed = |event: &Event| {
+        matches!(event, Event::HandshakeFailed { reason: Lost::HandshakeTimedOut { .. }, .. })
+    };
     assert!(slow.from_server.iter().any(failed), "{:?}", slow.from_server);
+}
+
+#[test]
+fn who_comes_while_enough_handshakes_are_under_way_is_refused() {
+    let mut pair = Pair::begun(LANES, |options| options.max_handshakes = 1);
+    // The server hears the first flight, and then for a while nothing more from this client.
+    pair.client.transmit(Instant::now()).unwrap();
+    pair.until_server(|pair| pair.server.handshaking == 1);
+    let authority = Authority::root("Other CA");
+    let tls = client(client_options(Trust::Roots(vec![authority.der.clone()]))).unwrap();
+    let remote = pair.server.io().local_addr().unwrap();
+    let mut late = Endpoint::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), None).unwrap();
+    late.connect(Instant::now(), remote, "localhost", visiting(&tls)).unwrap();
+    late.transmit(Instant::now()).unwrap();
+    let mut seen = Vec::new();
+    pair.until_server(|_| {
+        late.receive(Instant::now()).unwrap();
+        seen.extend(late.take_events());
+        !seen.is_empty()
+    });
+    // RFC 9000, section 20.1: CONNECTION_REFUSED.
+    let refused =
+        |event: &Event| matches!(event, Event::Lost { reason: Lost::Aborted { code: 2, .. }, .. });
+    assert!(seen.iter().any(refused), "{seen:?}");
+    assert_eq!(pair.server.open_connections(), 1);
+    // The first one's handshake goes on, and then there is room again.
+    pair = pair.settled();
+    assert_eq!(pair.server.handshaking, 0);
+}
+
+#[test]
+fn what_comes_ahead_of_tls_is_bounded() {
+    let quic = transport().quic(Ipv4Addr::LOCALHOST.into(), &crate::congestion::Lift::default());
+    let told = format!("{quic:?}");
+    assert!(told.contains("crypto_buffer_size: 16384"), "{told}");
 }
 
 #[test]
@@ -395,6 +456,23 @@ fn datagrams_come_through_and_have_a_size() {
     pair.until(|pair| pair.from_server.iter().any(|event| matches!(event, Event::Datagram { .. })));
     assert_eq!(pair.server.receive_datagram(pair.there).unwrap(), b"ping"[..]);
     assert!(pair.server.receive_datagram(pair.there).is_none());
+}
+
+#[test]
+fn datagrams_that_do_not_leave_go_when_there_are_too_many() {
+    let pair = Pair::begun(Incoming::Raw, |options| options.transport.datagram_send_buffer = 3000);
+    let mut pair = pair.settled();
+    for number in 0..10 {
+        pair.server.send_datagram(pair.there, Bytes::from(vec![number; 1000])).unwrap();
+    }
+    let mut seen = Vec::new();
+    pair.until(|pair| {
+        while let Some(datagram) = pair.client.receive_datagram(pair.here) {
+            seen.push(datagram[0]);
+        }
+        seen.last() == Some(&9)
+    });
+    assert_eq!(seen, [8, 9], "the oldest go first");
 }
 
 impl Pair {

@@ -323,7 +323,7 @@ impl ServiceLane {
             }
             method.result.get().encode_into(py, value, answers, &method.what)?;
             frame::finish(answers, start, limit)
-                .map_err(|error| errors::too_large(py, &method.what, error, side))
+                .map_err(|error| errors::result_too_large(py, &method.what, error, side))
         });
         match finished {
             Ok(()) => {

@@ -5,7 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jetstream_net::{
@@ -135,6 +135,29 @@ impl Features {
     }
 }
 
+/// How long the log is not told again that the same peer broke the rules: a peer must not fill it.
+const LOG_EVERY: Duration = Duration::from_secs(1);
+
+/// What the log was told of a peer that broke the rules.
+#[derive(Default)]
+struct Violations {
+    told: Option<Instant>,
+    /// Those since then, of which it was not.
+    untold: u32,
+}
+
+impl Violations {
+    /// How many were left out before this one; `None` if it is left out, too.
+    fn tell(&mut self, now: Instant) -> Option<u32> {
+        if self.told.is_some_and(|told| now.saturating_duration_since(told) < LOG_EVERY) {
+            self.untold = self.untold.saturating_add(1);
+            return None;
+        }
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.untold))
+    }
+}
+
 /// One connection of an endpoint.
 #[pyclass(frozen, module = "jetstream._core")]
 pub(crate) struct Connection {
@@ -151,6 +174,7 @@ pub(crate) struct Connection {
     pub(crate) inbound: OnceLock<Mutex<Budget>>,
     /// Data goes ahead of the handshake, which is not complete.
     early: AtomicBool,
+    violations: Mutex<Violations>,
 }
 
 impl Drop for Connection {
@@ -171,6 +195,15 @@ impl Connection {
             queued: Arc::default(),
             inbound: OnceLock::new(),
             early: AtomicBool::new(false),
+            violations: Mutex::default(),
+        }
+    }
+
+    /// What the log is told of this peer's breaking the rules, if it has not just been told of it.
+    pub(crate) fn violation(&self, why: &str) -> Option<String> {
+        match lock(&self.violations).tell(Instant::now())? {
+            0 => Some(why.to_owned()),
+            untold => Some(format!("{why} ({untold} before it were not logged)")),
         }
     }
 

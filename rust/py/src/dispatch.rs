@@ -25,9 +25,6 @@ use crate::service::{ServiceMethod, ServiceTable, Services};
 use crate::shared::{LIVE_LANES, Role, Shared, lock};
 use crate::waiting::{Handlers, cancel_task};
 
-/// Answers of one lane over which its requests wait until the peer has taken some.
-const ANSWERS_HIGH: usize = 1 << 20;
-
 /// Bytes of requests parked behind such answers over which the lane is not read any more.
 const PARKED_HIGH: usize = 256 << 10;
 
@@ -219,6 +216,11 @@ impl ServiceLane {
         self.extension.load(Ordering::Relaxed)
     }
 
+    /// Answers over which requests wait until the peer has taken some.
+    pub(crate) fn max_unsent(&self) -> usize {
+        self.services.get().map_or(0, |services| services.max_unsent)
+    }
+
     pub(crate) fn take_frames(&self) -> Option<(LaneKey, Vec<u8>)> {
         let mut inner = lock(&self.inner);
         inner.dirty = false;
@@ -408,7 +410,7 @@ impl ServiceLane {
     /// Whether a request waits to begin: until its peer takes its answers, and, unless it gives or
     /// takes a stream, until there are fewer handlers of those that do not.
     fn must_wait(&self, run: &Run, streams: bool) -> bool {
-        if run.answers.len() + run.queued > ANSWERS_HIGH {
+        if run.answers.len() + run.queued > self.max_unsent() {
             return true;
         }
         if streams {
@@ -457,7 +459,7 @@ impl ServiceLane {
             let over = total > most && total > parked.cost();
             let pause = !inner.is_paused && (over || inner.parking.bytes() > PARKED_HIGH);
             let answers = run.answers.len() + inner.out.len();
-            if pause && self.shared.hub()?.lane_unsent(self.key) + answers > ANSWERS_HIGH {
+            if pause && self.shared.hub()?.lane_unsent(self.key) + answers > self.max_unsent() {
                 inner.is_paused = true;
                 self.shared.hub()?.pause_lane(self.key, true);
             }
@@ -482,12 +484,13 @@ impl ServiceLane {
     /// Begins parked requests, as far as it may.
     pub(crate) fn resume(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         let unsent = self.shared.hub()?.lane_unsent(self.key);
+        let high = self.max_unsent();
         let mut run = Run::new(Instant::now(), true);
         run.queued = lock(&self.inner).out.len();
         let mut outcome = Ok(());
         // What came ahead of the handshake waits for its end, in order.
         let early = self.connection.get().is_early();
-        while run.queued + unsent <= ANSWERS_HIGH && !early {
+        while run.queued + unsent <= high && !early {
             let (index, table) = {
                 let inner = &mut *lock(&self.inner);
                 let Some(first) = inner.parking.first() else { break };
@@ -518,7 +521,7 @@ impl ServiceLane {
         let (more, go_on) = {
             let mut inner = lock(&self.inner);
             inner.is_parked = !inner.parking.is_empty();
-            let taken = inner.out.len() + unsent <= ANSWERS_HIGH && !inner.is_over();
+            let taken = inner.out.len() + unsent <= high && !inner.is_over();
             (inner.is_parked, taken && std::mem::take(&mut inner.is_paused))
         };
         if more {

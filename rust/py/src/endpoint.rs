@@ -81,6 +81,7 @@ impl Endpoint {
                     .collect(),
                 transport: limits.transport()?,
                 max_connections: limits.max_connections,
+                max_handshakes: limits.max_handshakes,
                 retry_above: limits.retry_above,
                 handshake_timeout: duration(limits.handshake_timeout)?,
             }),

@@ -6,6 +6,7 @@ use jetstream_proto::ext::ExtError;
 use jetstream_proto::fault::Fault;
 use jetstream_proto::frame::FrameError;
 use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
@@ -82,6 +83,21 @@ pub(crate) fn too_large(py: Python<'_>, what: &str, error: FrameError, side: &st
         (format!("message size of {what}"), size, limit, side, "Limits(msize=...)"),
         &[],
     )
+}
+
+/// What a method gives is too large for a frame: its caller is told by the same error. Only what this
+/// end itself refused has that advice, so that a limit which the method met elsewhere, and let pass,
+/// is not taken for one between it and its caller.
+pub(crate) fn result_too_large(py: Python<'_>, what: &str, error: FrameError, side: &str) -> PyErr {
+    let error = too_large(py, what, error, side);
+    static ADVICE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let advised = ADVICE
+        .import(py, "jetstream._errors", "RESULT_TOO_LARGE")
+        .and_then(|advice| error.value(py).setattr(intern!(py, "help"), advice));
+    match advised {
+        Ok(()) => error,
+        Err(failed) => failed,
+    }
 }
 
 /// Metadata over our own limit.
@@ -235,7 +251,9 @@ pub(crate) fn lost(py: Python<'_>, reason: &Lost) -> PyErr {
             (format!("the peer closed the connection: {why}"), Some(*code), true)
         }
         Lost::Aborted { code: CONNECTION_REFUSED, .. } => {
-            let why = "the server refused the connection: it takes no more of them";
+            let why = "the server refused the connection: it takes no more of them now; the setting \
+                       is its Limits(max_connections=...), or Limits(max_handshakes=...) for those \
+                       that are coming about";
             return ConnectError::new_err(why);
         }
         Lost::Aborted { code, reason } => {
@@ -250,6 +268,14 @@ pub(crate) fn lost(py: Python<'_>, reason: &Lost) -> PyErr {
         }
         Lost::TimedOut => {
             ("nothing was heard from the peer for the idle timeout".to_owned(), None, false)
+        }
+        Lost::HandshakeTimedOut { after } => {
+            let why = format!(
+                "the handshake was not over within {} s; the setting is \
+                 Limits(handshake_timeout=...)",
+                after.as_secs_f64()
+            );
+            (why, None, false)
         }
         Lost::Silent => {
             let why = "nothing is heard from the peer, which answers on another connection";

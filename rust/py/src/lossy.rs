@@ -57,7 +57,7 @@ impl Outlet {
         }
         stream.get().encode_into(py, item, &mut out, &method.what)?;
         frame::finish(&mut out, 0, limit)
-            .map_err(|error| errors::too_large(py, &method.what, error, side))?;
+            .map_err(|error| errors::result_too_large(py, &method.what, error, side))?;
         let listed = {
             let mut lossy = lock(outlet.lossy());
             lossy.latest = Some(out);

@@ -14,9 +14,9 @@ use crate::lossy::Lossy;
 use crate::service::ServiceMethod;
 use crate::shared::{lock, resolve};
 
-/// Unsent bytes of a lane over which its streams wait. A connection sends about as much in one
-/// turn; more would only be held.
-pub(crate) const STREAM_HIGH: usize = 256 << 10;
+/// The part of `max_unsent` over which the streams of a lane wait: with its default 256 KiB, about as
+/// much as a connection sends in one turn. More would only be held, and answers have the rest.
+const STREAM_SHARE: usize = 4;
 
 /// Bytes of a stream after which the loop gets its turn: what was written leaves then, and the peer
 /// works on it while the next is made.
@@ -150,7 +150,7 @@ impl Outlet {
                 !window.is_open()
             });
             if !shut {
-                let full = fill.congested || fill.queued > STREAM_HIGH;
+                let full = fill.congested || fill.queued > self.lane.stream_high();
                 if flow.written < YIELD_AFTER && !full {
                     return Ok(None);
                 }
@@ -193,7 +193,7 @@ impl Outlet {
         let encoded = stream.get().encode_into(py, item, &mut out, &method.what);
         let finished = encoded.and_then(|()| {
             let finished = frame::finish(&mut out, start, limit);
-            finished.map_err(|error| errors::too_large(py, &method.what, error, side))
+            finished.map_err(|error| errors::result_too_large(py, &method.what, error, side))
         });
         if finished.is_err() {
             out.truncate(start);
@@ -246,10 +246,16 @@ impl ServiceLane {
         Ok(fill)
     }
 
+    /// Unsent bytes over which streams wait.
+    fn stream_high(&self) -> usize {
+        self.max_unsent() / STREAM_SHARE
+    }
+
     /// Has `future` done when little is unsent; false if that is so when this turn has ended.
     fn wait_drained(&self, future: &Bound<'_, PyAny>, queued: usize) -> PyResult<bool> {
         let mut hub = self.shared.hub()?;
-        if hub.lane_unsent(self.key) + queued <= STREAM_HIGH || !hub.watch_drained(self.key) {
+        if hub.lane_unsent(self.key) + queued <= self.stream_high() || !hub.watch_drained(self.key)
+        {
             return Ok(false);
         }
         drop(hub);

@@ -18,9 +18,12 @@ pub(crate) struct Limits {
     stream_receive_window: u32,
     receive_window: u32,
     send_window: u32,
+    max_unsent: usize,
     datagram_buffer: usize,
+    datagram_send_buffer: usize,
     pub(crate) msize: u32,
     pub(crate) max_connections: usize,
+    pub(crate) max_handshakes: usize,
     pub(crate) handshake_timeout: f64,
     pub(crate) retry_above: usize,
 }
@@ -39,7 +42,9 @@ impl Limits {
             stream_receive_window: self.stream_receive_window,
             receive_window: self.receive_window,
             send_window: self.send_window,
+            max_unsent: self.max_unsent,
             datagram_receive_buffer: self.datagram_buffer,
+            datagram_send_buffer: self.datagram_send_buffer,
         })
     }
 
@@ -50,6 +55,8 @@ impl Limits {
             keep_alive: self.keep_alive.map(duration).transpose()?,
             handshake_timeout: duration(self.handshake_timeout)?,
             max_connections: self.max_connections,
+            max_handshakes: self.max_handshakes,
+            max_unsent: self.max_unsent,
             max_lanes: self.max_streams_bidi as usize,
         })
     }

@@ -425,13 +425,14 @@ impl Shared {
         lock(&self.hub).release_lane(key);
     }
 
-    /// A peer broke the rules; Python's log is told.
+    /// A peer broke the rules; Python's log is told, once a second of each connection.
     pub(crate) fn log_violation(
         &self,
         py: Python<'_>,
         connection: &Py<Connection>,
         why: &str,
     ) -> PyResult<()> {
+        let Some(why) = connection.get().violation(why) else { return Ok(()) };
         let hook = lock(&self.state).on_violation.as_ref().map(|hook| hook.clone_ref(py));
         match hook {
             Some(hook) => hook.call1(py, (connection, why)).map(drop),

@@ -67,8 +67,8 @@ impl ServerTls {
     /// `client_auth` is "none", "optional" or "required"; certificates and lists are DER.
     #[new]
     #[pyo3(signature = (
-        chain, key, *, client_auth, client_roots, crls, check, alpns, sessions, early_data,
-        previous=None
+        chain, key, *, client_auth, client_roots, crls, check, alpns, max_chain, sessions,
+        early_data, previous=None
     ))]
     #[allow(clippy::too_many_arguments)] // one place in Python calls this
     fn new(
@@ -80,6 +80,7 @@ impl ServerTls {
         crls: Vec<Vec<u8>>,
         check: Option<Py<PyAny>>,
         alpns: Vec<String>,
+        max_chain: usize,
         sessions: usize,
         early_data: bool,
         previous: Option<&Bound<'_, Self>>,
@@ -97,6 +98,7 @@ impl ServerTls {
             crls: lists(crls),
             check: peer_check(check),
             alpns: protocols(alpns),
+            max_chain,
             sessions,
             early_data,
             clock: tls::system_clock(),
@@ -117,7 +119,7 @@ impl ServerTls {
 impl ClientTls {
     /// `trust` is "system", "roots" or "danger_anything"; certificates and lists are DER.
     #[new]
-    #[pyo3(signature = (*, trust, roots, crls, check, chain, key, alpns, visits))]
+    #[pyo3(signature = (*, trust, roots, crls, check, chain, key, alpns, max_chain, visits))]
     #[allow(clippy::too_many_arguments)] // one place in Python calls this
     fn new(
         py: Python<'_>,
@@ -128,6 +130,7 @@ impl ClientTls {
         chain: Option<Vec<Vec<u8>>>,
         key: Option<&[u8]>,
         alpns: Vec<String>,
+        max_chain: usize,
         visits: usize,
     ) -> PyResult<Self> {
         let trust = match trust {
@@ -146,6 +149,7 @@ impl ClientTls {
             check: peer_check(check),
             identity,
             alpns: protocols(alpns),
+            max_chain,
             visits,
             clock: tls::system_clock(),
         };

@@ -21,6 +21,10 @@ pub struct StreamLimits {
     pub handshake_timeout: Duration,
     /// Connections that peers may have at once; the next is closed at once.
     pub max_connections: usize,
+    /// Handshakes of peers at once; who comes next is closed at once.
+    pub max_handshakes: usize,
+    /// Unsent bytes over which a peer's lane is not read any more.
+    pub max_unsent: usize,
     /// Lanes of one connection of ours, each with a socket of its own.
     pub max_lanes: usize,
 }

@@ -28,7 +28,7 @@ impl Streams {
 
     /// Begins another connection to where `link` leads, in this turn's transmit.
     pub(super) fn add_wire(&mut self, link: u32, msize: u32) -> u64 {
-        let mut wire = Wire::new(msize);
+        let mut wire = Wire::new(msize, None);
         wire.generation = self.review.generation;
         wire.link = Some(link);
         let key = self.wires.insert(wire);
@@ -106,7 +106,8 @@ impl Streams {
             let handshaking = wire.phase == Phase::Handshake && !wire.finishing;
             let remote = wire.socket.as_ref().and_then(Socket::remote).filter(|_| handshaking);
             if let Some(remote) = remote {
-                self.events.push(Event::HandshakeFailed { remote, reason: Lost::TimedOut });
+                let reason = Lost::HandshakeTimedOut { after: self.limits.handshake_timeout };
+                self.events.push(Event::HandshakeFailed { remote, reason });
             }
             self.give_up(key);
             return;
@@ -235,7 +236,8 @@ impl Streams {
             Ending::Wire(Lost::Ended | Lost::Broken { .. }) if handshaking => {
                 let target = self.links.get(link).and_then(|link| link.target.as_ref());
                 let how = "the server ended the connection before the handshake was over; it may \
-                           take no more of them, or speak no TLS";
+                           take no more of them (its Limits(max_connections=...) and \
+                           Limits(max_handshakes=...)), or speak no TLS";
                 Ending::Wire(target.map_or(Lost::Ended, |target| target.refused(how)))
             }
             ending => ending,
@@ -300,6 +302,7 @@ impl Streams {
             return;
         }
         self.incoming -= usize::from(wire.incoming);
+        self.handshaking -= usize::from(wire.is_shaking());
         wire.bury();
         self.dead_wires.push(key);
     }

@@ -87,6 +87,8 @@ pub struct Streams {
     dead_links: Vec<u32>,
     /// Sockets that peers opened.
     incoming: usize,
+    /// Those of them whose handshake is not over.
+    handshaking: usize,
     review: Review,
     timers: Timers,
     /// Sockets that must be looked at, each once.
@@ -112,6 +114,7 @@ impl Streams {
             dead_wires: Vec::new(),
             dead_links: Vec::new(),
             incoming: 0,
+            handshaking: 0,
             review: Review::default(),
             timers: Timers::default(),
             active: Vec::new(),
@@ -232,12 +235,13 @@ impl Streams {
     }
 
     fn welcome(&mut self, newcomer: Newcomer, now: Instant) {
-        if self.incoming >= self.limits.max_connections {
+        let Newcomer { socket, remote, tls } = newcomer;
+        let busy = tls.is_some() && self.handshaking >= self.limits.max_handshakes;
+        if busy || self.incoming >= self.limits.max_connections {
             // Closed at once: there is nothing to say to it.
             return;
         }
-        let Newcomer { socket, remote, tls } = newcomer;
-        let mut wire = Wire::new(self.limits.msize);
+        let mut wire = Wire::new(self.limits.msize, Some(self.limits.max_unsent));
         wire.generation = self.review.generation;
         let tls = match tls.map(|tls| tls.accept()).transpose() {
             Ok(tls) => tls,
@@ -248,13 +252,13 @@ impl Streams {
                 return;
             }
         };
-        wire.incoming = true;
         wire.writable = true;
         wire.phase = Phase::Handshake;
         wire.deadline = now.checked_add(self.limits.handshake_timeout);
         wire.tls = tls.map(Box::new);
         socket.tune(&self.limits);
         wire.socket = Some(socket);
+        self.handshaking += usize::from(wire.is_shaking());
         let key = self.wires.insert(wire);
         self.incoming += 1;
         if self.register(key).is_err() {
@@ -343,6 +347,7 @@ impl Streams {
                 return false;
             }
         }
+        self.handshaking -= usize::from(wire.is_shaking());
         wire.phase = Phase::Open;
         wire.deadline = None;
         wire.heard = Some(now);

@@ -12,10 +12,6 @@ use crate::event::{LaneEnd, Lost};
 use crate::lane::UNSENT_LOW;
 use crate::tls::StreamTls;
 
-/// Unsent bytes over which a lane's requests are not read any more: its peer does not read the
-/// answers, so it may not ask for more of them.
-const UNSENT_HIGH: usize = 1 << 20;
-
 /// Bytes of one socket that one turn reads, so that no lane keeps the others waiting.
 const READ_PER_TURN: usize = 1 << 20;
 
@@ -60,6 +56,8 @@ pub(super) struct Wire {
     pub(super) link: Option<u32>,
     /// The peer opened it.
     pub(super) incoming: bool,
+    /// Unsent bytes over which it is not read.
+    high: usize,
     pub(super) phase: Phase,
     pub(super) socket: Option<Socket>,
     pub(super) tls: Option<Box<StreamTls>>,
@@ -104,10 +102,12 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(limit: u32) -> Self {
+    /// A socket that a peer opened, given `high`: so much may be unsent while it is read.
+    pub(super) fn new(limit: u32, high: Option<usize>) -> Self {
         Self {
             link: None,
-            incoming: false,
+            incoming: high.is_some(),
+            high: high.unwrap_or(usize::MAX),
             phase: Phase::Waiting,
             socket: None,
             tls: None,
@@ -143,6 +143,11 @@ impl Wire {
         self.phase == Phase::Gone
     }
 
+    /// Whether a peer's handshake is not over.
+    pub(super) fn is_shaking(&self) -> bool {
+        self.incoming && self.phase == Phase::Handshake && self.tls.is_some()
+    }
+
     fn is_up(&self) -> bool {
         matches!(self.phase, Phase::Handshake | Phase::Open)
     }
@@ -154,7 +159,7 @@ impl Wire {
 
     /// Whether the lane's owner, or the peer's not reading, holds up reading.
     fn holds_reading(&self) -> bool {
-        let unread = self.incoming && self.unsent_bytes() > UNSENT_HIGH;
+        let unread = self.unsent_bytes() > self.high;
         !self.discarding && self.broken.is_none() && (self.paused || unread)
     }
 

@@ -154,7 +154,8 @@ fn a_handshake_that_is_never_completed_ends_what_was_early() {
     pair.first_flight();
     pair.until_server(|pair| names(&pair.from_server).contains(&"lost"));
     assert_eq!(names(&pair.from_server), ["early", "opened", "frames", "lost"]);
-    let timed_out = |event: &Event| matches!(event, Event::Lost { reason: Lost::TimedOut, .. });
+    let timed_out =
+        |event: &Event| matches!(event, Event::Lost { reason: Lost::HandshakeTimedOut { .. }, .. });
     assert!(pair.from_server.iter().any(timed_out));
     assert_eq!(pair.server.open_lanes(), 0);
 }
@@ -193,7 +194,8 @@ fn an_early_connection_to_nobody_is_given_up() {
         let progress = pair.client.transmit(now).unwrap();
         assert!(progress.timeout.is_some_and(|at| at < now + Duration::from_secs(1)));
     }
-    let timed_out = |event: &Event| matches!(event, Event::Lost { reason: Lost::TimedOut, .. });
+    let timed_out =
+        |event: &Event| matches!(event, Event::Lost { reason: Lost::HandshakeTimedOut { .. }, .. });
     assert!(pair.from_client.iter().any(timed_out));
 }
 

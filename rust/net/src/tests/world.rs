@@ -71,6 +71,7 @@ impl World {
             incoming: HashMap::from([(ALPN.to_vec(), mode)]),
             transport: transport(),
             max_connections: 10,
+            max_handshakes: 10,
             retry_above: 10,
             handshake_timeout: Duration::from_secs(5),
         }

@@ -53,6 +53,8 @@ pub struct ClientOptions {
     pub identity: Option<Identity>,
     /// The application protocols that are offered, best first.
     pub alpns: Vec<Vec<u8>>,
+    /// Bytes of certificates that a server may show.
+    pub max_chain: usize,
     /// Servers to remember, so that the next handshake with them is shorter.
     pub visits: usize,
     /// What time it is.
@@ -97,7 +99,8 @@ pub fn client(options: ClientOptions) -> Result<ClientTls, ConfigError> {
     let suspicion = Arc::new(Suspicion::new(known, &options.crls));
     let roots = server_roots(options.trust, options.crls, &provider)?;
     let algorithms = provider.signature_verification_algorithms;
-    let verifier = Arc::new(ServerVerifier::new(roots, algorithms, options.check));
+    let verifier =
+        Arc::new(ServerVerifier::new(roots, algorithms, options.check, options.max_chain));
     let key = match options.identity {
         Some(identity) => Some(config::certified_key(identity, &provider)?),
         None => None,

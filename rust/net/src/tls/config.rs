@@ -12,7 +12,7 @@ use rustls::{Error, InconsistentKeys, RootCertStore};
 
 use super::failure::{FailureKind, TlsFailure};
 use super::{Clock, Identity};
-use crate::identity::{self, CertificateError};
+use crate::identity::{self, CertificateError, MAX_CHAIN_BYTES};
 
 /// Why options do not make a configuration. Each says which input is wrong.
 ///
@@ -126,7 +126,7 @@ pub(super) fn certified_key(
     let Some(leaf) = identity.chain.first() else {
         return Err(ConfigError::NoCertificate);
     };
-    identity::check_chain_size(&identity.chain).map_err(ConfigError::BadChain)?;
+    identity::check_chain_size(&identity.chain, MAX_CHAIN_BYTES).map_err(ConfigError::BadChain)?;
     let subject = identity::parse(leaf).map(|leaf| leaf.subject);
     for (index, der) in identity.chain.iter().enumerate() {
         identity::parse(der).map_err(|error| bad_certificate(index, error))?;

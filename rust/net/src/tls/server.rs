@@ -63,6 +63,8 @@ pub struct ServerOptions {
     pub check: Option<PeerCheck>,
     /// The application protocols that are spoken, best first.
     pub alpns: Vec<Vec<u8>>,
+    /// Bytes of certificates that a client may show.
+    pub max_chain: usize,
     /// Sessions to remember, so that their clients' next handshakes are shorter.
     pub sessions: usize,
     /// Whether such a client may send data in its first flight, which somebody who saw it can send
@@ -235,6 +237,7 @@ fn client_verifier(
         hints,
         provider.signature_verification_algorithms,
         options.check.clone(),
+        options.max_chain,
         required,
     ))))
 }

@@ -27,6 +27,8 @@ struct Judge {
     peer: Side,
     algorithms: WebPkiSupportedAlgorithms,
     check: Option<PeerCheck>,
+    /// Bytes of all certificates of a peer together.
+    max_chain: usize,
 }
 
 impl Judge {
@@ -39,9 +41,13 @@ impl Judge {
         let diagnosis = Diagnosis::current();
         let all: Vec<CertificateDer<'_>> =
             std::iter::once(leaf).chain(intermediates).cloned().collect();
-        let read = identity::check_chain_size(&all).and_then(|()| identity::parse(leaf));
-        let certificate = read.map_err(|error| {
-            diagnosis.fail(self.peer, FailureKind::Malformed(error.to_string()));
+        let read = identity::check_chain_size(&all, self.max_chain);
+        let certificate = read.and_then(|()| identity::parse(leaf)).map_err(|error| {
+            let mut what = error.to_string();
+            if matches!(error, identity::CertificateError::TooLarge { .. }) {
+                what.push_str("; the setting is Limits(max_chain=...)");
+            }
+            diagnosis.fail(self.peer, FailureKind::Malformed(what));
             Error::InvalidCertificate(CertificateError::BadEncoding)
         })?;
         let outcome = verify();
@@ -154,9 +160,10 @@ impl ServerVerifier {
         roots: Option<Vec<Arc<dyn ServerCertVerifier>>>,
         algorithms: WebPkiSupportedAlgorithms,
         check: Option<PeerCheck>,
+        max_chain: usize,
     ) -> Self {
         let peer = Side::Server;
-        let judge = Judge { peer, algorithms, check };
+        let judge = Judge { peer, algorithms, check, max_chain };
         Self { judge, roots }
     }
 
@@ -237,10 +244,11 @@ impl ClientVerifier {
         hints: Vec<DistinguishedName>,
         algorithms: WebPkiSupportedAlgorithms,
         check: Option<PeerCheck>,
+        max_chain: usize,
         required: bool,
     ) -> Self {
         let peer = Side::Client;
-        let judge = Judge { peer, algorithms, check };
+        let judge = Judge { peer, algorithms, check, max_chain };
         Self { judge, roots, hints, required }
     }
 

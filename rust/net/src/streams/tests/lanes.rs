@@ -119,6 +119,24 @@ fn a_peer_that_does_not_read_is_not_read_from() {
 }
 
 #[test]
+fn how_much_may_be_unsent_is_a_setting() {
+    for kind in BOTH {
+        let (mut pair, lane, opened, _) =
+            Pair::connected(kind, |limits| limits.max_unsent = 64 << 20);
+        pair.client.pause_lane(lane, true);
+        for tag in 0..64 {
+            pair.server.write_lane(opened, request(tag, &[0; 500_000]));
+        }
+        for _ in 0..200 {
+            pair.turn();
+        }
+        assert!(pair.server.lane_unsent(opened) > 1 << 20);
+        pair.client.write_lane(lane, request(1, b"more"));
+        pair.until(|pair| tags(&pair.from_server, opened) == [1]);
+    }
+}
+
+#[test]
 fn another_lane_is_another_connection() {
     for kind in BOTH {
         let (mut pair, lane, opened, _) = Pair::connected(kind, |_| {});

@@ -39,6 +39,8 @@ fn limits() -> StreamLimits {
         keep_alive: Some(Duration::from_secs(5)),
         handshake_timeout: Duration::from_secs(5),
         max_connections: 10,
+        max_handshakes: 10,
+        max_unsent: 1 << 20,
         max_lanes: 4,
     }
 }
@@ -61,6 +63,7 @@ fn server_tls(authority: &Authority, client_auth: ClientAuth) -> Arc<ServerTls> 
         alpns: vec![ALPN.to_vec(), b"raw".to_vec()],
         sessions: 0,
         early_data: false,
+        max_chain: 64 << 10,
         clock: system_clock(),
     })
     .unwrap()
@@ -74,6 +77,7 @@ fn client_tls(authority: &Authority, leaf: Option<Leaf>, alpn: &[u8]) -> ClientT
         identity: leaf.map(|leaf| authority.issue(leaf)),
         alpns: vec![alpn.to_vec()],
         visits: 0,
+        max_chain: 64 << 10,
         clock: system_clock(),
     })
     .unwrap()

@@ -163,7 +163,8 @@ fn garbage_is_answered_with_an_alert() {
 fn who_says_nothing_is_given_up() {
     let mut door = Door::open(|limits| limits.handshake_timeout = Duration::from_millis(30));
     let _silent = door.knock();
-    door.until(|door| lost(&door.events) == Some(Lost::TimedOut));
+    let after = Duration::from_millis(30);
+    door.until(|door| lost(&door.events) == Some(Lost::HandshakeTimedOut { after }));
     assert_eq!(door.server.open_connections(), 0);
 }
 
@@ -173,6 +174,24 @@ fn who_goes_in_the_handshake_leaves_nothing() {
     drop(door.knock());
     door.until(|door| lost(&door.events) == Some(Lost::Ended));
     assert_eq!(door.server.open_connections(), 0);
+}
+
+#[test]
+fn who_comes_while_enough_handshakes_are_under_way_is_closed() {
+    let mut door = Door::open(|limits| limits.max_handshakes = 2);
+    let first = door.knock();
+    let _second = door.knock();
+    door.until(|door| door.server.open_connections() == 2);
+    let mut third = door.knock();
+    third.set_nonblocking(true).unwrap();
+    let mut byte = [0];
+    door.until(|_| third.read(&mut byte).is_ok());
+    assert_eq!(door.server.open_connections(), 2);
+    // One that goes leaves its place to another.
+    drop(first);
+    door.until(|door| door.server.open_connections() == 1);
+    let _fourth = door.knock();
+    door.until(|door| door.server.open_connections() == 2);
 }
 
 #[test]

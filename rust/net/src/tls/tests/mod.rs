@@ -31,6 +31,7 @@ pub(crate) fn server_options(identity: Identity) -> ServerOptions {
         alpns: vec![ALPN.to_vec()],
         sessions: 16,
         early_data: true,
+        max_chain: 64 << 10,
         clock: system_clock(),
     }
 }
@@ -43,6 +44,7 @@ pub(crate) fn client_options(trust: Trust) -> ClientOptions {
         identity: None,
         alpns: vec![ALPN.to_vec()],
         visits: 16,
+        max_chain: 64 << 10,
         clock: system_clock(),
     }
 }

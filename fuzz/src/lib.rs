@@ -10,6 +10,7 @@ pub mod fault;
 pub mod frame;
 pub mod mux;
 mod script;
+pub mod subscription;
 pub mod value;
 pub mod version;
 pub mod window;

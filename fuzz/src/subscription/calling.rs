@@ -41,6 +41,8 @@ pub(super) struct Calling {
     pub(super) crowd: (u16, u16),
     most: usize,
     pub(super) used: BTreeMap<u16, Use>,
+    /// Calls that were given up and whose cancellation has no tag yet.
+    unasked: Vec<(u16, usize)>,
     pub(super) metadata: Option<(u16, Metadata)>,
 }
 
@@ -61,6 +63,7 @@ impl Calling {
             crowd,
             most: usize::from(most + crowd.0),
             used: BTreeMap::new(),
+            unasked: Vec::new(),
             metadata: None,
         }
     }
@@ -99,6 +102,7 @@ impl Calling {
             caller: former,
             out: std::mem::take(&mut self.out),
             used: std::mem::take(&mut self.used),
+            unasked: std::mem::take(&mut self.unasked),
             metadata: self.metadata.take(),
             crowd,
             ..*self
@@ -124,6 +128,7 @@ impl Calling {
         over.retain(|call| *call != CROWD);
         (self.out, self.metadata, self.crowd) = (Vec::new(), None, (0, 0));
         self.used.clear();
+        self.unasked.clear();
         self.phase = Phase::Detached;
         assert_eq!(self.caller.pending(), 0);
         (kept, over)
@@ -250,8 +255,9 @@ impl Calling {
         let understood = self.extension || book.calls[number].method().shape == Shape::Stream;
         let alive = matches!(self.phase, Phase::Open | Phase::Draining);
         if let Some(tag) = tag.filter(|_| understood && alive) {
-            if let Some(by) = self.caller.cancel(tag) {
-                self.cancels(by, tag);
+            match self.caller.cancel(tag) {
+                Some(by) => self.cancels(by, tag),
+                None => self.unasked.push((tag, number)),
             }
         }
     }
@@ -261,6 +267,7 @@ impl Calling {
             panic!("tag {tag} is cancelled, and is no call's")
         };
         self.takes(by, Use::Cancel(tag, number));
+        self.unasked.retain(|(target, _)| *target != tag);
         mux::cancel(by, tag, &mut self.out);
     }
 
@@ -272,6 +279,10 @@ impl Calling {
         while let Some((by, tag)) = self.caller.next_cancel() {
             self.cancels(by, tag);
         }
+        // One tag is kept for this: whoever is given up is told so, at once or in turn.
+        let used = &self.used;
+        self.unasked.retain(|(tag, number)| used.get(tag) == Some(&Use::Call(*number)));
+        assert!(self.unasked.is_empty() || used.contains_key(&NO_TAG), "nobody tells the peer");
     }
 
     /// Sends an item of the stream that a call carries.

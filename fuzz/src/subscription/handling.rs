@@ -165,7 +165,10 @@ impl Called {
             Some(Why::Caller) if which < 128 => {
                 let tag = self.handlers[place].tag;
                 self.answered(place);
-                mux::ended(tag, &mut self.out);
+                // The acknowledgement alone says so, too.
+                if which < 64 {
+                    mux::ended(tag, &mut self.out);
+                }
             }
             Some(Why::Deadline | Why::Shutdown) if which < 128 => {
                 self.answer(place, Answer::Fault, book);

@@ -1,15 +1,16 @@
 //! What fuzzing checks: one function of some bytes for each target. It panics where a rule does not
 //! hold.
 //!
-//! `cargo +nightly fuzz run TARGET` searches for such bytes; `cargo test` replays `seeds/TARGET`
-//! and some thousand variations of each, without cargo-fuzz; `cargo run --bin TARGET FILE…` replays
-//! single files, such as those that a search left in `artifacts/`.
+//! `fuzz/run TARGET` searches for such bytes; `cargo test` replays `seeds/TARGET` and some thousand
+//! variations of each, without cargo-fuzz; `cargo run --bin TARGET FILE…` replays single files, such
+//! as those that a search left in `artifacts/`.
 
 pub mod ext;
 pub mod fault;
 pub mod frame;
 pub mod mux;
 mod script;
+pub mod subscription;
 pub mod value;
 pub mod version;
 pub mod window;

@@ -57,6 +57,11 @@ fn window() {
 }
 
 #[test]
+fn subscription() {
+    replay("subscription", jetstream_fuzz::subscription::run);
+}
+
+#[test]
 fn value() {
     replay("value", jetstream_fuzz::value::run);
 }

@@ -13,6 +13,7 @@ mod script;
 pub mod subscription;
 pub mod value;
 pub mod version;
+pub mod websocket;
 pub mod window;
 
 /// A target's program: libFuzzer's under cargo-fuzz, else one that replays the files it is given.

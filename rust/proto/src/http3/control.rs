@@ -42,6 +42,11 @@ impl Control {
         Self { role, reader, has_begun: false, going_away: None, most_pushes: None }
     }
 
+    /// Bytes of a frame that are kept.
+    pub(super) fn held(&self) -> usize {
+        self.reader.held()
+    }
+
     /// The next thing that was said; `None` when `input` is used up.
     pub(super) fn read(
         &mut self,

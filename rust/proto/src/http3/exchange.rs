@@ -114,6 +114,11 @@ impl Exchange {
         self.is_head = head.method() == b"HEAD";
     }
 
+    /// Bytes of a frame that are kept.
+    pub(super) fn held(&self) -> usize {
+        self.reader.held()
+    }
+
     /// Whether both sides are done.
     pub(super) fn is_over(&self) -> bool {
         self.incoming == Incoming::Done && self.outgoing == Outgoing::Done
@@ -135,10 +140,7 @@ impl Exchange {
                         return Ok(Some(heard));
                     }
                 }
-                Step::Piece(bytes) => {
-                    rules.budget.earn();
-                    return Ok(Some(Heard::Data(bytes)));
-                }
+                Step::Piece(bytes) => return Ok(Some(Heard::Data(bytes))),
                 Step::Whole { payload, .. } => return self.section(&payload, rules).map(Some),
             }
         }
@@ -201,6 +203,9 @@ impl Exchange {
             rules.budget.spend()?;
         } else if self.is_silent {
             return Err(StreamError::malformed("content where there is none").into());
+        } else {
+            // By frames, not by pieces: how bytes are cut must not matter.
+            rules.budget.earn();
         }
         if let Some(expected) = &mut self.expected {
             const OVER: StreamError = StreamError::malformed("more content than content-length");

@@ -137,6 +137,14 @@ impl Reader {
         }
     }
 
+    /// Bytes of a payload that is kept and not whole.
+    pub fn held(&self) -> usize {
+        match &self.state {
+            State::Payload { body: Body::Keep(kept), .. } => kept.len(),
+            _ => 0,
+        }
+    }
+
     /// Whether no frame has begun that has not ended; anything else at the end of a stream is an
     /// error (RFC 9114, section 7.1).
     pub fn is_between(&self) -> bool {

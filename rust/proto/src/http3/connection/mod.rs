@@ -23,6 +23,7 @@ use super::budget::Budget;
 use super::code::{Code, ConnectionError};
 use super::config::{Config, Role};
 use super::event::{Action, Event};
+use super::exchange::Exchange;
 use super::frame::{self, kind};
 use super::priority::Priority;
 use super::settings::Settings;
@@ -131,6 +132,13 @@ impl Connection {
     /// Requests that are not over, on either side of them.
     pub fn open_requests(&self) -> usize {
         self.exchanges.len()
+    }
+
+    /// Bytes that came and are held because what they belong to is not whole. At most a field section
+    /// for each request, and a frame of the control stream.
+    pub fn held(&self) -> usize {
+        let control = self.unis.iter().map(|(_, uni)| uni.held()).sum::<usize>();
+        self.exchanges.values().map(Exchange::held).sum::<usize>() + control
     }
 
     /// Whether the peer's settings have come.

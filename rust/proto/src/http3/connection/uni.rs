@@ -35,6 +35,15 @@ pub(super) enum Uni {
     Decoder(DecoderStream),
 }
 
+impl Uni {
+    pub(super) fn held(&self) -> usize {
+        match self {
+            Self::Control(control) => control.held(),
+            _ => 0,
+        }
+    }
+}
+
 /// Which streams have come that a peer has one of.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Seen {

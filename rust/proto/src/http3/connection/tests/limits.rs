@@ -24,8 +24,13 @@ fn a_field_section_is_refused_by_its_declared_length() {
         };
         assert_eq!(head[..], headers(&[(":status", "431")]));
         assert_eq!(server.connection.open_requests(), 0);
+        assert_eq!(server.connection.held(), 0);
         server.others_are_unharmed();
     }
+    // One that is not too large is held as it comes.
+    let mut server = End::server();
+    server.open(0, &[&[1, 0x80, 0, 0xff, 0][..], &[0; 1000]].concat());
+    assert_eq!(server.connection.held(), 1000);
 }
 
 #[test]
@@ -166,6 +171,7 @@ fn what_is_skipped_or_passed_on_is_not_held() {
         assert_eq!(bytes.as_ptr(), piece.as_ptr(), "it is not even copied");
     }
     server.is_fine();
+    assert_eq!(server.connection.held(), 0);
 }
 
 #[test]

@@ -118,50 +118,59 @@ pub(super) enum Wrong {
 
 /// Appends the string that `bytes` are the code of, at most `room` bytes.
 pub(super) fn decode(bytes: &[u8], room: usize, out: &mut Vec<u8>) -> Result<(), Wrong> {
-    let end = out.len().saturating_add(room);
-    // No code is shorter than five bits.
-    out.reserve((bytes.len() * 8 / 5).min(room));
-    let (mut window, mut bits, mut rest) = (0_u64, 0_u32, bytes);
+    let start = out.len();
+    // No code is shorter than five bits: a place for each symbol that there can be, so that there is
+    // one check for room and memory.
+    out.resize(start + (bytes.len() * 8 / 5).min(room), 0);
+    let places = out.get_mut(start..).unwrap_or_default();
+    let length = symbols(bytes, places)?;
+    out.truncate(start + length);
+    Ok(())
+}
+
+fn symbols(bytes: &[u8], places: &mut [u8]) -> Result<usize, Wrong> {
+    // The next bits from the top of the window on, and how many they are.
+    let (mut window, mut bits, mut rest, mut at) = (0_u64, 0_u32, bytes, 0);
     loop {
-        // The window holds at least a longest code, and ones behind the last bit: whatever begins
-        // there and is not padding turns out longer than what is left.
-        if bits <= 32 {
-            match rest.split_first_chunk::<4>() {
-                Some((four, behind)) => {
-                    window |= u64::from(u32::from_be_bytes(*four)) << (32 - bits);
-                    bits += 32;
-                    rest = behind;
-                }
-                None if rest.is_empty() && bits < 8 => {
-                    let padding = window | u64::MAX >> bits;
-                    // All of a last piece shorter than a byte may be padding, or begin with codes.
-                    if padding == u64::MAX {
-                        return Ok(());
-                    }
-                }
-                None => {
-                    while let Some((byte, behind)) = rest.split_first() {
-                        window |= u64::from(*byte) << (56 - bits);
-                        bits += 8;
-                        rest = behind;
-                    }
-                }
-            }
+        if bits < 32 {
+            let Some((four, behind)) = rest.split_first_chunk::<4>() else { break };
+            window |= u64::from(u32::from_be_bytes(*four)) << (32 - bits);
+            bits += 32;
+            rest = behind;
         }
-        let filled = if bits < 64 { window | u64::MAX >> bits } else { window };
-        let (symbol, length) = match SHORT_TABLE[usize::from((filled >> 56) as u8)] {
-            (_, 0) => long((filled >> 32) as u32)?,
-            (symbol, length) => (symbol, u32::from(length)),
-        };
+        let (symbol, length) = symbol(window)?;
+        *places.get_mut(at).ok_or(Wrong::TooLong)? = symbol;
+        at += 1;
+        window <<= length;
+        bits -= length;
+    }
+    for byte in rest {
+        window |= u64::from(*byte) << (56 - bits);
+        bits += 8;
+    }
+    // Behind the last bit, ones: what begins there and is not padding is longer than what is left.
+    loop {
+        let filled = window | u64::MAX >> bits;
+        if bits < 8 && filled == u64::MAX {
+            return Ok(at);
+        }
+        let (symbol, length) = symbol(filled)?;
         if length > bits {
             return Err(Wrong::Code);
         }
+        *places.get_mut(at).ok_or(Wrong::TooLong)? = symbol;
+        at += 1;
         window <<= length;
         bits -= length;
-        if out.len() >= end {
-            return Err(Wrong::TooLong);
-        }
-        out.push(symbol);
+    }
+}
+
+/// The symbol that the window begins with, and the length of its code.
+#[inline]
+fn symbol(window: u64) -> Result<(u8, u32), Wrong> {
+    match SHORT_TABLE[usize::from((window >> 56) as u8)] {
+        (_, 0) => long((window >> 32) as u32),
+        (symbol, length) => Ok((symbol, length.into())),
     }
 }
 

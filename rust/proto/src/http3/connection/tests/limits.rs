@@ -178,7 +178,7 @@ fn what_is_skipped_or_passed_on_is_not_held() {
 fn a_connection_is_small() {
     // What an idle one costs, beside two streams of the transport.
     assert!(size_of::<Connection>() <= 512, "{}", size_of::<Connection>());
-    let exchange = size_of::<crate::http3::exchange::Exchange>();
+    let exchange = size_of::<Exchange>();
     assert!(exchange <= 128, "{exchange}");
     let mut server = End::server();
     for n in 0..1000 {

@@ -111,12 +111,12 @@ impl Connection {
 
     /// The next thing that came.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        pop(&mut self.events)
     }
 
     /// The next thing that the transport is to do.
     pub fn poll_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+        pop(&mut self.actions)
     }
 
     /// Which end we are.
@@ -228,4 +228,13 @@ impl Connection {
         let (bytes, size) = varint::array(value);
         self.say(kind, bytes.get(..size).unwrap_or_default());
     }
+}
+
+/// The next of a queue. What a crowd needed is not kept for a connection that may stay idle.
+fn pop<T>(queue: &mut VecDeque<T>) -> Option<T> {
+    let next = queue.pop_front();
+    if next.is_none() && queue.capacity() > 16 {
+        *queue = VecDeque::new();
+    }
+    next
 }

@@ -206,7 +206,7 @@ impl Connection {
             self.exchanges.remove(&stream);
             self.budget.earn();
             if self.exchanges.is_empty() && self.exchanges.capacity() > 32 {
-                // What a crowd needed is not kept for a connection that may stay idle.
+                // As with the queues: nothing of a crowd is kept.
                 self.exchanges = Exchanges::default();
             }
         }

@@ -105,7 +105,7 @@ pub(super) fn is_host_and_port(authority: &[u8]) -> bool {
         && port.parse::<u16>().is_ok()
 }
 
-/// A path with perhaps a query. `*` is for [`OPTIONS`](RFC 9110, section 9.3.7) alone.
+/// A path with perhaps a query. `*` is for OPTIONS alone (RFC 9110, section 9.3.7).
 pub(super) fn is_path(path: &[u8], method: &[u8]) -> bool {
     match path {
         [b'/', ..] => all(path, PATH),

@@ -1,10 +1,5 @@
-//! One HTTP/3 connection (RFC 9114) in either role, without I/O: what came goes in, [`Event`]s and
-//! [`Action`]s come out.
-//!
-//! The owner feeds what the transport says (`opened`, `received`, `finished`, `reset`, `stopped`,
-//! `datagram_received`), then takes events and actions until there are none. It decides when a stream is
-//! read: nothing is held here but a header or field section that has come in part. A peer that breaks
-//! a rule of the connection ends it ([`Action::Close`]); from then on everything is ignored.
+//! One HTTP/3 connection (RFC 9114): what it holds, what goes in and what comes out. The rules are in
+//! the modules below it.
 
 mod receive;
 mod send;
@@ -39,7 +34,16 @@ struct Peer {
     datagrams: bool,
 }
 
-/// See the [module](self).
+/// One HTTP/3 connection in either role, without I/O: what came goes in, [`Event`]s and [`Action`]s
+/// come out.
+///
+/// The owner tells what the transport says ([`opened`](Self::opened), [`received`](Self::received),
+/// [`finished`](Self::finished), [`reset`](Self::reset), [`stopped`](Self::stopped),
+/// [`datagram_received`](Self::datagram_received)) and what it has to say itself
+/// ([`request`](Self::request), [`respond`](Self::respond), [`data`](Self::data) and so on), then
+/// takes events and actions until there are none. It decides when a stream is read: nothing is held
+/// here but a header or field section that has come in part. A peer that breaks a rule of the
+/// connection ends it ([`Action::Close`]); from then on everything is ignored.
 #[derive(Debug)]
 pub struct Connection {
     role: Role,

@@ -273,6 +273,9 @@ mod tests {
                 );
             }
         }
+        // And no more of one is kept than an integer: refused by its length alone.
+        let endless = [&[4, 0, kind::GOAWAY as u8][..], &[0xff; 8]].concat();
+        assert_eq!(read(Server, &endless, 99).1, Some(Code::FRAME_ERROR));
         for payload in [&[][..], &[0x40]] {
             let update = (kind::PRIORITY_UPDATE_REQUEST, payload);
             assert_eq!(heard(Server, &[update]).1, Some(Code::FRAME_ERROR));

@@ -22,6 +22,8 @@ fn datagrams_belong_to_extended_connect() {
     server.connection.datagram_received(datagram::encode(4000, b"x"));
     server.open(8, &headers(&GET)[..3]);
     server.connection.datagram_received(datagram::encode(8, b"x"));
+    server.send(8, &headers(&GET)[3..]);
+    assert_eq!(server.events(), [request(8, &GET, false)]);
     server.connection.finished(0);
     server.connection.datagram_received(datagram::encode(0, b"x"));
     assert_eq!(server.events(), [Event::Ended { stream: 0 }]);
@@ -30,6 +32,9 @@ fn datagrams_belong_to_extended_connect() {
     server.connection.send_datagram(0, b"x").unwrap();
     server.connection.data(0, Bytes::new(), true).unwrap();
     assert_eq!(server.connection.send_datagram(0, b"x"), Err(Misuse::Gone(0)));
+    server.open(12, &headers(&extended("connect-udp")));
+    server.connection.respond(12, 200, [("a", "b")], Content::None).unwrap();
+    assert!(matches!(server.connection.send_datagram(12, b"x"), Err(Misuse::State(_))));
     server.others_are_unharmed();
 }
 
@@ -113,6 +118,7 @@ fn priorities_come_with_the_request_and_later() {
     server.connection.respond(4, 200, [("a", "b")], Content::None).unwrap();
     server.send(2, &update(4, "u=0"));
     assert_eq!(server.events(), []);
+    assert!(server.connection.priorities.is_empty());
     // Those of requests that never come are bounded, and the oldest goes first.
     for stream in (8..=248).step_by(4) {
         server.send(2, &update(stream, "u=0"));

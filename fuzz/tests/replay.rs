@@ -71,6 +71,16 @@ fn websocket() {
     replay("websocket", jetstream_fuzz::websocket::run);
 }
 
+#[test]
+fn qpack() {
+    replay("qpack", jetstream_fuzz::qpack::run);
+}
+
+#[test]
+fn http3() {
+    replay("http3", jetstream_fuzz::http3::run);
+}
+
 /// SplitMix64: enough for this, and the same everywhere.
 struct Random(u64);
 

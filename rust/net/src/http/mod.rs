@@ -5,7 +5,22 @@
 //! of a QUIC connection. Neither is visible outside: the owner sees the events below and answers by
 //! the exchange's key. What an application is (ASGI) is not known here.
 
+mod bell;
+mod connection;
+mod fields;
+mod http1;
+mod outgoing;
+mod pipe;
+#[cfg(test)]
+mod tests;
+mod tunnel;
+mod turn;
+
 use bytes::Bytes;
+
+pub(crate) use self::bell::Board;
+pub(crate) use self::connection::{After, Http, Input};
+pub(crate) use self::turn::{Exchanges, Turn};
 
 /// One exchange of an endpoint. Never given out twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,8 +39,8 @@ pub enum Version {
     Http3,
 }
 
-/// Field lines in the order in which they came, names in lower case: one buffer, and where each
-/// name and value ends in it.
+/// Field lines in the order in which they came, those of one name together (RFC 9110, section 5.3),
+/// names in lower case: one buffer, and where each name and value ends in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fields {
     bytes: Vec<u8>,
@@ -83,7 +98,8 @@ pub struct Request {
     pub fields: Fields,
     /// It came before the handshake was complete, and may be a copy (RFC 8470).
     pub early: bool,
-    /// No body follows.
+    /// No body follows. Where one does, its first piece is given without being asked for, unless the
+    /// peer waits to be told that it is wanted (`expect: 100-continue`): asking for it tells.
     pub ended: bool,
 }
 
@@ -99,7 +115,7 @@ pub enum HttpEvent {
         /// What is asked.
         request: Box<Request>,
     },
-    /// A piece of the request's body, or of what comes through a tunnel. One piece is given without
+    /// A piece of the request's body, or of what comes through a tunnel. The first is given without
     /// being asked for; the next comes when the owner wants it, and until then the peer is held up.
     Body {
         /// Of which exchange.
@@ -122,9 +138,11 @@ pub enum HttpEvent {
         /// Of which exchange; its key means nothing any more.
         exchange: ExchangeKey,
     },
-    /// The peer does not wait for the answer any more: it gave the request up, or is gone.
+    /// The peer does not wait for the answer any more: it gave the request up, or is gone. As long as
+    /// its handler runs it counts among those in progress, so the owner says when that has ended
+    /// ([`Hub::http_release`](crate::Hub::http_release)).
     Gone {
-        /// Of which exchange; its key means nothing any more.
+        /// Of which exchange; all that can be done with it is to release it.
         exchange: ExchangeKey,
     },
 }
@@ -179,6 +197,28 @@ pub enum Reply {
     },
     /// Gives the exchange up: the peer sees that the answer is not whole.
     Abort,
+}
+
+/// Why a part of an answer was not taken. The answer is where it was before.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReplyError {
+    /// A name or a value has bytes that fields cannot have (RFC 9110, section 5.5).
+    #[error(
+        "the field {0:?} cannot be sent: its name or its value has bytes that fields cannot have"
+    )]
+    Field(String),
+    /// A status that cannot stand there.
+    #[error("{0} cannot be the status of this part of an answer")]
+    Status(u16),
+    /// A head behind the head.
+    #[error("the answer has begun already")]
+    Begun,
+    /// A body before the head.
+    #[error("the answer has not begun yet")]
+    NotBegun,
+    /// A tunnel that the peer did not ask for.
+    #[error("the peer did not ask for a tunnel")]
+    NotAsked,
 }
 
 /// Limits of one connection. Each is finite; `python/jetstream/_limits.py` names and explains them.

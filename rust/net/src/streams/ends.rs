@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::config::Target;
 use super::link::Link;
 use super::socket::{Socket, plain};
+use super::taker::Taker;
 use super::wire::{Ending, LINGER, Phase, Wire};
 use super::{RETRY, Streams};
 use crate::connection::ConnectionKey;
@@ -28,7 +29,7 @@ impl Streams {
 
     /// Begins another connection to where `link` leads, in this turn's transmit.
     pub(super) fn add_wire(&mut self, link: u32, msize: u32) -> u64 {
-        let mut wire = Wire::new(msize);
+        let mut wire = Wire::new(Taker::lane(msize));
         wire.generation = self.review.generation;
         wire.link = Some(link);
         let key = self.wires.insert(wire);
@@ -138,6 +139,10 @@ impl Streams {
             self.on_stray_ending(key, ending, now);
             return;
         };
+        if wire.taker.http().is_some() {
+            self.end_http(key, ending, now);
+            return;
+        }
         match ending {
             Ending::Lane(end) if wire.incoming => {
                 if wire.owned {
@@ -281,6 +286,10 @@ impl Streams {
         if std::mem::replace(&mut found.over, true) {
             return;
         }
+        for key in std::mem::take(&mut found.wires) {
+            self.drop_exchanges(key);
+        }
+        let Some(found) = self.links.get_mut(link) else { return };
         *found = Link { over: true, target: found.target.take(), ..Link::default() };
         self.dead_links.push(link);
         self.events.push(Event::Lost { connection: ConnectionKey(link), reason });

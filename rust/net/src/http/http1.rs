@@ -100,7 +100,9 @@ impl Http1 {
         if !self.welcome(turn) {
             cx.waker().wake_by_ref();
         }
-        self.read_body(cx, turn);
+        if !self.read_body(cx, turn) {
+            return self.refuse(cx, turn);
+        }
         match polled {
             Poll::Pending => Step::Pending,
             Poll::Ready(Ok(())) => Step::Over,
@@ -190,12 +192,27 @@ impl Http1 {
         true
     }
 
-    fn read_body(&mut self, cx: &mut Context<'_>, turn: &mut Turn<'_>) {
-        let Some(current) = &mut self.current else { return };
+    /// What came as a body is none.
+    fn refuse(&mut self, cx: &mut Context<'_>, turn: &mut Turn<'_>) -> Step {
+        let headed = self.current.as_ref().is_some_and(|current| current.headed);
+        self.abandon(turn);
+        if headed {
+            return Step::Broken;
+        }
+        let mut response = plain(StatusCode::BAD_REQUEST);
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        self.desk.lock().answer = Some(Answer::Head(response));
+        cx.waker().wake_by_ref();
+        Step::Pending
+    }
+
+    /// Tells of what has come of the body. False if it is broken.
+    fn read_body(&mut self, cx: &mut Context<'_>, turn: &mut Turn<'_>) -> bool {
+        let Some(current) = &mut self.current else { return true };
         while current.wanted {
-            let Some(incoming) = &mut current.incoming else { return };
+            let Some(incoming) = &mut current.incoming else { return true };
             match Pin::new(incoming).poll_frame(cx) {
-                Poll::Pending => return,
+                Poll::Pending => return true,
                 Poll::Ready(Some(Ok(frame))) => {
                     // Trailers of a request are nothing that an owner is told.
                     if let Ok(data) = frame.into_data() {
@@ -213,10 +230,10 @@ impl Http1 {
                     current.incoming = None;
                     turn.body_ended(current.key);
                 }
-                // The connection is at its end, which is told as such.
-                Poll::Ready(Some(Err(_))) => current.incoming = None,
+                Poll::Ready(Some(Err(_))) => return false,
             }
         }
+        true
     }
 
     pub(super) fn want_body(&mut self) {

@@ -9,6 +9,7 @@ mod bell;
 mod connection;
 mod fields;
 mod http1;
+mod http2;
 mod outgoing;
 mod pipe;
 #[cfg(test)]

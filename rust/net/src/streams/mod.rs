@@ -318,7 +318,7 @@ impl Streams {
                 self.confirm(link);
             }
         } else if wire.http_due().is_some_and(|due| due <= now) {
-            self.expire_http(key);
+            self.expire_http(key, now);
         } else if wire.is_silent(&self.limits, now) {
             self.on_ending(key, Ending::Wire(Lost::TimedOut), now);
         }

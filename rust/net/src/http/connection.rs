@@ -287,6 +287,11 @@ impl Http {
         }
     }
 
+    /// Notes that what was said last is still on its way.
+    pub(crate) fn touch(&mut self, now: Instant) {
+        self.since = now;
+    }
+
     /// Notes that bytes came in a time without an exchange.
     pub(crate) fn begin(&mut self, now: Instant) {
         if !self.busy && !std::mem::replace(&mut self.begun, true) {

@@ -146,9 +146,8 @@ impl Http1 {
         let mut desk = self.desk.lock();
         let Some(asked) = desk.asked.take() else { return true };
         let (parts, incoming) = asked.into_parts();
-        if parts.method == Method::CONNECT {
-            // Nothing is reached through here (RFC 9110, section 9.3.6).
-            desk.answer = Some(Answer::Head(plain(StatusCode::NOT_IMPLEMENTED)));
+        if let Some(status) = refusal(&parts) {
+            desk.answer = Some(Answer::Head(last(status)));
             return false;
         }
         desk.outgoing = Outgoing::default();
@@ -199,9 +198,7 @@ impl Http1 {
         if headed {
             return Step::Broken;
         }
-        let mut response = plain(StatusCode::BAD_REQUEST);
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        self.desk.lock().answer = Some(Answer::Head(response));
+        self.desk.lock().answer = Some(Answer::Head(last(StatusCode::BAD_REQUEST)));
         cx.waker().wake_by_ref();
         Step::Pending
     }
@@ -307,6 +304,18 @@ impl Http1 {
     }
 }
 
+/// What is wrong with a request that hyper lets pass.
+fn refusal(request: &http::request::Parts) -> Option<StatusCode> {
+    let mut hosts = request.headers.get_all(header::HOST).iter();
+    let (host, second) = (hosts.next(), hosts.next());
+    if second.is_some() || (host.is_none() && request.version == http::Version::HTTP_11) {
+        // RFC 9112, section 3.2.
+        return Some(StatusCode::BAD_REQUEST);
+    }
+    // Nothing is reached through here (RFC 9110, section 9.3.6).
+    (request.method == Method::CONNECT).then_some(StatusCode::NOT_IMPLEMENTED)
+}
+
 /// What is asked of a connection that is to become a WebSocket, and how that is agreed to.
 fn websocket(
     method: &Method,
@@ -370,6 +379,13 @@ fn head(
 fn plain(status: StatusCode) -> http::Response<Body> {
     let mut response = http::Response::new(Body::Whole { left: None, exact: true });
     *response.status_mut() = status;
+    response
+}
+
+/// An answer behind which the connection ends.
+fn last(status: StatusCode) -> http::Response<Body> {
+    let mut response = plain(status);
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 

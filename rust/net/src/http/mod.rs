@@ -196,7 +196,7 @@ pub enum Reply {
         /// The fields.
         fields: Fields,
     },
-    /// Gives the exchange up: the peer sees that the answer is not whole.
+    /// Gives the exchange up: the peer sees that the answer is not whole. No event follows.
     Abort,
 }
 

@@ -117,13 +117,22 @@ impl Streams {
     }
 
     /// After writing: true if HTTP has more to write, and there is room.
-    pub(super) fn recover_http(&mut self, key: u64) -> bool {
+    pub(super) fn recover_http(&mut self, key: u64, now: Instant) -> bool {
         let Some(wire) = self.wires.get_mut(key) else { return false };
+        let unsent = wire.unsent_bytes();
+        let Some(http) = wire.taker.http_mut() else { return false };
+        if unsent == 0 {
+            wire.stalled = None;
+        } else {
+            http.touch(now);
+            if wire.stalled.is_none_or(|(_, before)| before != unsent) {
+                wire.stalled = Some((now, unsent));
+            }
+        }
         if let Some(spent) = wire.take_spent() {
             self.spare = spent;
         }
-        let drained = wire.unsent_bytes() < UNSENT_LOW;
-        drained && wire.taker.http().is_some_and(Http::is_blocked)
+        unsent < UNSENT_LOW && wire.taker.http().is_some_and(Http::is_blocked)
     }
 
     /// HTTP's patience is at its end.

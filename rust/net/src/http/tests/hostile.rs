@@ -14,6 +14,7 @@ fn requests_that_others_may_read_otherwise_are_refused() {
         "transfer-encoding: chunked, identity\r\n\r\n0\r\n\r\n",
         "transfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
         "x-one: a\r\n b\r\n\r\n",
+        "host: b\r\n\r\n",
         "na(me: a\r\n\r\n",
         "x-null: a\0b\r\n\r\n",
         "x-cr: a\rb\r\n\r\n",
@@ -26,6 +27,16 @@ fn requests_that_others_may_read_otherwise_are_refused() {
         assert!(text.starts_with("HTTP/1.1 400 "), "{fields:?}: {text}");
         assert!(world.next_request().is_none());
     }
+}
+
+#[test]
+fn a_host_has_to_be_named() {
+    let mut world = World::plain(|_| {});
+    let mut client = Client::plain(&world);
+    client.send("GET / HTTP/1.1\r\n\r\n");
+    let text = world.read_answer(&mut client);
+    assert!(text.starts_with("HTTP/1.1 400 "), "{text}");
+    assert!(world.next_request().is_none());
 }
 
 #[test]

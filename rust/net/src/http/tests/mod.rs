@@ -283,7 +283,8 @@ impl Client {
             .with_no_client_auth();
         config.alpn_protocols = alpns.iter().map(|alpn| alpn.to_vec()).collect();
         let name = "localhost".try_into().unwrap();
-        let tls = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut tls = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+        tls.set_buffer_limit(None);
         Self { tls: Some(tls), ..Self::plain(world) }
     }
 

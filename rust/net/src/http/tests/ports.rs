@@ -138,3 +138,22 @@ fn turn(hub: &mut Streams) {
     hub.take_events();
     hub.transmit(Instant::now()).unwrap();
 }
+
+#[test]
+fn a_peer_that_takes_nothing_is_lost_over_unix_sockets_too() {
+    let path = std::env::temp_dir().join(format!("jetstream-stall-{}.sock", std::process::id()));
+    let speaks = Speaks { lanes: false, http: Some(Arc::new(http_limits())) };
+    let mut limits = stream_limits();
+    limits.idle_timeout = Duration::from_millis(50);
+    let mut world = World::plain(|_| {});
+    world.server = Streams::new(limits).unwrap();
+    world.server.serve_unix(&UnixAddress::new(&path), 0o600, speaks).unwrap();
+    let mut socket = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    socket.write_all(GET.as_bytes()).unwrap();
+    let (exchange, _) = world.until(World::next_request);
+    world.reply(exchange, head(200, &[], "", false));
+    world.reply(exchange, body(vec![0; 10 << 20], false));
+    world.until(|world| world.gone(exchange).then_some(()));
+    let timed_out = |event: &Event| matches!(event, Event::Lost { reason: Lost::TimedOut, .. });
+    assert!(world.events.iter().any(timed_out), "{:?}", world.events);
+}

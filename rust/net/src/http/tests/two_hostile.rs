@@ -135,8 +135,8 @@ fn streams_that_are_made_to_be_reset_are_answered_with_calm() {
         for index in 0..20 {
             let stream = 2 * (20 * round + index) + 1;
             bytes.extend(frame(HEADERS, END_STREAM | END_HEADERS, stream, GET));
-            // No window grows by nothing: a mistake for which the server resets the stream.
-            bytes.extend(frame(WINDOW_UPDATE, 0, stream, &[0; 4]));
+            // A window that grows too far: a mistake for which the server resets the stream.
+            bytes.extend(frame(WINDOW_UPDATE, 0, stream, &[0x7f, 0xff, 0xff, 0xff]));
         }
         bytes
     });

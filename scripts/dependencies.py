@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TOKEN = re.compile(r"\(|\)|[^\s()]+")
 
 Package = dict[str, Any]
+Node = dict[str, Any]
 
 
 def permits(expression: str, allowed: frozenset[str]) -> bool:
@@ -84,8 +85,27 @@ def is_banned(package: Package, spec: str) -> bool:
     return not below or version_key(package["version"]) < version_key(below.removeprefix("<"))
 
 
-def problems(packages: list[Package], config: dict[str, Any]) -> list[str]:
-    """What is wrong, one line each."""
+def dependents(name: str, nodes: list[Node]) -> frozenset[str]:
+    """The packages that depend on `name` directly, by the tree that was resolved."""
+    return frozenset(
+        node_name(node["id"])
+        for node in nodes
+        if any(node_name(dependency["pkg"]) == name for dependency in node["deps"])
+    )
+
+
+def node_name(identifier: str) -> str:
+    """The name of a package in the identifier that Cargo gives it."""
+    path, _, last = identifier.rpartition("#")
+    name, at, _ = last.partition("@")
+    return name if at else path.rpartition("/")[2]
+
+
+def problems(
+    packages: list[Package], config: dict[str, Any], nodes: list[Node] | None = None
+) -> list[str]:
+    """What is wrong, one line each; `nodes` say who depends on whom, with which features."""
+    nodes = nodes or []
     allowed = frozenset(config["licenses"]["allow"])
     registries = {f"registry+{url}" for url in config["sources"]["allow-registry"]}
     found: list[str] = []
@@ -102,6 +122,14 @@ def problems(packages: list[Package], config: dict[str, Any]) -> list[str]:
             f"{what}: banned ({ban['crate']}): {ban['reason']}"
             for ban in config["bans"]["deny"]
             if is_banned(package, ban["crate"])
+            and not ("wrappers" in ban and dependents(package["name"], nodes) <= {*ban["wrappers"]})
+        ]
+    for ban in config["bans"].get("features", []):
+        chosen = [node["features"] for node in nodes if node_name(node["id"]) == ban["crate"]]
+        found += [
+            f"{ban['crate']}: its feature {feature} is banned: {ban['reason']}"
+            for feature in ban["deny"]
+            if any(feature in features for features in chosen)
         ]
     return found
 
@@ -114,8 +142,8 @@ def main() -> int:
     if done.returncode:
         print(done.stderr, file=sys.stderr)
         return done.returncode
-    packages: list[Package] = json.loads(done.stdout)["packages"]
-    found = problems(packages, config)
+    metadata = json.loads(done.stdout)
+    found = problems(metadata["packages"], config, metadata["resolve"]["nodes"])
     for line in found:
         print(line, file=sys.stderr)
     return 1 if found else 0

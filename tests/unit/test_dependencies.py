@@ -70,6 +70,39 @@ def test_what_is_refused(fields, words):
     assert re.search(words, line)
 
 
+def node(name, *dependencies, features=()):
+    def identifier(name):
+        return f"registry+https://example.org/index#{name}@1.0.0"
+
+    deps = [{"pkg": identifier(dependency)} for dependency in dependencies]
+    return {"id": identifier(name), "deps": deps, "features": list(features)}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "words"),
+    [
+        ([node("h2", "tokio"), node("tokio")], None),
+        ([node("h2", "tokio"), node("mine", "tokio"), node("tokio")], r"banned \(tokio\)"),
+        ([node("h2", "tokio"), node("tokio", features=["sync", "rt"])], "its feature rt is banned"),
+    ],
+)
+def test_what_only_some_may_use(nodes, words):
+    found = dependencies.problems([package(name="tokio")], CONFIG, nodes)
+    assert [bool(re.search(words, line)) for line in found] == [True] if words else not found
+
+
+@pytest.mark.parametrize(
+    ("identifier", "name"),
+    [
+        ("registry+https://github.com/rust-lang/crates.io-index#tokio@1.0.0", "tokio"),
+        ("path+file:///somewhere/rust/net#jetstream-net@0.1.0", "jetstream-net"),
+        ("path+file:///somewhere/proto#0.1.0", "proto"),
+    ],
+)
+def test_names_in_identifiers(identifier, name):
+    assert dependencies.node_name(identifier) == name
+
+
 def test_what_passes():
     assert dependencies.problems([package(), package(source=None)], CONFIG) == []
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use quinn_proto::{ConnectionError, Dir, StreamId};
 
 use crate::connection::ConnectionKey;
+use crate::http::HttpEvent;
 use crate::lane::LaneKey;
 use crate::tls::{PeerRejection, TlsFailure, explain_close, printable_reason};
 
@@ -131,6 +132,8 @@ pub enum Event {
         /// The frame.
         frame: Vec<u8>,
     },
+    /// Something happened to an exchange of HTTP.
+    Http(HttpEvent),
     /// Datagrams can be read.
     Datagram {
         /// On which connection.

@@ -10,6 +10,7 @@ use crate::connection::ConnectionKey;
 use crate::datagram::Sent;
 use crate::endpoint::{Endpoint, Progress};
 use crate::event::Event;
+use crate::http::{ExchangeKey, Reply, ReplyError};
 use crate::lane::LaneKey;
 use crate::memory::Memory;
 use crate::streams::{Credentials, Streams};
@@ -220,6 +221,77 @@ impl Hub {
             }
             Self::Streams(streams) => streams.open_lane(connection, msize),
             Self::Memory(memory) => memory.open_lane(connection, msize),
+        }
+    }
+
+    // ---- HTTP ----
+
+    /// Whether a connection speaks HTTP, and has no lanes.
+    pub fn is_http(&self, connection: ConnectionKey) -> bool {
+        match self {
+            Self::Streams(streams) => streams.is_http(connection),
+            Self::Quic(_) | Self::Memory(_) => false,
+        }
+    }
+
+    /// Gives a part of an answer; it leaves in this turn's transmit. Nothing happens if nobody waits
+    /// for it any more.
+    ///
+    /// # Errors
+    /// It cannot be sent like that, or not at this point; the answer is where it was before.
+    pub fn http_reply(&mut self, exchange: ExchangeKey, reply: Reply) -> Result<(), ReplyError> {
+        match self {
+            Self::Streams(streams) => streams.http_reply(exchange, reply),
+            Self::Quic(_) | Self::Memory(_) => Ok(()),
+        }
+    }
+
+    /// Asks for the next piece of a request's body, if none is on its way; see [`HttpEvent::Body`](crate::HttpEvent::Body).
+    pub fn http_want_body(&mut self, exchange: ExchangeKey) {
+        match self {
+            Self::Streams(streams) => streams.http_want_body(exchange),
+            Self::Quic(_) | Self::Memory(_) => {}
+        }
+    }
+
+    /// Bytes of an answer that its transport has not taken.
+    pub fn http_unsent(&self, exchange: ExchangeKey) -> usize {
+        match self {
+            Self::Streams(streams) => streams.http_unsent(exchange),
+            Self::Quic(_) | Self::Memory(_) => 0,
+        }
+    }
+
+    /// Asks for [`HttpEvent::Drained`](crate::HttpEvent::Drained); false if little is unsent now, and no event will come.
+    pub fn http_watch(&mut self, exchange: ExchangeKey) -> bool {
+        match self {
+            Self::Streams(streams) => streams.http_watch(exchange),
+            Self::Quic(_) | Self::Memory(_) => false,
+        }
+    }
+
+    /// Says that the handler of an exchange whose peer is gone has ended; see [`HttpEvent::Gone`](crate::HttpEvent::Gone).
+    pub fn http_release(&mut self, exchange: ExchangeKey) {
+        match self {
+            Self::Streams(streams) => streams.http_release(exchange),
+            Self::Quic(_) | Self::Memory(_) => {}
+        }
+    }
+
+    /// Takes no more requests: connections end with what is in progress on them, and at once where
+    /// nothing is.
+    pub fn http_drain(&mut self) {
+        match self {
+            Self::Streams(streams) => streams.http_drain(),
+            Self::Quic(_) | Self::Memory(_) => {}
+        }
+    }
+
+    /// Exchanges in progress.
+    pub fn open_exchanges(&self) -> usize {
+        match self {
+            Self::Streams(streams) => streams.open_exchanges(),
+            Self::Quic(_) | Self::Memory(_) => 0,
         }
     }
 

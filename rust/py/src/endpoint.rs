@@ -128,7 +128,7 @@ impl Endpoint {
         protocols: Vec<String>,
     ) -> PyResult<(String, u16)> {
         let alpns = protocols.into_iter().map(String::into_bytes).collect();
-        let server = TcpServer { tls: tls.get().inner.clone(), alpns };
+        let server = TcpServer { tls: Some(tls.get().inner.clone()), alpns, http: None };
         let address = address(host, port)?;
         let local = self.with_streams(|streams| streams.listen_tcp(address, &server))?;
         let local = local.map_err(os_error)?;

@@ -288,6 +288,8 @@ impl Shared {
             Event::MayOpen { connection, dir } => {
                 self.wake(py, connection, |c| c.on_may_open(py, dir))
             }
+            // No endpoint listens for it yet.
+            Event::Http(_) => Ok(()),
             Event::LaneDatagram { lane, frame } => self.on_lane_datagram(py, lane, &frame),
             Event::Datagram { connection } => {
                 self.wake(py, connection, |c| c.wake(py, Wait::Datagram, 0))

@@ -10,6 +10,7 @@ use rustls::pki_types::ServerName;
 use super::config::{Credentials, Target, TcpOptions, TcpServer};
 use super::link::Link;
 use super::listener::Listener;
+use super::taker::Speaks;
 use super::unix::UnixAddress;
 use super::wire::{Phase, Wire};
 use super::{FIRST_LISTENER, Streams};
@@ -31,20 +32,37 @@ impl Streams {
         address: SocketAddr,
         server: &TcpServer,
     ) -> io::Result<SocketAddr> {
-        let tls = StreamAcceptor::new(&server.tls, &server.alpns);
-        let listener = Listener::tcp(address, tls)?;
+        let nameless = server.http.is_some();
+        let tls = server.tls.as_ref();
+        let tls = tls.map(|tls| StreamAcceptor::new(tls, &server.alpns, nameless));
+        let speaks = Speaks { lanes: tls.is_some(), http: server.http.clone() };
+        let listener = Listener::tcp(address, tls, speaks)?;
         let local = listener.local().unwrap_or(address);
         self.listen(listener)?;
         Ok(local)
     }
 
-    /// Takes connections over a Unix socket, whose file has the permissions of `mode`.
+    /// Takes connections of lanes over a Unix socket, whose file has the permissions of `mode`.
     ///
     /// # Errors
     /// The system's; that somebody else listens there, or that there is a file of that name that is
     /// no socket.
     pub fn listen_unix(&mut self, address: &UnixAddress, mode: u32) -> io::Result<()> {
-        self.listen(Listener::unix(address, mode)?)
+        self.serve_unix(address, mode, Speaks::lanes())
+    }
+
+    /// Takes connections over a Unix socket that speak what `speaks` says; which of it, their first
+    /// bytes tell.
+    ///
+    /// # Errors
+    /// As with [`Streams::listen_unix`].
+    pub fn serve_unix(
+        &mut self,
+        address: &UnixAddress,
+        mode: u32,
+        speaks: Speaks,
+    ) -> io::Result<()> {
+        self.listen(Listener::unix(address, mode, speaks)?)
     }
 
     fn listen(&mut self, mut listener: Listener) -> io::Result<()> {
@@ -105,7 +123,7 @@ impl Streams {
         self.lose(connection.0, Lost::Here);
     }
 
-    fn wire_of(&self, connection: ConnectionKey) -> Option<&Wire> {
+    pub(super) fn wire_of(&self, connection: ConnectionKey) -> Option<&Wire> {
         let link = self.links.get(connection.0)?;
         self.wires.get(*link.wires.first()?)
     }
@@ -131,7 +149,7 @@ impl Streams {
         let target = self.links.get(connection.0).and_then(|link| link.target.as_ref());
         match target {
             Some(target) => matches!(target, Target::Unix(_)),
-            None => self.wire_of(connection).is_some_and(|wire| wire.tls.is_none()),
+            None => self.links.get(connection.0).is_some_and(|link| link.unix),
         }
     }
 
@@ -161,7 +179,7 @@ impl Streams {
             None => self.add_wire(connection.0, msize),
         };
         let wire = self.wires.get_mut(key)?;
-        wire.splitter.set_limit(msize);
+        wire.taker.set_limit(msize);
         wire.owned = true;
         Some(LaneKey(key))
     }
@@ -175,7 +193,7 @@ impl Streams {
     /// Changes the largest frame that a lane takes.
     pub fn set_lane_limit(&mut self, lane: LaneKey, msize: u32) {
         if let Some(wire) = self.lane(lane) {
-            wire.splitter.set_limit(msize);
+            wire.taker.set_limit(msize);
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::unix::UnixAddress;
+use crate::http::HttpLimits;
 use crate::tls::{ClientTls, ServerTls};
 
 /// Limits of a hub of streams and of each of its connections.
@@ -32,10 +33,14 @@ pub struct StreamLimits {
 /// How TCP connections are taken.
 #[derive(Clone)]
 pub struct TcpServer {
-    /// TLS.
-    pub tls: Arc<ServerTls>,
+    /// TLS. Without it HTTP alone is spoken, with everybody who can reach the socket and sees what
+    /// is on the way: something for the loopback interface, behind a proxy.
+    pub tls: Option<Arc<ServerTls>>,
     /// Those of its protocols that are spoken on streams.
     pub alpns: Vec<Vec<u8>>,
+    /// HTTP, within these limits: with clients that name `h2` or `http/1.1`, if those are among the
+    /// protocols, and with clients that name none, if `http/1.1` is.
+    pub http: Option<Arc<HttpLimits>>,
 }
 
 /// How a TCP connection is made.

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::config::Target;
 use super::link::Link;
 use super::socket::{Socket, plain};
+use super::taker::Taker;
 use super::wire::{Ending, LINGER, Phase, Wire};
 use super::{RETRY, Streams};
 use crate::connection::ConnectionKey;
@@ -28,7 +29,7 @@ impl Streams {
 
     /// Begins another connection to where `link` leads, in this turn's transmit.
     pub(super) fn add_wire(&mut self, link: u32, msize: u32) -> u64 {
-        let mut wire = Wire::new(msize, None);
+        let mut wire = Wire::new(Taker::lane(msize), None);
         wire.generation = self.review.generation;
         wire.link = Some(link);
         let key = self.wires.insert(wire);
@@ -109,7 +110,12 @@ impl Streams {
                 let reason = Lost::HandshakeTimedOut { after: self.limits.handshake_timeout };
                 self.events.push(Event::HandshakeFailed { remote, reason });
             }
-            self.give_up(key);
+            if wire.write_over {
+                // The system still delivers what it has taken; a reset would throw it away.
+                self.bury(key);
+            } else {
+                self.give_up(key);
+            }
             return;
         };
         wire.deadline = None;
@@ -139,6 +145,10 @@ impl Streams {
             self.on_stray_ending(key, ending, now);
             return;
         };
+        if wire.taker.http().is_some() {
+            self.end_http(key, ending, now);
+            return;
+        }
         match ending {
             Ending::Lane(end) if wire.incoming => {
                 if wire.owned {
@@ -283,6 +293,10 @@ impl Streams {
         if std::mem::replace(&mut found.over, true) {
             return;
         }
+        for key in std::mem::take(&mut found.wires) {
+            self.drop_exchanges(key);
+        }
+        let Some(found) = self.links.get_mut(link) else { return };
         *found = Link { over: true, target: found.target.take(), ..Link::default() };
         self.dead_links.push(link);
         self.events.push(Event::Lost { connection: ConnectionKey(link), reason });
@@ -303,6 +317,8 @@ impl Streams {
         }
         self.incoming -= usize::from(wire.incoming);
         self.handshaking -= usize::from(wire.is_shaking());
+        self.drop_exchanges(key);
+        let Some(wire) = self.wires.get_mut(key) else { return };
         wire.bury();
         self.dead_wires.push(key);
     }

@@ -17,6 +17,8 @@ pub(super) struct Link {
     pub(super) over: bool,
     pub(super) remote: Option<SocketAddr>,
     pub(super) credentials: Option<Credentials>,
+    /// The peer came over a Unix socket.
+    pub(super) unix: bool,
 }
 
 impl Link {

@@ -10,6 +10,7 @@ use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, SockAddr, Type};
 
 use super::socket::{BACKLOG, Socket};
+use super::taker::Speaks;
 use super::unix::{self, SocketFile, UnixAddress};
 use crate::tls::{ServerTls, StreamAcceptor};
 
@@ -22,10 +23,12 @@ pub(super) struct Listener {
     pub(super) ready: bool,
     /// Not to be tried before.
     pub(super) again: Option<Instant>,
+    /// What is spoken with those who come.
+    speaks: Speaks,
 }
 
 enum Listening {
-    Tcp(TcpListener, StreamAcceptor),
+    Tcp(TcpListener, Option<StreamAcceptor>),
     /// The file goes with the socket.
     Unix(UnixListener, #[allow(dead_code)] Option<SocketFile>),
 }
@@ -36,10 +39,15 @@ pub(super) struct Newcomer {
     pub(super) remote: Option<SocketAddr>,
     /// TLS to speak with it.
     pub(super) tls: Option<StreamAcceptor>,
+    pub(super) speaks: Speaks,
 }
 
 impl Listener {
-    pub(super) fn tcp(address: SocketAddr, tls: StreamAcceptor) -> io::Result<Self> {
+    pub(super) fn tcp(
+        address: SocketAddr,
+        tls: Option<StreamAcceptor>,
+        speaks: Speaks,
+    ) -> io::Result<Self> {
         let socket =
             socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         if address.is_ipv6() {
@@ -51,16 +59,16 @@ impl Listener {
         socket.set_nonblocking(true)?;
         socket.bind(&SockAddr::from(address))?;
         socket.listen(BACKLOG)?;
-        Ok(Self::new(Listening::Tcp(TcpListener::from_std(socket.into()), tls)))
+        Ok(Self::new(Listening::Tcp(TcpListener::from_std(socket.into()), tls), speaks))
     }
 
-    pub(super) fn unix(address: &UnixAddress, mode: u32) -> io::Result<Self> {
+    pub(super) fn unix(address: &UnixAddress, mode: u32, speaks: Speaks) -> io::Result<Self> {
         let (socket, file) = unix::listen(address, mode)?;
-        Ok(Self::new(Listening::Unix(UnixListener::from_std(socket.into()), file)))
+        Ok(Self::new(Listening::Unix(UnixListener::from_std(socket.into()), file), speaks))
     }
 
-    fn new(socket: Listening) -> Self {
-        Self { socket, ready: true, again: None }
+    fn new(socket: Listening, speaks: Speaks) -> Self {
+        Self { socket, ready: true, again: None, speaks }
     }
 
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
@@ -79,7 +87,7 @@ impl Listener {
 
     /// Speaks with newcomers as `tls` says from now on, and as many protocols as before.
     pub(super) fn set_tls(&mut self, tls: &ServerTls) {
-        if let Listening::Tcp(_, acceptor) = &mut self.socket {
+        if let Listening::Tcp(_, Some(acceptor)) = &mut self.socket {
             *acceptor = acceptor.renewed(tls);
         }
     }
@@ -91,12 +99,14 @@ impl Listener {
                 Listening::Tcp(socket, tls) => socket.accept().map(|(socket, remote)| Newcomer {
                     socket: Socket::Tcp(socket),
                     remote: Some(remote),
-                    tls: Some(tls.clone()),
+                    tls: tls.clone(),
+                    speaks: self.speaks.clone(),
                 }),
                 Listening::Unix(socket, _) => socket.accept().map(|(socket, _)| Newcomer {
                     socket: Socket::Unix(socket),
                     remote: None,
                     tls: None,
+                    speaks: self.speaks.clone(),
                 }),
             };
             match accepted {

@@ -17,10 +17,12 @@
 mod access;
 mod config;
 mod ends;
+mod http;
 mod link;
 mod listener;
 mod review;
 mod socket;
+mod taker;
 #[cfg(test)]
 mod tests;
 mod unix;
@@ -35,16 +37,19 @@ use mio::{Events, Poll, Token};
 use self::link::{Link, Links};
 use self::listener::{Listener, Newcomer};
 use self::review::Review;
+use self::taker::Taker;
 use self::wire::{Ending, Phase, Wire};
 use crate::connection::ConnectionKey;
 use crate::docket::Reviewing;
 use crate::endpoint::Progress;
-use crate::event::{Event, Lost};
+use crate::event::{Event, LaneEnd, Lost};
+use crate::http::{Board, Exchanges};
 use crate::lane::LaneKey;
 use crate::slab::Slab;
 use crate::timers::Timers;
 
 pub use self::config::{Credentials, StreamLimits, TcpOptions, TcpServer};
+pub use self::taker::Speaks;
 pub use self::unix::UnixAddress;
 
 /// Sockets whose readiness one turn looks at.
@@ -95,6 +100,13 @@ pub struct Streams {
     active: Vec<u64>,
     events: Vec<Event>,
     buffer: Vec<u8>,
+    exchanges: Exchanges,
+    /// Who of HTTP wants to be looked at.
+    board: Board,
+    /// Who of HTTP was not done when a look was over.
+    again: Vec<u64>,
+    /// A buffer for what HTTP writes, lent to one connection after the other.
+    spare: Vec<u8>,
 }
 
 impl Streams {
@@ -120,6 +132,10 @@ impl Streams {
             active: Vec::new(),
             events: Vec::new(),
             buffer: Vec::new(),
+            exchanges: Exchanges::default(),
+            board: Board::default(),
+            again: Vec::new(),
+            spare: Vec::new(),
         })
     }
 
@@ -235,13 +251,20 @@ impl Streams {
     }
 
     fn welcome(&mut self, newcomer: Newcomer, now: Instant) {
-        let Newcomer { socket, remote, tls } = newcomer;
+        let Newcomer { socket, remote, tls, speaks } = newcomer;
         let busy = tls.is_some() && self.handshaking >= self.limits.max_handshakes;
-        if busy || self.incoming >= self.limits.max_connections {
+        // The handlers of those who went away count, too.
+        let full = self.incoming + self.exchanges.gone() >= self.limits.max_connections;
+        if busy || full {
             // Closed at once: there is nothing to say to it.
             return;
         }
-        let mut wire = Wire::new(self.limits.msize, Some(self.limits.max_unsent));
+        let taker = match &speaks.http {
+            Some(_) => Taker::Undecided(Vec::new()),
+            None => Taker::lane(self.limits.msize),
+        };
+        let mut wire = Wire::new(taker, Some(self.limits.max_unsent));
+        wire.speaks = speaks;
         wire.generation = self.review.generation;
         let tls = match tls.map(|tls| tls.accept()).transpose() {
             Ok(tls) => tls,
@@ -301,6 +324,10 @@ impl Streams {
             } else if let Some(link) = link {
                 self.confirm(link);
             }
+        } else if wire.stalls(&self.limits).is_some_and(|due| due <= now) {
+            self.on_ending(key, Ending::Wire(Lost::TimedOut), now);
+        } else if wire.http_due().is_some_and(|due| due <= now) {
+            self.expire_http(key, now);
         } else if wire.is_silent(&self.limits, now) {
             self.on_ending(key, Ending::Wire(Lost::TimedOut), now);
         }
@@ -319,12 +346,23 @@ impl Streams {
         }
         let (count, ending) = wire.read(&mut self.buffer, now);
         let handshaking = wire.tls.as_ref().is_some_and(|tls| tls.is_handshaking());
-        if wire.phase == Phase::Handshake && !handshaking && !self.establish(key, now) {
-            return count;
+        if wire.phase == Phase::Handshake && !handshaking {
+            // Who takes its bytes may be for the first of them to tell.
+            let known = self.decide(key, now);
+            if known && !self.establish(key, now) {
+                return count;
+            }
         }
         let Some(wire) = self.wires.get_mut(key) else { return count };
         let link = wire.link;
-        if let (Some(run), true) = (wire.splitter.take(), wire.owned) {
+        let wrong = wire.wrong.take();
+        let ending = wrong.map(|error| Ending::Lane(LaneEnd::Broken(error))).or(ending);
+        if wire.taker.http().is_some() {
+            self.drive_http(key, count, ending, now);
+            self.look_for_hang_up(key, now);
+            return count;
+        }
+        if let (Some(run), true) = (wire.taker.frames(), wire.owned) {
             self.events.push(Event::Frames { lane: LaneKey(key), run });
         }
         let heard = wire.tls.as_ref().is_none_or(|tls| tls.is_confirmed());
@@ -356,14 +394,19 @@ impl Streams {
         let credentials = socket.and_then(socket::Socket::credentials);
         let unconfirmed = wire.tls.as_ref().is_some_and(|tls| !tls.is_confirmed());
         if wire.incoming {
-            wire.owned = true;
+            let is_lane = wire.taker.http().is_none();
+            let unix = matches!(socket, Some(socket::Socket::Unix(_)));
+            wire.owned = is_lane;
+            let wires = vec![key];
             let made =
-                Link { wires: vec![key], connected: true, remote, credentials, ..Link::default() };
+                Link { wires, connected: true, remote, credentials, unix, ..Link::default() };
             let link = self.links.insert(made);
             wire.link = Some(link);
             let connection = ConnectionKey(link);
             self.events.push(Event::Connected { connection, incoming: true });
-            self.events.push(Event::LaneOpened { connection, lane: LaneKey(key) });
+            if is_lane {
+                self.events.push(Event::LaneOpened { connection, lane: LaneKey(key) });
+            }
             return self.stays(key, now);
         }
         let Some(link) = wire.link else { return true };
@@ -406,6 +449,9 @@ impl Streams {
     /// # Errors
     /// None; the signature is that of the other transports.
     pub fn transmit(&mut self, now: Instant) -> io::Result<Progress> {
+        for key in self.board.take() {
+            self.activate(key);
+        }
         for key in std::mem::take(&mut self.active) {
             let Some(wire) = self.wires.get_mut(key) else { continue };
             wire.queued = false;
@@ -413,6 +459,7 @@ impl Streams {
                 wire.deadline = now.checked_add(self.limits.handshake_timeout);
                 self.dial(key, now);
             }
+            self.flush_http(key, now);
             let Some(wire) = self.wires.get_mut(key) else { continue };
             let unfinished = wire.write();
             if wire.take_drained() {
@@ -423,17 +470,21 @@ impl Streams {
             if wire.is_gone() {
                 continue;
             }
-            if unfinished || wire.has_more_to_read() {
+            let more = unfinished || wire.has_more_to_read();
+            if self.recover_http(key, now) || more {
                 self.activate(key);
             }
             self.arm(key);
+        }
+        for key in std::mem::take(&mut self.again) {
+            self.activate(key);
         }
         let wires = &self.wires;
         self.timers.prune(wires.len(), |at, index| {
             let wire = wires.key_at(index).and_then(|key| wires.get(key));
             index == LISTENERS || wire.is_some_and(|wire| wire.armed == Some(at))
         });
-        let more = !self.active.is_empty() || !self.events.is_empty();
+        let more = !self.active.is_empty() || !self.events.is_empty() || !self.board.is_empty();
         // That a socket takes bytes again makes the poll readable, too.
         Ok(Progress { more, blocked: false, timeout: self.timers.next() })
     }

@@ -4,11 +4,13 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read, Write};
 use std::time::{Duration, Instant};
 
-use jetstream_proto::frame::{FrameError, Splitter};
+use jetstream_proto::frame::FrameError;
 
 use super::config::StreamLimits;
 use super::socket::{Socket, plain};
+use super::taker::{Speaks, Taker};
 use crate::event::{LaneEnd, Lost};
+use crate::http::Http;
 use crate::lane::UNSENT_LOW;
 use crate::tls::StreamTls;
 
@@ -23,6 +25,9 @@ const ENCRYPT_AHEAD: usize = 256 << 10;
 
 /// Runs of frames that one system call writes.
 const SLICES: usize = 64;
+
+/// A buffer larger than this is not used again.
+const SPENT_KEPT: usize = 512 << 10;
 
 /// How long a socket that has said its last is kept, so that what is still on its way to us does not
 /// make the system reset the connection, and our last words with it.
@@ -67,7 +72,11 @@ pub(super) struct Wire {
     pub(super) end_in_sight: bool,
     /// The peer neither sends nor reads any more.
     pub(super) hung_up: bool,
-    pub(super) splitter: Splitter,
+    pub(super) taker: Taker,
+    /// What was wrong with what came before it was known who takes it.
+    pub(super) wrong: Option<FrameError>,
+    /// What the listening socket of an incoming one speaks.
+    pub(super) speaks: Speaks,
     /// The lane is in its owner's hands.
     pub(super) owned: bool,
     /// The owner asked not to be given more for now.
@@ -80,6 +89,8 @@ pub(super) struct Wire {
     /// Why nothing can be written any more; told when what was sent before has been read.
     pub(super) broken: Option<Lost>,
     unsent: VecDeque<Vec<u8>>,
+    /// A buffer that is empty again.
+    spent: Option<Vec<u8>>,
     /// Bytes of the first of them that are gone already.
     gone: usize,
     unsent_bytes: usize,
@@ -95,6 +106,8 @@ pub(super) struct Wire {
     pub(super) heard: Option<Instant>,
     /// The owner wants to be told when little is unsent.
     watched: bool,
+    /// Since when HTTP has had so many bytes for a peer that does not take them.
+    pub(super) stalled: Option<(Instant, usize)>,
     /// By which TLS the peer was judged last, see `review`.
     pub(super) generation: u32,
     pub(super) queued: bool,
@@ -103,7 +116,7 @@ pub(super) struct Wire {
 
 impl Wire {
     /// A socket that a peer opened, given `high`: so much may be unsent while it is read.
-    pub(super) fn new(limit: u32, high: Option<usize>) -> Self {
+    pub(super) fn new(taker: Taker, high: Option<usize>) -> Self {
         Self {
             link: None,
             incoming: high.is_some(),
@@ -115,7 +128,9 @@ impl Wire {
             writable: false,
             end_in_sight: false,
             hung_up: false,
-            splitter: Splitter::new(limit),
+            taker,
+            wrong: None,
+            speaks: Speaks::default(),
             owned: false,
             paused: false,
             discarding: false,
@@ -123,6 +138,7 @@ impl Wire {
             ending: None,
             broken: None,
             unsent: VecDeque::new(),
+            spent: None,
             gone: 0,
             unsent_bytes: 0,
             encrypted: 0,
@@ -133,6 +149,7 @@ impl Wire {
             again: None,
             heard: None,
             watched: false,
+            stalled: None,
             generation: 0,
             queued: false,
             armed: None,
@@ -160,7 +177,16 @@ impl Wire {
     /// Whether the lane's owner, or the peer's not reading, holds up reading.
     fn holds_reading(&self) -> bool {
         let unread = self.unsent_bytes() > self.high;
-        !self.discarding && self.broken.is_none() && (self.paused || unread)
+        let full = self.taker.http().is_some_and(Http::holds_reading);
+        !self.discarding && self.broken.is_none() && (self.paused || unread || full)
+    }
+
+    /// Whether the peer has gone while it was not read.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.is_up()
+            && !self.read_over
+            && self.holds_reading()
+            && (self.hung_up || self.end_in_sight)
     }
 
     /// Whether a turn's bound left something to read.
@@ -170,16 +196,34 @@ impl Wire {
 
     /// When it is due, if nothing else happens.
     pub(super) fn due(&self, limits: &StreamLimits) -> Option<Instant> {
-        let silent = limits.keep_alive.is_none() && self.phase == Phase::Open;
+        let silent = self.falls_silent(limits);
         let heard = self.heard.filter(|_| silent);
         let silence = heard.and_then(|heard| heard.checked_add(limits.idle_timeout));
-        [self.deadline, self.again, silence].into_iter().flatten().min()
+        let (stalls, http) = (self.stalls(limits), self.http_due());
+        [self.deadline, self.again, silence, stalls, http].into_iter().flatten().min()
+    }
+
+    /// When a peer that takes nothing of what HTTP has for it is lost. The system knows this of TCP,
+    /// but not of Unix sockets.
+    pub(super) fn stalls(&self, limits: &StreamLimits) -> Option<Instant> {
+        let (since, _) = self.stalled.filter(|_| self.phase == Phase::Open)?;
+        since.checked_add(limits.idle_timeout)
+    }
+
+    /// When HTTP on it has waited for too long.
+    pub(super) fn http_due(&self) -> Option<Instant> {
+        let serves = self.phase == Phase::Open && !self.finishing && self.unsent_bytes == 0;
+        self.taker.http().filter(|_| serves).and_then(Http::due)
+    }
+
+    /// Whether silence means that the peer is gone. HTTP has a clock of its own.
+    fn falls_silent(&self, limits: &StreamLimits) -> bool {
+        limits.keep_alive.is_none() && self.phase == Phase::Open && self.taker.http().is_none()
     }
 
     /// Whether nothing was heard for too long.
     pub(super) fn is_silent(&self, limits: &StreamLimits, now: Instant) -> bool {
-        limits.keep_alive.is_none()
-            && self.phase == Phase::Open
+        self.falls_silent(limits)
             && self
                 .heard
                 .is_some_and(|heard| now.saturating_duration_since(heard) >= limits.idle_timeout)
@@ -196,6 +240,13 @@ impl Wire {
         let drained = self.watched && self.unsent_bytes() < UNSENT_LOW;
         self.watched &= !drained;
         drained
+    }
+
+    /// A buffer that is empty again and may be used for something else.
+    pub(super) fn take_spent(&mut self) -> Option<Vec<u8>> {
+        let mut spent = self.spent.take().filter(|spent| spent.capacity() <= SPENT_KEPT)?;
+        spent.clear();
+        Some(spent)
     }
 
     // ---- in ----
@@ -237,11 +288,11 @@ impl Wire {
         if self.discarding {
             return None;
         }
-        let splitter = &mut self.splitter;
+        let taker = &mut self.taker;
         let mut wrong: Option<FrameError> = None;
         let mut sink = |plain: &[u8]| {
             if wrong.is_none() {
-                wrong = splitter.push(plain).err();
+                wrong = taker.push(plain).err();
             }
         };
         let outcome = match &mut self.tls {
@@ -255,7 +306,7 @@ impl Wire {
             (_, Some(error)) => Some(Ending::Lane(LaneEnd::Broken(error))),
             (Err(lost), None) => Some(Ending::Wire(lost)),
             (Ok(()), None) if self.tls.as_mut().is_some_and(|tls| tls.is_closed()) => {
-                Some(Ending::Lane(self.lane_end()))
+                Some(Ending::Lane(self.taker.end()))
             }
             (Ok(()), None) => None,
         }
@@ -269,7 +320,7 @@ impl Wire {
         if self.discarding {
             return Ending::Wire(Lost::Ended);
         }
-        let inside = self.splitter.unfinished() > 0;
+        let inside = self.taker.end() != LaneEnd::Finished;
         let cut = |reason: &str| Ending::Wire(Lost::Broken { reason: reason.to_owned() });
         match &self.tls {
             Some(tls) if tls.is_handshaking() => Ending::Wire(Lost::Ended),
@@ -277,14 +328,7 @@ impl Wire {
             Some(_) => cut("it was cut off; the peer had not said that it would end"),
             None if self.hung_up && inside => cut("the peer ended it inside a frame"),
             None if self.hung_up => Ending::Wire(Lost::Ended),
-            None => Ending::Lane(self.lane_end()),
-        }
-    }
-
-    fn lane_end(&self) -> LaneEnd {
-        match self.splitter.unfinished() {
-            0 => LaneEnd::Finished,
-            bytes => LaneEnd::Truncated { bytes },
+            None => Ending::Lane(self.taker.end()),
         }
     }
 
@@ -407,7 +451,7 @@ impl Wire {
                 break;
             }
             gone -= front.len();
-            self.unsent.pop_front();
+            self.spent = self.unsent.pop_front();
         }
         self.gone = gone;
     }
@@ -462,7 +506,8 @@ impl Wire {
         self.ending = None;
         self.deadline = None;
         self.again = None;
-        self.splitter = Splitter::new(0);
+        self.taker = Taker::lane(0);
+        self.spent = None;
         self.drop_unsent();
     }
 }

@@ -61,7 +61,7 @@ pub use server::{
     ClientAuth, MAX_OFFERED_PROTOCOLS, ServerOptions, ServerTls, server, server_after,
 };
 pub use session::HandshakeData;
-pub(crate) use stream::{StreamAcceptor, StreamTls};
+pub(crate) use stream::{HTTP1, HTTP2, StreamAcceptor, StreamTls};
 pub use text::MAX_REASON_BYTES;
 
 /// A certificate of our own with its key.

@@ -23,6 +23,12 @@ use super::server::ServerTls;
 use super::{ClientTls, TlsFailure};
 use crate::event::Lost;
 
+/// The name of HTTP/1.1, which is also spoken with those who name nothing.
+pub(crate) const HTTP1: &[u8] = b"http/1.1";
+
+/// The name of HTTP/2.
+pub(crate) const HTTP2: &[u8] = b"h2";
+
 /// What a server's TLS is over streams.
 pub(super) fn server_config(quic: &ServerConfig) -> ServerConfig {
     let mut tls = quic.clone();
@@ -59,27 +65,32 @@ impl StoresServerSessions for Forgetful {
 pub(crate) struct StreamAcceptor {
     config: Arc<ServerConfig>,
     alpns: Arc<[Vec<u8>]>,
+    /// HTTP is spoken, also with clients that name no protocol.
+    http: bool,
 }
 
 impl StreamAcceptor {
-    /// Speaks those of the server's protocols that are in `alpns`.
-    pub(crate) fn new(tls: &ServerTls, alpns: &[Vec<u8>]) -> Self {
+    /// Speaks those of the server's protocols that are in `alpns`; with `http`, HTTP/1.1 with
+    /// clients that name none, provided that it is among them.
+    pub(crate) fn new(tls: &ServerTls, alpns: &[Vec<u8>], http: bool) -> Self {
         let mut config = tls.streams.clone();
         config.alpn_protocols.retain(|alpn| alpns.contains(alpn));
         let alpns = config.alpn_protocols.clone().into();
-        Self { config: Arc::new(config), alpns }
+        Self { config: Arc::new(config), alpns, http }
     }
 
     /// The same protocols with another TLS.
     pub(crate) fn renewed(&self, tls: &ServerTls) -> Self {
-        Self::new(tls, &self.alpns)
+        Self::new(tls, &self.alpns, self.http)
     }
 
     pub(crate) fn accept(&self) -> Result<StreamTls, Lost> {
         let inner = ServerConnection::new(self.config.clone()).map_err(|error| broken(&error))?;
         let diagnosis = Diagnosis::default();
         let alpns = self.alpns.clone();
-        Ok(StreamTls::new(Connection::Server(inner), Side::Client, alpns, diagnosis))
+        let mut tls = StreamTls::new(Connection::Server(inner), Side::Client, alpns, diagnosis);
+        tls.nameless = self.http && self.alpns.iter().any(|alpn| alpn == HTTP1);
+        Ok(tls)
     }
 }
 
@@ -89,6 +100,8 @@ pub(crate) struct StreamTls {
     /// Which side the peer is.
     peer: Side,
     alpns: Arc<[Vec<u8>]>,
+    /// A client may name no protocol.
+    nameless: bool,
     /// Kept until the handshake is over.
     diagnosis: Option<Diagnosis>,
 }
@@ -104,7 +117,7 @@ impl StreamTls {
         let mut inner = inner;
         // Whoever writes bounds what is put in.
         inner.set_buffer_limit(None);
-        Self { inner, peer, alpns, diagnosis: Some(diagnosis) }
+        Self { inner, peer, alpns, nameless: false, diagnosis: Some(diagnosis) }
     }
 
     /// A client's session with the server of that name.
@@ -187,10 +200,10 @@ impl StreamTls {
     /// The handshake is over. Unlike QUIC's, TLS over a stream lets peers agree on no protocol.
     ///
     /// # Errors
-    /// They did.
+    /// They did, and HTTP/1.1, which needs no name (RFC 7301, section 3.1), is not spoken.
     pub(crate) fn settle(&mut self) -> Result<(), Box<TlsFailure>> {
         let Some(diagnosis) = self.diagnosis.take() else { return Ok(()) };
-        if self.inner.alpn_protocol().is_some() {
+        if self.nameless || self.inner.alpn_protocol().is_some() {
             return Ok(());
         }
         diagnosis.fail(self.peer, self.no_protocol(&diagnosis));

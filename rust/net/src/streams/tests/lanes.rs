@@ -88,7 +88,7 @@ fn a_paused_lane_holds_its_peer_up() {
             pair.turn();
         }
         assert!(pair.client.lane_unsent(lane) > 4 << 20, "held by flow control");
-        assert_eq!(tags(&pair.from_server, opened), []);
+        assert_eq!(tags(&pair.from_server, opened), [0_u16; 0]);
         pair.server.pause_lane(opened, false);
         pair.until(|pair| tags(&pair.from_server, opened).len() == 64);
         assert_eq!(pair.client.lane_unsent(lane), 0);
@@ -111,7 +111,7 @@ fn a_peer_that_does_not_read_is_not_read_from() {
         for _ in 0..200 {
             pair.turn();
         }
-        assert_eq!(tags(&pair.from_server, opened), [], "no more requests are taken");
+        assert_eq!(tags(&pair.from_server, opened), [0_u16; 0], "no more requests are taken");
         pair.client.pause_lane(lane, false);
         pair.until(|pair| tags(&pair.from_server, opened).len() == 1);
         pair.until(|pair| tags(&pair.from_client, lane).len() == 64);

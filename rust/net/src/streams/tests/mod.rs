@@ -94,7 +94,8 @@ fn listen(kind: Kind, tls: &Arc<ServerTls>, limits: StreamLimits) -> (Streams, P
     let mut hub = Streams::new(limits).unwrap();
     let place = match kind {
         Kind::Tcp => {
-            let server = TcpServer { tls: tls.clone(), alpns: vec![ALPN.to_vec()] };
+            let server =
+                TcpServer { tls: Some(tls.clone()), alpns: vec![ALPN.to_vec()], http: None };
             let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
             Place::Tcp(hub.listen_tcp(any, &server).unwrap())
         }

@@ -111,6 +111,11 @@ impl Calling {
             let Some(Use::Cancel(target, number)) = by else {
                 panic!("{by:?} was acknowledged under tag {tag}")
             };
+            assert_eq!(
+                frame.payload,
+                target.to_le_bytes(),
+                "another cancellation's acknowledgement"
+            );
             // Nothing more comes under the target's tag, unless that went to another meanwhile.
             if self.used.get(&target) == Some(&Use::Call(number)) {
                 self.used.remove(&target);

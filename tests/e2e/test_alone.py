@@ -380,3 +380,26 @@ def test_an_error_that_does_not_fit_is_told_without_what_is_too_long(ends: Ends)
                     assert caught.value.code == kept
 
     run(main)
+
+
+def test_what_is_said_beside_a_call_that_was_given_up_is_told_to_nobody(loop: str) -> None:
+    async def main() -> None:
+        async with pair(AloneImpl()) as session:
+            alone = session.channel(Alone)
+            await alone.twice(1)
+            given_up = asyncio.ensure_future(_wait_for(alone.say(8)))
+            await asyncio.sleep(0)
+            given_up.cancel()
+            await asyncio.wait([given_up])
+            assert given_up.cancelled()
+            # Its answer has come when one of a later call has, and then its tag is given out again.
+            await alone.twice(1)
+            calls = [alone.twice(n) for n in range(8)]
+            assert await asyncio.gather(*calls) == [2 * n for n in range(8)]
+            assert not any(dict(reply_metadata(call)) for call in calls)
+
+    run(main, loop=loop)
+
+
+async def _wait_for(call: Any) -> Any:
+    return await call

@@ -219,7 +219,11 @@ impl CallerLane {
             Ok(mux::Reply::Fault(pending)) => (pending, |pending| Came::Answer(pending, true)),
             Ok(mux::Reply::Done(pending)) => (pending, Came::Done),
             Ok(mux::Reply::Cancelled(pending)) => (pending, Came::Cancelled),
-            Ok(mux::Reply::Abandoned) => return Came::Handled,
+            Ok(mux::Reply::Abandoned) => {
+                // What was said beside it is nobody's either, and not that of whoever has the tag next.
+                inner.metadata.take_if(|(tag, _)| *tag == frame.tag);
+                return Came::Handled;
+            }
             Ok(mux::Reply::Item) => {
                 let Some(pending) = inner.caller.value(frame.tag) else { return Came::Handled };
                 let Waiter::Stream(flow) = &pending.waiter else { return Came::Handled };

@@ -392,11 +392,11 @@ def test_what_is_said_beside_a_call_that_was_given_up_is_told_to_nobody(loop: st
             given_up.cancel()
             await asyncio.wait([given_up])
             assert given_up.cancelled()
-            # Its answer has come when one of a later call has, and then its tag is given out again.
-            await alone.twice(1)
-            calls = [alone.twice(n) for n in range(8)]
-            assert await asyncio.gather(*calls) == [2 * n for n in range(8)]
-            assert not any(dict(reply_metadata(call)) for call in calls)
+            # Whichever of them gets its tag, in whichever round.
+            for _ in range(3):
+                calls = [alone.twice(n) for n in range(3)]
+                assert await asyncio.gather(*calls) == [0, 2, 4]
+                assert not any(dict(reply_metadata(call)) for call in calls)
 
     run(main, loop=loop)
 

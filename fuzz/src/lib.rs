@@ -12,6 +12,7 @@ pub mod mux;
 mod script;
 pub mod value;
 pub mod version;
+pub mod websocket;
 pub mod window;
 
 /// A target's program: libFuzzer's under cargo-fuzz, else one that replays the files it is given.

@@ -61,6 +61,11 @@ fn value() {
     replay("value", jetstream_fuzz::value::run);
 }
 
+#[test]
+fn websocket() {
+    replay("websocket", jetstream_fuzz::websocket::run);
+}
+
 /// SplitMix64: enough for this, and the same everywhere.
 struct Random(u64);
 

@@ -12,4 +12,5 @@ pub mod frame;
 pub mod limits;
 pub mod mux;
 pub mod version;
+pub mod websocket;
 pub mod wire;

@@ -86,9 +86,15 @@ class Program:
 
 @asynccontextmanager
 async def running(
-    command: tuple[str, ...], cores: Set[int], environment: Mapping[str, str]
+    command: tuple[str, ...],
+    cores: Set[int],
+    environment: Mapping[str, str],
+    inside: tuple[str, ...] = (),
 ) -> AsyncGenerator[Program]:
-    """Runs a program on these cores for as long as the context is open."""
+    """Runs a program on these cores for as long as the context is open.
+
+    `inside` are the words of another command that becomes this one, in the same process.
+    """
     name = " ".join(Path(word).name if "/" in word else word for word in command[:6])
     with tempfile.NamedTemporaryFile(prefix="bench-", suffix=".stderr") as stderr:
         own = os.sched_getaffinity(0)
@@ -96,6 +102,7 @@ async def running(
         os.sched_setaffinity(0, cores)
         try:
             process = await asyncio.create_subprocess_exec(
+                *inside,
                 *command,
                 cwd=ROOT,
                 env=os.environ | dict(environment),

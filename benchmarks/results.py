@@ -17,6 +17,9 @@ Key = tuple[str, str]
 """Scenario and metric."""
 Row = dict[str, Any]
 
+ERROR = "error"
+NOT_MEASURED = "not measured"
+
 
 class Results:
     """What was measured so far, round by round."""
@@ -24,6 +27,7 @@ class Results:
     def __init__(self) -> None:
         self._rounds: dict[Key, dict[str, dict[int, Measurement]]] = {}
         self._errors: dict[tuple[str, str], str] = {}
+        self._obstacles: dict[str, str] = {}
 
     def add(self, number: int, scenario: str, peer: str, numbers: Iterable[Measurement]) -> None:
         for one in numbers:
@@ -33,8 +37,12 @@ class Results:
     def fail(self, scenario: str, peer: str, reason: str) -> None:
         self._errors[scenario, peer] = reason
 
-    def failed(self, scenario: str, peer: str) -> bool:
-        return (scenario, peer) in self._errors
+    def leave(self, scenario: str, reason: str) -> None:
+        """This machine cannot measure it, whoever the peer is."""
+        self._obstacles[scenario] = reason
+
+    def given_up(self, scenario: str, peer: str) -> bool:
+        return scenario in self._obstacles or (scenario, peer) in self._errors
 
     def rows(self) -> list[Row]:
         """One row for each scenario, metric and peer; the failures at the end."""
@@ -51,13 +59,17 @@ class Results:
             for (scenario, metric), peers in self._rounds.items()
             for peer, rounds in peers.items()
         ]
-        errors = [failure(*where, reason) for where, reason in self._errors.items()]
-        return rows + errors
+        rows += [_without(name, "all", NOT_MEASURED, why) for name, why in self._obstacles.items()]
+        return rows + [failure(*where, reason) for where, reason in self._errors.items()]
 
 
 def failure(scenario: str, peer: str, reason: str) -> Row:
-    """The row of what could not be measured."""
-    row: Row = {"scenario": scenario, "peer": peer, "metric": "error", "value": None}
+    """The row of what went wrong."""
+    return _without(scenario, peer, ERROR, reason)
+
+
+def _without(scenario: str, peer: str, metric: str, reason: str) -> Row:
+    row: Row = {"scenario": scenario, "peer": peer, "metric": metric, "value": None}
     return row | {"unit": reason, "ratio_to_ours": None, "rounds": 0}
 
 
@@ -88,8 +100,8 @@ def table(rows: list[Row]) -> str:
     lines: list[str] = []
     heading = None
     for row in rows:
-        if row["metric"] == "error":
-            lines += ["", f"**{row['scenario']}, {row['peer']}: failed.** {row['unit']}"]
+        if row["value"] is None:
+            lines += ["", f"**{row['scenario']}, {row['peer']}: {row['metric']}.** {row['unit']}"]
             continue
         if heading != (heading := (row["scenario"], row["metric"], row["unit"])):
             scenario, metric, unit = heading

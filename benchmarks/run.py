@@ -1,7 +1,8 @@
 """Measures this project beside its peers: `python -m benchmarks.run [--quick]`.
 
 Rounds are interleaved: in each round every scenario runs once with every peer, one right after the
-other. A peer that fails gets a row that says so and is left out of that scenario from then on.
+other. A peer that fails gets a row that says so and is left out of that scenario from then on, and
+so does a scenario that this machine does not allow.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks import results
+from benchmarks.network import ObstacleError
 from benchmarks.peers import Peer, available
 from benchmarks.process import ProgramError
 from benchmarks.scenarios import SCENARIOS, Effort, Scenario
@@ -30,12 +32,12 @@ def main() -> int:
     arguments = _arguments()
     quick: bool = arguments.quick
     effort = Effort(seconds=0.5, connections=200) if quick else Effort(seconds=1.0, connections=500)
-    budget = 150.0 if quick else 540.0
+    budget = 220.0 if quick else 1500.0
     rounds: int = arguments.rounds or (2 if quick else 5)
-    peers = available(arguments.peer)
-    if not peers:
-        raise SystemExit(f"no peer that is installed has {arguments.peer!r} in its name")
     scenarios = [scenario for scenario in SCENARIOS if arguments.scenario in scenario.name]
+    peers = available(arguments.peer, {scenario.load for scenario in scenarios})
+    if not peers:
+        raise SystemExit(f"no peer that is installed has {arguments.peer!r} in its name, or can")
     with _certificates(arguments.certificates) as certificates:
         measured = asyncio.run(
             _measure(peers, scenarios, certificates, effort, rounds=rounds, budget=budget)
@@ -44,7 +46,7 @@ def main() -> int:
     command = " ".join(["python -m benchmarks.run", *sys.argv[1:]])
     output: Path = arguments.output
     print(results.write(output, rows, command))
-    return 1 if any(row["metric"] == "error" for row in rows) else 0
+    return 1 if any(row["metric"] == results.ERROR for row in rows) else 0
 
 
 def _arguments() -> argparse.Namespace:
@@ -88,11 +90,13 @@ async def _measure(
                 if time.monotonic() > deadline:
                     print(f"stopped in round {number + 1}: {budget:g} s are over", file=sys.stderr)
                     return measured
-                if measured.failed(scenario.name, peer.name):
+                if scenario.load not in peer.loads or measured.given_up(scenario.name, peer.name):
                     continue
                 print(f"round {number + 1}: {scenario.name}: {peer.name}", file=sys.stderr)
                 try:
                     numbers = await scenario.measure(peer, certificates, effort)
+                except ObstacleError as obstacle:
+                    measured.leave(scenario.name, str(obstacle))
                 except (ProgramError, OSError) as error:
                     measured.fail(scenario.name, peer.name, str(error))
                 else:

@@ -5,16 +5,24 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Set
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from benchmarks.network import Carrier
+
 ROOT = Path(__file__).resolve().parents[2]
 BUILD_TIMEOUT = 1200
 RUST16 = ROOT / "benchmarks" / "peers" / "rust16"
 
+BASIC = frozenset({"calls", "connections", "hold"})
+STREAMING = BASIC | {"items"}
+ALL = STREAMING | {"spread", "latency", "visits"}
+
 RUST16_NAME = "rust jetstream 16"
+RUST16_LOADS = BASIC
 
 OURS = "ours, uvloop, async def"
 """The peer that all ratios refer to."""
@@ -22,11 +30,16 @@ OURS = "ours, uvloop, async def"
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """One implementation: a server program and a client program that speak `load.py`'s lines."""
+    """One implementation: a server program and a client program that speak `load.py`'s lines.
+
+    `loads` are those of them that it knows, or that are worth the time.
+    """
 
     name: str
     server: tuple[str, ...]
     client: tuple[str, ...]
+    loads: frozenset[str]
+    carrier: Carrier = "udp"
 
 
 def rust16() -> Peer:
@@ -43,33 +56,52 @@ def rust16() -> Peer:
         )
     else:
         program = str(target / "release" / "rust16-bench")
-    return Peer(name=RUST16_NAME, server=(program, "server"), client=(program, "client"))
+    return Peer(
+        name=RUST16_NAME,
+        server=(program, "server"),
+        client=(program, "client"),
+        loads=RUST16_LOADS,
+    )
 
 
 def grpc_aio() -> Peer:
     """grpc.aio on uvloop, which suits it best."""
     program = (sys.executable, "-m", "benchmarks.peers.grpc_aio")
-    return Peer(name="grpc.aio", server=(*program, "server"), client=(*program, "client"))
+    return Peer(
+        name="grpc.aio",
+        server=(*program, "server"),
+        client=(*program, "client"),
+        carrier="tcp",
+        loads=ALL,
+    )
 
 
-def ours(loop: str, handlers: str) -> Peer:
+def ours(loop: str, handlers: str, loads: frozenset[str]) -> Peer:
     """This project, on one event loop, with `async def` or plain `def` handlers."""
     program = (sys.executable, "-m", "benchmarks.peers.ours", loop, handlers)
     kind = {"async": "async def", "plain": "def"}[handlers]
     return Peer(
-        name=f"ours, {loop}, {kind}", server=(*program, "server"), client=(*program, "client")
+        name=f"ours, {loop}, {kind}",
+        server=(*program, "server"),
+        client=(*program, "client"),
+        loads=loads,
     )
 
 
-def available(wanted: str = "") -> list[Peer]:
-    """The peers with `wanted` in their name whose packages are installed."""
+def available(wanted: str, loads: Set[str]) -> list[Peer]:
+    """The peers with `wanted` in their name that know one of the loads and are installed."""
     loops = ["uvloop", "asyncio"] if find_spec("uvloop") else ["asyncio"]
-    peers = [ours(loop, handlers) for loop in loops for handlers in ("async", "plain")]
+    # Streaming takes `async def`, and the other loads would say no more with other loops.
+    peers = [
+        ours(loop, handlers, loads)
+        for loop, most in zip(loops, (ALL, STREAMING), strict=False)
+        for handlers, loads in (("async", most), ("plain", BASIC))
+    ]
     if find_spec("grpc"):
         peers.insert(0, grpc_aio())
-    peers = [peer for peer in peers if wanted in peer.name]
+    peers = [peer for peer in peers if wanted in peer.name and peer.loads & loads]
     # Built only if somebody wants it: it takes minutes.
-    return [rust16(), *peers] if wanted in RUST16_NAME else peers
+    return [rust16(), *peers] if wanted in RUST16_NAME and RUST16_LOADS & loads else peers
 
 
 def versions() -> dict[str, str]:

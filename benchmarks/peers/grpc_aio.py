@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import grpc
 import grpc.aio
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from benchmarks.peers.load import Client, Harness, Session, drive
+from benchmarks.peers.load import Client, Harness, Session, Visit, drive
 from benchmarks.peers.order import sample_order
 
 SERVICE = "bench.Echo"
@@ -62,15 +62,25 @@ async def _same(request: Any, _context: Any) -> Any:
     return request
 
 
+async def _again(request: Any, _context: Any) -> AsyncIterator[Any]:
+    while True:
+        yield request
+
+
 async def serve(certificates: Path) -> None:
     order = order_class()
+    typed = {
+        "request_deserializer": order.FromString,
+        "response_serializer": order.SerializeToString,
+    }
     raw = grpc.unary_unary_rpc_method_handler(_same)
-    typed = grpc.unary_unary_rpc_method_handler(
-        _same,
-        request_deserializer=order.FromString,
-        response_serializer=order.SerializeToString,
-    )
-    methods = {"ping": raw, "echo": raw, "order": typed}
+    methods = {
+        "ping": raw,
+        "echo": raw,
+        "order": grpc.unary_unary_rpc_method_handler(_same, **typed),
+        "echoes": grpc.unary_stream_rpc_method_handler(_again),
+        "orders": grpc.unary_stream_rpc_method_handler(_again, **typed),
+    }
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
     credentials = grpc.ssl_server_credentials(
@@ -88,6 +98,10 @@ async def serve(certificates: Path) -> None:
 
 def client(address: str, certificates: Path) -> Client:
     order = order_class()
+    typed = {
+        "request_serializer": order.SerializeToString,
+        "response_deserializer": order.FromString,
+    }
     credentials = grpc.ssl_channel_credentials(
         (certificates / "ca.pem").read_bytes(),
         (certificates / "client.key").read_bytes(),
@@ -98,15 +112,23 @@ def client(address: str, certificates: Path) -> Client:
     async def connect() -> AsyncGenerator[Session]:
         async with grpc.aio.secure_channel(address, credentials, CLIENT_OPTIONS) as channel:
             ping = channel.unary_unary(f"/{SERVICE}/ping")
-            echo = channel.unary_unary(f"/{SERVICE}/echo")
-            typed = channel.unary_unary(
-                f"/{SERVICE}/order",
-                request_serializer=order.SerializeToString,
-                response_deserializer=order.FromString,
+            yield Session(
+                ping=lambda: ping(b""),
+                echo=channel.unary_unary(f"/{SERVICE}/echo"),
+                order=channel.unary_unary(f"/{SERVICE}/order", **typed),
+                echoes=channel.unary_stream(f"/{SERVICE}/echoes"),
+                orders=channel.unary_stream(f"/{SERVICE}/orders", **typed),
             )
-            yield Session(ping=lambda: ping(b""), echo=echo, order=typed)
 
-    return Client(connect=connect, message=lambda size: b"x" * size, order=order(**sample_order()))
+    def visit(_kind: Visit) -> AbstractAsyncContextManager[Session]:
+        return connect()
+
+    return Client(
+        connect=connect,
+        visit=visit,
+        message=lambda size: b"x" * size,
+        order=order(**sample_order()),
+    )
 
 
 async def main(words: list[str]) -> None:

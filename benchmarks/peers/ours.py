@@ -5,17 +5,30 @@
 """
 
 import asyncio
+import functools
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import jetstream
-from jetstream import U32, U64, ClientTls, Router, Server, ServerTls, service
+from jetstream import (
+    U32,
+    U64,
+    ClientTls,
+    Interface,
+    Router,
+    Server,
+    ServerTls,
+    Subscription,
+    method,
+    service,
+)
 
 from benchmarks.peers import order as plain_data
-from benchmarks.peers.load import Client, Harness, Session, drive
+from benchmarks.peers.load import Client, Harness, Session, Visit, drive
 
 
 @dataclass
@@ -45,10 +58,27 @@ class Order:
 
 
 @service(name="echo", version="16.0.0", digest="00000000")
-class Echo:
+class Echo(Interface, Protocol):
+    """What clients call, whichever of the servers it is."""
+
+    @method(idempotent=True)
+    async def ping(self) -> None: ...
+
+    async def echo(self, message: str) -> str: ...
+
+    async def order(self, order: Order) -> Order: ...
+
+    def echoes(self, message: str) -> Subscription[str, None]: ...
+
+    def orders(self, order: Order) -> Subscription[Order, None]: ...
+
+
+class EchoServer(Echo):
     """Handlers that run in a task each."""
 
-    async def ping(self) -> None: ...
+    @method
+    async def ping(self) -> None:
+        return None
 
     async def echo(self, message: str) -> str:
         return message
@@ -56,10 +86,20 @@ class Echo:
     async def order(self, order: Order) -> Order:
         return order
 
+    @method
+    async def echoes(self, message: str) -> AsyncIterator[str]:
+        while True:
+            yield message
+
+    @method
+    async def orders(self, order: Order) -> AsyncIterator[Order]:
+        while True:
+            yield order
+
 
 @service(name="echo", version="16.0.0", digest="00000000")
 class PlainEcho:
-    """The same service with handlers that are called without a task."""
+    """The same calls with handlers that run without a task."""
 
     def ping(self) -> None: ...
 
@@ -70,15 +110,8 @@ class PlainEcho:
         return order
 
 
-class EchoServer(Echo):
-    """A method without a body counts as declared only, so the server writes it out."""
-
-    async def ping(self) -> None:
-        return None
-
-
 class PlainEchoServer(PlainEcho):
-    """The same for the other service."""
+    """A method without a body counts as declared only, so the server writes it out."""
 
     def ping(self) -> None:
         return None
@@ -111,21 +144,52 @@ async def serve(handlers: str, certificates: Path) -> None:
 
 
 def client(address: str, certificates: Path) -> Client:
-    """One client makes all connections, as in the Rust peer."""
-    tls = ClientTls(
+    """One client makes all connections, as in the Rust peer; each visit is one of its own."""
+    settings = functools.partial(
+        ClientTls,
         ca=str(certificates / "ca.pem"),
         certificate=str(certificates / "client.pem"),
         key=str(certificates / "client.key"),
     )
-    caller = jetstream.Client(tls)
+    returning = settings()
+    caller = jetstream.Client(returning)
 
     @asynccontextmanager
     async def session() -> AsyncGenerator[Session]:
         async with await caller.session(address, "localhost") as connected:
-            echo = connected.channel(Echo)
-            yield Session(ping=echo.ping, echo=echo.echo, order=echo.order)
+            yield calls(connected)
 
-    return Client(connect=session, message=lambda size: "x" * size, order=sample_order())
+    @asynccontextmanager
+    async def visit(kind: Visit) -> AsyncGenerator[Session]:
+        # Who was there before is known by its settings, so a first visit has new ones.
+        async with jetstream.connect(
+            address,
+            server_name="localhost",
+            tls=settings() if kind == "first" else returning,
+            early_data=kind == "early",
+        ) as connected:
+            yield calls(connected)
+            visited(kind, connected)
+
+    known: set[Visit] = set()
+
+    def visited(kind: Visit, session: jetstream.Session) -> None:
+        expected = (kind != "first", "accepted" if kind == "early" else "none")
+        if kind in known and (session.resumed, session.early_data) != expected:
+            raise ValueError(f"not {kind}: {session.resumed}, {session.early_data}")
+        known.add(kind)
+
+    return Client(
+        connect=session, visit=visit, message=lambda size: "x" * size, order=sample_order()
+    )
+
+
+def calls(session: jetstream.Session) -> Session:
+    """What the load may call."""
+    echo = session.channel(Echo)
+    return Session(
+        ping=echo.ping, echo=echo.echo, order=echo.order, echoes=echo.echoes, orders=echo.orders
+    )
 
 
 async def main(handlers: str, words: list[str]) -> None:

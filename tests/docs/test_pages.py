@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 from pathlib import Path
 
 import pytest
-from jetstream import JetStreamError, _errors
+from jetstream import JetStreamError, Limits, _errors
 
 from tests.docs.pages import PAGES, PORT, REPOSITORY, blocks, file, is_like, output, run_page
 from tests.docs.programs import run_program, server_program
@@ -16,6 +17,7 @@ from tests.helpers import run
 README = REPOSITORY / "README.md"
 TUTORIAL = REPOSITORY / "docs" / "tutorial.md"
 ERRORS = REPOSITORY / "docs" / "errors.md"
+LIMITS = REPOSITORY / "docs" / "limits.md"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -62,20 +64,99 @@ def test_every_error_has_a_section() -> None:
         assert re.search(heading, text, re.MULTILINE), f"{cls.__name__} {code}"
 
 
-def test_every_code_has_a_section() -> None:
-    text = ERRORS.read_text()
+def codes() -> set[str]:
+    """Every code that the package gives an error, on either side of the language boundary."""
     sources = [
         *(REPOSITORY / "python" / "jetstream").rglob("*.py"),
         *(REPOSITORY / "rust").rglob("*.rs"),
     ]
-    codes = {
+    found = {
         code for path in sources for code in re.findall(r'"(jetstream::[a-z_]+)"', path.read_text())
     }
-    assert codes
-    assert {code for code in codes if f"`{code}`" not in text} == set()
+    # The faults that Rust makes itself are written without what all codes begin with.
+    faults = (REPOSITORY / "rust" / "py" / "src" / "faults.rs").read_text()
+    found |= {f"jetstream::{name}" for name in re.findall(r'fault\(\s*"([a-z_]+)"', faults)}
+    assert {"jetstream::tls", "jetstream::server_name", "jetstream::unknown_method"} <= found
+    return found
+
+
+def test_every_code_is_in_the_index() -> None:
+    text = ERRORS.read_text()
+    index = text[text.index("## Every code") : text.index("## JetStreamError")]
+    rows = re.findall(r"^\| `(jetstream::[a-z_]+)` \|", index, re.MULTILINE)
+    assert sorted(rows) == sorted(codes())
+    headings = {heading.lower() for heading in re.findall(r"^## (\w+)$", text, re.MULTILINE)}
+    assert set(re.findall(r"\]\(#(\w+)\)", index)) <= headings
+
+
+def test_every_reason_of_a_refusal_is_listed() -> None:
+    text = (REPOSITORY / "rust" / "net" / "src" / "tls" / "failure.rs").read_text()
+    slugs = set(re.findall(r'Self::\w+(?:\([^)]*\)| \{[^}]*\})? => "([a-z_]+)"', text))
+    assert "name_mismatch" in slugs
+    # That one has a class of its own.
+    assert {slug for slug in slugs if f"`{slug}`" not in ERRORS.read_text()} == {
+        "no_shared_protocol"
+    }
+
+
+def test_every_close_code_is_listed() -> None:
+    text = (REPOSITORY / "rust" / "proto" / "src" / "codes.rs").read_text()
+    numbers = re.findall(r"^pub const \w+: u32 = (\d+);", text, re.MULTILINE)
+    table = ERRORS.read_text().partition("| `close_code` | means |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| (\d+) \|", table, re.MULTILINE) == numbers
+
+
+def test_every_limit_is_listed_with_its_default() -> None:
+    units = {"KiB": 1 << 10, "MiB": 1 << 20, "MB": 10**6, "s": 1}
+    rows = re.findall(r"^\| `(\w+)` \| ([\d.,]+) ?(\w*) \|", LIMITS.read_text(), re.MULTILINE)
+    shown = {name: float(size.replace(",", "")) * units.get(unit, 1) for name, size, unit in rows}
+    assert shown == {field.name: field.default for field in dataclasses.fields(Limits)}
+
+
+def test_the_map_of_the_code_has_every_module() -> None:
+    """And nothing that is gone."""
+    text = (REPOSITORY / "ARCHITECTURE.md").read_text()
+    drawn = text.partition("```\nrust/proto/src")[2].partition("```")[0]
+    parts = re.split(r"\n(?=rust|python)", drawn)
+    maps = dict(zip(("proto", "net", "py", "python"), parts, strict=True))
+    for crate in ("proto", "net", "py"):
+        folder = REPOSITORY / "rust" / crate / "src"
+        names = {
+            path.stem
+            for path in folder.rglob("*.rs")
+            if path.stem not in ("mod", "tests") and "tests" not in path.relative_to(folder).parts
+        }
+        assert names - set(re.findall(r"\w+", maps[crate])) == set(), crate
+    package = REPOSITORY / "python" / "jetstream"
+    drawn_names = set(re.findall(r"\b_\w+|\btesting\b", maps["python"]))
+    assert drawn_names == {path.stem for path in package.glob("*.py")} | {"_core"}
+    row = next(line for line in text.splitlines() if line.startswith("| `tests/`"))
+    folders = {path.parent.name for path in (REPOSITORY / "tests").glob("*/*.py")}
+    assert {name for name in folders if f"`{name}`" not in row} == set()
+
+
+def test_the_overview_leads_to_every_page() -> None:
+    index = (REPOSITORY / "docs" / "index.md").read_text()
+    nav = (REPOSITORY / "mkdocs.yml").read_text()
+    for page in PAGES[1:]:
+        assert page.stem == "index" or f"({page.name})" in index, page
+        assert f": {page.name}\n" in nav, page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_attack_has_the_tests_that_are_named() -> None:
+    text = (REPOSITORY / "tests" / "hostile" / "README.md").read_text()
+    sources = [*(REPOSITORY / "tests").rglob("*.py"), *(REPOSITORY / "rust").rglob("*.rs")]
+    defined = {
+        name
+        for path in sources
+        for name in re.findall(r"^ *(?:def|fn) (\w+)\(", path.read_text(), re.MULTILINE)
+    }
+    named = set(re.findall(r"`(\w+)`", text))
+    assert len(named) > 40
+    assert named - defined == set()

@@ -168,13 +168,18 @@ def as_lines(metadata: Any) -> list[str]:
     return [f"{key}={bytes(value).decode('latin-1')}" for key, value in metadata.items()]
 
 
-ERROR = JetStreamError(
-    "Käse ist aus — 売り切れ 🧀\u0000\n\tend",
-    code="shop::empty",
-    help="come back später",
-    url="https://example.com/ü?a=1",
-)
-"""What `fail` raises."""
+def refusal() -> JetStreamError:
+    """What `fail` raises. A new one each time: an error keeps the frames that it went through."""
+    return JetStreamError(
+        "Käse ist aus — 売り切れ 🧀\u0000\n\tend",
+        code="shop::empty",
+        help="come back später",
+        url="https://example.com/ü?a=1",
+    )
+
+
+ERROR = refusal()
+"""What it looks like."""
 
 
 @dataclass(eq=False)
@@ -265,19 +270,19 @@ class TableImpl(Table):
         for number in range(after):
             yield number
         if how == "failure":
-            raise ERROR
+            raise refusal()
         if how == "loss":
             connection: Any = ctx._connection  # pyright: ignore[reportPrivateUsage]
             connection.close(7, b"gone")
             await asyncio.Event().wait()
 
     async def fail(self) -> None:
-        raise ERROR
+        raise refusal()
 
     async def say(self, fail: bool, ctx: Context = INJECTED) -> list[str]:
         self._answer(ctx)
         if fail:
-            raise ERROR
+            raise refusal()
         return as_lines(ctx.metadata)
 
     @method
@@ -286,7 +291,7 @@ class TableImpl(Table):
             yield line
         self._answer(ctx)
         if fail:
-            raise ERROR
+            raise refusal()
         yield Done("said")
 
     async def left(self) -> float | None:

@@ -110,6 +110,11 @@ class Proxy:
         """Drops everything from now on, or no more."""
         self._dark = on
 
+    def change(self, faults: Faults) -> None:
+        """Does this to datagrams from now on, both ways."""
+        for way in self._ways.values():
+            way.faults = faults
+
     def rebind(self) -> None:
         """Gives every client a new address at the server, as a NAT that was restarted does."""
         self._rebind = True

@@ -523,6 +523,35 @@ def test_a_client_that_the_server_refuses(case: str, caplog: pytest.LogCaptureFi
     assert words in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("copies", "words"), [(20, "a chain of 21 certificates"), (200, "TooLarge")]
+)
+def test_a_chain_that_is_too_long(
+    copies: int, words: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """More certificates than anybody needs, then more bytes: 64 KiB is the most."""
+
+    async def main() -> None:
+        async with under_attack("tcp", slack=16 << 20) as (way, _):
+            context = python_tls(tmp_path)
+            file, issued = tmp_path / "long.pem", client_identity()
+            file.write_bytes(issued.chain_pem + authority().ca_pem * copies + issued.key_pem)
+            context.load_cert_chain(file)
+            address = way.server.tcp_address
+            for _ in range(10):
+                # To the client its handshake is complete when it has shown its certificate.
+                reader, writer = await asyncio.open_connection(
+                    str(address.ip), address.port, ssl=context, server_hostname="localhost"
+                )
+                assert await ended(reader) == b""
+                writer.transport.abort()
+            await until(lambda: way.server.connections <= 1)
+
+    with caplog.at_level(logging.INFO, "jetstream"):
+        run(main)
+    assert words in caplog.text
+
+
 def test_revoked_certificates() -> None:
     async def main() -> None:
         ca = ThrowawayCA()

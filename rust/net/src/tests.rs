@@ -1,7 +1,9 @@
 //! The endpoint over real sockets on loopback, driven by hand: both ends in one thread.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod attacks;
 mod early;
+mod forger;
 mod rebind;
 mod reload;
 mod world;

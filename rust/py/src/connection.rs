@@ -95,6 +95,14 @@ struct State {
     visited: Option<Server>,
 }
 
+impl State {
+    /// What leads to Python objects that may lead back here, which the garbage collector cannot see:
+    /// a service may keep the sessions that it has been called on.
+    fn let_go(&mut self) -> (Option<Py<PyAny>>, Option<Arc<Services>>) {
+        (self.session.take(), self.services.take())
+    }
+}
+
 #[derive(Default, Clone)]
 struct Facts {
     alpn: Option<Vec<u8>>,
@@ -193,8 +201,8 @@ impl Connection {
 
     /// Nobody is left to be told.
     pub(crate) fn forget(&self) {
-        let session = lock(&self.state).session.take();
-        drop(session);
+        let held = lock(&self.state).let_go();
+        drop(held);
     }
 
     pub(crate) fn is_connected(&self) -> bool {
@@ -337,13 +345,13 @@ impl Connection {
     }
 
     pub(crate) fn on_lost(&self, py: Python<'_>, reason: &Lost) {
-        let (waiters, opening, _session) = {
+        let (waiters, opening, _held) = {
             let mut state = lock(&self.state);
             state.lost = Some(reason.clone());
             state.opened_bi.clear();
             state.opened_uni.clear();
-            let session = state.session.take();
-            (std::mem::take(&mut state.waiters), std::mem::take(&mut state.opening), session)
+            let held = state.let_go();
+            (std::mem::take(&mut state.waiters), std::mem::take(&mut state.opening), held)
         };
         for lane in opening {
             lane.on_lost(py, reason);

@@ -76,13 +76,13 @@ async def listen_quic(
     Raises:
         OSError: The address cannot be listened on.
     """
-    host, port = await _resolve(where.host), where.port or 0
+    host, port = await resolve(where.host), where.port or 0
     protocols = {alpn: router.handler(alpn) is None for alpn in router.alpns()}
     loop = asyncio.get_running_loop()
     try:
         return _core.Endpoint(loop, host, port, limits, tls, protocols)
     except OSError as error:
-        raise _in_use("UDP", host, port, error) from None
+        raise in_use("UDP", host, port, error) from None
 
 
 async def listen_streams(
@@ -102,11 +102,11 @@ async def listen_streams(
         address, path = None, None
         if where.tcp is not None and tls is not None:
             name, port = parse_address(where.tcp)
-            host = await _resolve(name)
+            host = await resolve(name)
             try:
                 address = address_of(endpoint.listen_tcp(host, port, tls, protocols))
             except OSError as error:
-                raise _in_use("TCP", host, port, error) from None
+                raise in_use("TCP", host, port, error) from None
         if where.unix is not None:
             path = check_socket_path(where.unix, where.unix)
             try:
@@ -120,7 +120,7 @@ async def listen_streams(
     return Streams(endpoint, address, path)
 
 
-def _in_use(what: str, host: str, port: int, error: OSError) -> OSError:
+def in_use(what: str, host: str, port: int, error: OSError) -> OSError:
     msg = (
         f"cannot listen on {what} {spell_address(host, port)}: {error.strerror or error}; choose "
         "another port, or 0 for a free one"
@@ -128,7 +128,7 @@ def _in_use(what: str, host: str, port: int, error: OSError) -> OSError:
     return OSError(error.errno, msg)
 
 
-async def _resolve(host: str) -> str:
+async def resolve(host: str) -> str:
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, None, type=socket.SOCK_DGRAM)

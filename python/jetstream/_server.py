@@ -187,11 +187,31 @@ class Server:
         """
         if self._endpoints:
             raise RuntimeError("the server listens already")
+        alpns = self._alpns()
+        loaded = None if self._tls is None else self._tls.load(alpns, limits=self._limits)
+        self._endpoint, self._streams = await self._listen(loaded)
+        self._loaded = loaded
+        for each in self._endpoints:
+            self._serve_on(each)
+            each.start()
+        _logging.server.info("listening on %s for %s", self._spelled(), ", ".join(map(str, alpns)))
+
+    def _alpns(self) -> Sequence[str]:
+        """The protocols that are served, best first.
+
+        Raises:
+            ValueError: There is none.
+        """
         alpns = self._router.alpns()
         if not alpns:
             raise ValueError("the router is empty: register a service or a protocol handler")
+        return alpns
+
+    async def _listen(
+        self, loaded: _core.ServerTls | None
+    ) -> tuple[_core.Endpoint | None, Streams | None]:
+        """Takes the sockets: all of them, or none."""
         where, router, limits = self._where, self._router, self._limits
-        loaded = None if self._tls is None else self._tls.load(alpns, limits=limits)
         endpoint, streams = None, None
         if where.quic and loaded is not None:
             endpoint = await listen_quic(where, router, limits, loaded)
@@ -202,18 +222,18 @@ class Server:
                 if endpoint is not None:
                     endpoint.close()
                 raise
-        self._endpoint, self._streams, self._loaded = endpoint, streams, loaded
-        for each in self._endpoints:
-            serve_on(
-                each,
-                router,
-                limits,
-                _weakly(self._on_handler),
-                None if self._on_session_hook is None else _weakly(self._on_session),
-                self._interceptors,
-            )
-            each.start()
-        _logging.server.info("listening on %s for %s", self._spelled(), ", ".join(map(str, alpns)))
+        return endpoint, streams
+
+    def _serve_on(self, endpoint: _core.Endpoint) -> None:
+        """Says what is served on an endpoint."""
+        serve_on(
+            endpoint,
+            self._router,
+            self._limits,
+            _weakly(self._on_handler),
+            None if self._on_session_hook is None else _weakly(self._on_session),
+            self._interceptors,
+        )
 
     def _spelled(self) -> str:
         """Where the server listens, for people."""
@@ -268,7 +288,7 @@ class Server:
                 raise TlsConfigError("there is no TLS to reload: the server has Unix sockets only")
             # Files may be large, and lists of revoked certificates are.
             loaded = await asyncio.to_thread(
-                new.load, self._router.alpns(), limits=self._limits, previous=self._loaded
+                new.load, self._alpns(), limits=self._limits, previous=self._loaded
             )
             if self._endpoints != endpoints:
                 raise _not_listening()

@@ -16,6 +16,7 @@ use jetstream_proto::version::Version;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
+use crate::asgi::Origin;
 use crate::caller::Agreed;
 use crate::errors;
 use crate::service::{ServiceLimits, ServiceTable, Services};
@@ -93,13 +94,15 @@ struct State {
     facts: Facts,
     /// Where it is remembered what the server says.
     visited: Option<Server>,
+    /// What the requests of HTTP on it have in common.
+    origin: Option<Origin>,
 }
 
 impl State {
     /// What leads to Python objects that may lead back here, which the garbage collector cannot see:
     /// a service may keep the sessions that it has been called on.
-    fn let_go(&mut self) -> (Option<Py<PyAny>>, Option<Arc<Services>>) {
-        (self.session.take(), self.services.take())
+    fn let_go(&mut self) -> (Option<Py<PyAny>>, Option<Arc<Services>>, Option<Origin>) {
+        (self.session.take(), self.services.take(), self.origin.take())
     }
 }
 
@@ -175,6 +178,18 @@ impl Connection {
             let mut hub = self.shared.hub().ok()?;
             hub.quic()?.alpn(self.key)
         })
+    }
+
+    /// What the requests of HTTP on it have in common, while one is looked at.
+    pub(crate) fn take_origin(&self) -> Option<Origin> {
+        lock(&self.state).origin.take()
+    }
+
+    pub(crate) fn put_origin(&self, origin: Origin) {
+        let mut state = lock(&self.state);
+        if state.lost.is_none() {
+            state.origin = Some(origin);
+        }
     }
 
     pub(crate) fn is_lost(&self) -> bool {

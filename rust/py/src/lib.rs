@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 
 mod agreement;
 mod answer;
+mod asgi;
 mod call;
 mod caller;
 mod channel;
@@ -41,6 +42,8 @@ mod _core {
     use pyo3::prelude::*;
     use pyo3::types::PyDict;
 
+    #[pymodule_export]
+    use crate::asgi::{Exchange, Waiting};
     #[pymodule_export]
     use crate::call::Call;
     #[pymodule_export]
@@ -98,10 +101,14 @@ mod _core {
         let py = module.py();
         crate::call::install_slots(py);
         crate::inbox::install_slots(py);
+        crate::asgi::install_slots(py);
+        crate::subscription::install_slots(py);
         // What asyncio takes for a coroutine is what is registered as one.
         let coroutine = py.import("collections.abc")?.getattr("Coroutine")?;
         coroutine.call_method1("register", (py.get_type::<Call>(),))?;
         coroutine.call_method1("register", (py.get_type::<Handling>(),))?;
+        coroutine.call_method1("register", (py.get_type::<Waiting>(),))?;
+        coroutine.call_method1("register", (py.get_type::<Ready>(),))?;
         let hook = PyDict::new(py);
         hook.set_item("after_in_child", module.getattr("_after_fork")?)?;
         py.import("os")?.call_method("register_at_fork", (), Some(&hook))?;

@@ -12,6 +12,7 @@ use pyo3::intern;
 use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 
+use crate::asgi::Rest;
 use crate::connection::{Connection, Wait};
 use crate::dispatch::ServiceLane;
 use crate::errors;
@@ -88,8 +89,9 @@ impl Shared {
             Ok((more, hub.take_events()))
         })?;
         let mut round = Outcome { first: outcome };
-        for event in events {
-            let delivered = catch_unwind(AssertUnwindSafe(|| self.deliver(py, event)));
+        let mut events = events.into_iter().peekable();
+        while let Some(event) = events.next() {
+            let delivered = catch_unwind(AssertUnwindSafe(|| self.deliver(py, event, &mut events)));
             round.note(delivered.unwrap_or_else(|payload| Err(panicked(payload.as_ref()))));
         }
         round.note(self.expire(py));
@@ -206,7 +208,7 @@ impl Shared {
         }
     }
 
-    fn deliver(self: &Arc<Self>, py: Python<'_>, event: Event) -> PyResult<()> {
+    fn deliver(self: &Arc<Self>, py: Python<'_>, event: Event, rest: &mut Rest) -> PyResult<()> {
         match event {
             Event::Frames { lane, run } => match self.role(lane) {
                 Some(Role::Service(service)) => service.on_frames(py, &run),
@@ -281,8 +283,7 @@ impl Shared {
             Event::MayOpen { connection, dir } => {
                 self.wake(py, connection, |c| c.on_may_open(py, dir))
             }
-            // No endpoint listens for it yet.
-            Event::Http(_) => Ok(()),
+            Event::Http(event) => self.on_http(py, event, rest),
             Event::LaneDatagram { lane, frame } => self.on_lane_datagram(py, lane, &frame),
             Event::Datagram { connection } => {
                 self.wake(py, connection, |c| c.wake(py, Wait::Datagram, 0))

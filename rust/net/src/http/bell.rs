@@ -50,7 +50,7 @@ impl Bell {
         self.rung.load(Ordering::Relaxed)
     }
 
-    fn ring(&self) {
+    pub(super) fn ring(&self) {
         if !self.rung.swap(true, Ordering::Relaxed) && !self.attended.load(Ordering::Relaxed) {
             let mut board = self.board.0.lock().unwrap_or_else(PoisonError::into_inner);
             board.push(self.key);

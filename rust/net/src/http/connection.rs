@@ -7,8 +7,11 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Instant;
 
+use http::HeaderValue;
+
 use super::bell::{Bell, Board};
 use super::http1::{Http1, Step};
+use super::http2::Http2;
 use super::pipe::Pipe;
 use super::tunnel::Tunnel;
 use super::turn::Turn;
@@ -51,6 +54,7 @@ pub(crate) enum After {
 enum Protocol {
     Undecided,
     One(Box<Http1>),
+    Two(Box<Http2>),
     Tunnel(Tunnel),
     Over,
 }
@@ -90,7 +94,10 @@ impl Http {
         let bell = Bell::new(wire, board);
         let pipe = Pipe::default();
         let protocol = match input {
-            Input::Either | Input::Two => Protocol::Undecided,
+            Input::Either => Protocol::Undecided,
+            Input::Two => {
+                Protocol::Two(Box::new(Http2::new(pipe.clone(), limits.clone(), bell.clone())))
+            }
             Input::One => Protocol::One(Box::new(Http1::new(pipe.clone(), &limits))),
         };
         Self {
@@ -111,8 +118,11 @@ impl Http {
 
     /// Takes plain bytes that arrived.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
-        self.dirty = true;
-        self.pipe.push(bytes);
+        // What comes behind the end is nobody's.
+        if !matches!(self.protocol, Protocol::Over) {
+            self.dirty = true;
+            self.pipe.push(bytes);
+        }
     }
 
     /// Nothing more arrives. True if all that is left is to end the wire.
@@ -156,6 +166,7 @@ impl Http {
     fn is_idle(&self) -> bool {
         match &self.protocol {
             Protocol::One(http) => http.is_idle(),
+            Protocol::Two(http) => http.is_idle(),
             Protocol::Tunnel(_) => false,
             Protocol::Undecided | Protocol::Over => true,
         }
@@ -167,14 +178,26 @@ impl Http {
             return None;
         }
         let limits = &self.limits;
-        let patience = if self.begun { limits.head_timeout } else { limits.idle_timeout };
+        let begins = match &self.protocol {
+            // Between its exchanges there is more to say than heads.
+            Protocol::Two(http) => http.is_beginning(),
+            _ => self.begun,
+        };
+        let patience = if begins { limits.head_timeout } else { limits.idle_timeout };
         self.since.checked_add(patience)
     }
 
-    /// It is due: the wire is to be finished.
+    /// It is due.
     pub(crate) fn expire(&mut self) {
-        if matches!(self.protocol, Protocol::One(_)) && self.begun {
-            self.pipe.write_past(TIMED_OUT);
+        self.dirty = true;
+        match &mut self.protocol {
+            Protocol::Two(http) if !http.is_beginning() && !self.leaving => {
+                self.leaving = true;
+                http.leave();
+                return;
+            }
+            Protocol::One(_) if self.begun && !self.leaving => self.pipe.write_past(TIMED_OUT),
+            _ => {}
         }
         self.protocol = Protocol::Over;
     }
@@ -182,7 +205,9 @@ impl Http {
     /// Looks at the protocol until it has nothing to do, or for long enough.
     pub(crate) fn poll(&mut self, turn: &mut Turn<'_>) -> After {
         self.dirty = false;
-        self.pipe.prepare(turn.spare, turn.room);
+        // hyper keeps nothing back of what comes before a tunnel: it is asked once more.
+        let tunnels = matches!(&self.protocol, Protocol::One(http) if http.is_tunnel());
+        self.pipe.prepare(turn.spare, if tunnels { usize::MAX } else { turn.room });
         self.bell.attend(true);
         let mut after = After::Again;
         for _ in 0..POLLS {
@@ -212,6 +237,7 @@ impl Http {
                 };
             }
             Protocol::One(http) => http.poll(&mut cx, turn),
+            Protocol::Two(http) => http.poll(&mut cx, turn),
             Protocol::Tunnel(tunnel) => tunnel.poll(turn),
             Protocol::Over => Step::Over,
         };
@@ -232,8 +258,12 @@ impl Http {
         }) else {
             return;
         };
-        let _ = two;
-        self.protocol = Protocol::One(Box::new(Http1::new(self.pipe.clone(), &self.limits)));
+        let pipe = self.pipe.clone();
+        self.protocol = if two {
+            Protocol::Two(Box::new(Http2::new(pipe, self.limits.clone(), self.bell.clone())))
+        } else {
+            Protocol::One(Box::new(Http1::new(pipe, &self.limits)))
+        };
     }
 
     fn becomes_tunnel(&mut self) -> bool {
@@ -257,6 +287,11 @@ impl Http {
         }
     }
 
+    /// Notes that what was said last is still on its way.
+    pub(crate) fn touch(&mut self, now: Instant) {
+        self.since = now;
+    }
+
     /// Notes that bytes came in a time without an exchange.
     pub(crate) fn begin(&mut self, now: Instant) {
         if !self.busy && !std::mem::replace(&mut self.begun, true) {
@@ -270,6 +305,7 @@ impl Http {
         self.leaving = true;
         match &mut self.protocol {
             Protocol::One(http) => http.leave(),
+            Protocol::Two(http) => http.leave(),
             Protocol::Undecided => self.protocol = Protocol::Over,
             Protocol::Tunnel(_) | Protocol::Over => {}
         }
@@ -279,6 +315,7 @@ impl Http {
     pub(crate) fn abandon(&mut self, turn: &mut Turn<'_>) {
         match &mut self.protocol {
             Protocol::One(http) => http.abandon(turn),
+            Protocol::Two(http) => http.abandon(turn),
             Protocol::Tunnel(tunnel) => tunnel.abandon(turn),
             Protocol::Undecided | Protocol::Over => {}
         }
@@ -287,35 +324,52 @@ impl Http {
 
     // ---- the owner's side ----
 
-    pub(crate) fn reply(&mut self, _slot: u32, reply: Reply) -> Result<(), ReplyError> {
+    /// The handler of an exchange whose peer was gone has ended.
+    pub(crate) fn release(&mut self) {
+        if let Protocol::Two(http) = &mut self.protocol {
+            self.dirty = true;
+            http.release();
+        }
+    }
+
+    pub(crate) fn reply(
+        &mut self,
+        slot: u32,
+        reply: Reply,
+        date: impl FnOnce() -> HeaderValue,
+    ) -> Result<(), ReplyError> {
         self.dirty = true;
         match &mut self.protocol {
             Protocol::One(http) => http.reply(reply, &self.pipe),
+            Protocol::Two(http) => http.reply(slot, reply, &date()),
             Protocol::Tunnel(tunnel) => tunnel.reply(reply),
             Protocol::Undecided | Protocol::Over => Ok(()),
         }
     }
 
-    pub(crate) fn want_body(&mut self, _slot: u32) {
+    pub(crate) fn want_body(&mut self, slot: u32) {
         self.dirty = true;
         match &mut self.protocol {
             Protocol::One(http) => http.want_body(),
+            Protocol::Two(http) => http.want_body(slot),
             Protocol::Tunnel(tunnel) => tunnel.want_body(),
             Protocol::Undecided | Protocol::Over => {}
         }
     }
 
-    pub(crate) fn unsent(&self, _slot: u32) -> usize {
+    pub(crate) fn unsent(&self, slot: u32) -> usize {
         match &self.protocol {
             Protocol::One(http) => http.unsent(),
+            Protocol::Two(http) => http.unsent(slot),
             Protocol::Tunnel(tunnel) => tunnel.unsent(),
             Protocol::Undecided | Protocol::Over => 0,
         }
     }
 
-    pub(crate) fn watch(&mut self, _slot: u32) -> bool {
+    pub(crate) fn watch(&mut self, slot: u32) -> bool {
         match &mut self.protocol {
             Protocol::One(http) => http.watch(),
+            Protocol::Two(http) => http.watch(slot),
             Protocol::Tunnel(tunnel) => tunnel.watch(),
             Protocol::Undecided | Protocol::Over => false,
         }

@@ -100,7 +100,9 @@ impl Http1 {
         if !self.welcome(turn) {
             cx.waker().wake_by_ref();
         }
-        self.read_body(cx, turn);
+        if !self.read_body(cx, turn) {
+            return self.refuse(cx, turn);
+        }
         match polled {
             Poll::Pending => Step::Pending,
             Poll::Ready(Ok(())) => Step::Over,
@@ -144,9 +146,8 @@ impl Http1 {
         let mut desk = self.desk.lock();
         let Some(asked) = desk.asked.take() else { return true };
         let (parts, incoming) = asked.into_parts();
-        if parts.method == Method::CONNECT {
-            // Nothing is reached through here (RFC 9110, section 9.3.6).
-            desk.answer = Some(Answer::Head(plain(StatusCode::NOT_IMPLEMENTED)));
+        if let Some(status) = refusal(&parts) {
+            desk.answer = Some(Answer::Head(last(status)));
             return false;
         }
         desk.outgoing = Outgoing::default();
@@ -190,12 +191,25 @@ impl Http1 {
         true
     }
 
-    fn read_body(&mut self, cx: &mut Context<'_>, turn: &mut Turn<'_>) {
-        let Some(current) = &mut self.current else { return };
+    /// What came as a body is none.
+    fn refuse(&mut self, cx: &mut Context<'_>, turn: &mut Turn<'_>) -> Step {
+        let headed = self.current.as_ref().is_some_and(|current| current.headed);
+        self.abandon(turn);
+        if headed {
+            return Step::Broken;
+        }
+        self.desk.lock().answer = Some(Answer::Head(last(StatusCode::BAD_REQUEST)));
+        cx.waker().wake_by_ref();
+        Step::Pending
+    }
+
+    /// Tells of what has come of the body. False if it is broken.
+    fn read_body(&mut self, cx: &mut Context<'_>, turn: &mut Turn<'_>) -> bool {
+        let Some(current) = &mut self.current else { return true };
         while current.wanted {
-            let Some(incoming) = &mut current.incoming else { return };
+            let Some(incoming) = &mut current.incoming else { return true };
             match Pin::new(incoming).poll_frame(cx) {
-                Poll::Pending => return,
+                Poll::Pending => return true,
                 Poll::Ready(Some(Ok(frame))) => {
                     // Trailers of a request are nothing that an owner is told.
                     if let Ok(data) = frame.into_data() {
@@ -213,10 +227,10 @@ impl Http1 {
                     current.incoming = None;
                     turn.body_ended(current.key);
                 }
-                // The connection is at its end, which is told as such.
-                Poll::Ready(Some(Err(_))) => current.incoming = None,
+                Poll::Ready(Some(Err(_))) => return false,
             }
         }
+        true
     }
 
     pub(super) fn want_body(&mut self) {
@@ -290,6 +304,18 @@ impl Http1 {
     }
 }
 
+/// What is wrong with a request that hyper lets pass.
+fn refusal(request: &http::request::Parts) -> Option<StatusCode> {
+    let mut hosts = request.headers.get_all(header::HOST).iter();
+    let (host, second) = (hosts.next(), hosts.next());
+    if second.is_some() || (host.is_none() && request.version == http::Version::HTTP_11) {
+        // RFC 9112, section 3.2.
+        return Some(StatusCode::BAD_REQUEST);
+    }
+    // Nothing is reached through here (RFC 9110, section 9.3.6).
+    (request.method == Method::CONNECT).then_some(StatusCode::NOT_IMPLEMENTED)
+}
+
 /// What is asked of a connection that is to become a WebSocket, and how that is agreed to.
 fn websocket(
     method: &Method,
@@ -353,6 +379,13 @@ fn head(
 fn plain(status: StatusCode) -> http::Response<Body> {
     let mut response = http::Response::new(Body::Whole { left: None, exact: true });
     *response.status_mut() = status;
+    response
+}
+
+/// An answer behind which the connection ends.
+fn last(status: StatusCode) -> http::Response<Body> {
+    let mut response = plain(status);
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 

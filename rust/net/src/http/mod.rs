@@ -9,6 +9,7 @@ mod bell;
 mod connection;
 mod fields;
 mod http1;
+mod http2;
 mod outgoing;
 mod pipe;
 #[cfg(test)]
@@ -195,7 +196,7 @@ pub enum Reply {
         /// The fields.
         fields: Fields,
     },
-    /// Gives the exchange up: the peer sees that the answer is not whole.
+    /// Gives the exchange up: the peer sees that the answer is not whole. No event follows.
     Abort,
 }
 

@@ -77,6 +77,10 @@ impl Outgoing {
         self.bytes = 0;
     }
 
+    pub(super) fn is_discarding(&self) -> bool {
+        self.discarding
+    }
+
     /// Whether nothing is left, and nothing will come.
     pub(super) fn is_over(&self) -> bool {
         self.ended && self.pieces.is_empty()
@@ -85,6 +89,17 @@ impl Outgoing {
     /// Whether there is something to be taken.
     pub(super) fn has_next(&self) -> bool {
         self.ended || !self.pieces.is_empty()
+    }
+
+    /// Bytes of what comes next, as far as it has any.
+    pub(super) fn next_size(&self) -> usize {
+        match self.pieces.front() {
+            Some(Piece::Data(data)) => data.len(),
+            Some(Piece::File { left, .. }) => {
+                usize::try_from(*left).unwrap_or(FILE_PIECE).min(FILE_PIECE)
+            }
+            Some(Piece::Trailers(_)) | None => 0,
+        }
     }
 
     pub(super) fn bytes(&self) -> usize {

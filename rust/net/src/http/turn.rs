@@ -47,6 +47,19 @@ impl Exchanges {
         self.entries.len() - self.gone
     }
 
+    /// The time of day as answers tell it (RFC 9110, section 6.6.1).
+    pub(crate) fn date(&mut self, now: Instant) -> &HeaderValue {
+        let old = |(at, _): &(Instant, _)| now.saturating_duration_since(*at) >= DATE_FRESH;
+        if self.date.as_ref().is_some_and(old) {
+            self.date = None;
+        }
+        let (_, date) = self.date.get_or_insert_with(|| {
+            let date = httpdate::fmt_http_date(SystemTime::now());
+            (now, HeaderValue::from_str(&date).unwrap_or(HeaderValue::from_static("")))
+        });
+        date
+    }
+
     pub(crate) fn release(&mut self, key: ExchangeKey) -> Option<Exchange> {
         self.get(key).filter(|exchange| exchange.gone)?;
         self.gone -= 1;
@@ -111,17 +124,8 @@ impl Turn<'_> {
         }
     }
 
-    /// The time of day as answers tell it (RFC 9110, section 6.6.1).
+    /// The time of day as answers tell it.
     pub(super) fn date(&mut self) -> HeaderValue {
-        let now = self.now;
-        if let Some((at, date)) = &self.exchanges.date {
-            if now.saturating_duration_since(*at) < DATE_FRESH {
-                return date.clone();
-            }
-        }
-        let date = httpdate::fmt_http_date(SystemTime::now());
-        let date = HeaderValue::from_str(&date).unwrap_or(HeaderValue::from_static(""));
-        self.exchanges.date = Some((now, date.clone()));
-        date
+        self.exchanges.date(self.now).clone()
     }
 }

@@ -309,6 +309,8 @@ impl Streams {
             return;
         }
         self.incoming -= usize::from(wire.incoming);
+        self.drop_exchanges(key);
+        let Some(wire) = self.wires.get_mut(key) else { return };
         wire.bury();
         self.dead_wires.push(key);
     }

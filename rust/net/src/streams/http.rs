@@ -102,7 +102,6 @@ impl Streams {
         self.drop_exchanges(key);
         if let Some(wire) = self.wires.get_mut(key) {
             wire.finishing = true;
-            wire.discarding = true;
         }
     }
 
@@ -118,23 +117,30 @@ impl Streams {
     }
 
     /// After writing: true if HTTP has more to write, and there is room.
-    pub(super) fn recover_http(&mut self, key: u64) -> bool {
+    pub(super) fn recover_http(&mut self, key: u64, now: Instant) -> bool {
         let Some(wire) = self.wires.get_mut(key) else { return false };
+        let unsent = wire.unsent_bytes();
+        let Some(http) = wire.taker.http_mut() else { return false };
+        if unsent == 0 {
+            wire.stalled = None;
+        } else {
+            http.touch(now);
+            if wire.stalled.is_none_or(|(_, before)| before != unsent) {
+                wire.stalled = Some((now, unsent));
+            }
+        }
         if let Some(spent) = wire.take_spent() {
             self.spare = spent;
         }
-        let drained = wire.unsent_bytes() < UNSENT_LOW;
-        drained && wire.taker.http().is_some_and(Http::is_blocked)
+        unsent < UNSENT_LOW && wire.taker.http().is_some_and(Http::is_blocked)
     }
 
     /// HTTP's patience is at its end.
-    pub(super) fn expire_http(&mut self, key: u64) {
+    pub(super) fn expire_http(&mut self, key: u64, now: Instant) {
         let Some(wire) = self.wires.get_mut(key) else { return };
         if let Some(http) = wire.taker.http_mut() {
             http.expire();
-            let written = http.take_written();
-            wire.queue(written);
-            self.finish_http(key);
+            self.poll_http(key, now);
         }
     }
 
@@ -191,7 +197,15 @@ impl Streams {
     /// # Errors
     /// It cannot be sent like that, or not at this point; the answer is where it was before.
     pub fn http_reply(&mut self, exchange: ExchangeKey, reply: Reply) -> Result<(), ReplyError> {
-        self.exchange(exchange).map_or(Ok(()), |(http, slot)| http.reply(slot, reply))
+        let Some(found) = self.exchanges.get(exchange).filter(|found| !found.gone) else {
+            return Ok(());
+        };
+        self.activate(found.wire);
+        let http = self.wires.get_mut(found.wire).and_then(|wire| wire.taker.http_mut());
+        let exchanges = &mut self.exchanges;
+        http.map_or(Ok(()), |http| {
+            http.reply(found.slot, reply, || exchanges.date(Instant::now()).clone())
+        })
     }
 
     /// Asks for the next piece of a request's body, if none is on its way.
@@ -218,6 +232,9 @@ impl Streams {
     /// The handler of an exchange whose peer is gone has ended.
     pub fn http_release(&mut self, exchange: ExchangeKey) {
         if let Some(found) = self.exchanges.release(exchange) {
+            if let Some(http) = self.wires.get_mut(found.wire).and_then(|w| w.taker.http_mut()) {
+                http.release();
+            }
             self.activate(found.wire);
         }
     }

@@ -317,8 +317,10 @@ impl Streams {
             } else if let Some(link) = link {
                 self.confirm(link);
             }
+        } else if wire.stalls(&self.limits).is_some_and(|due| due <= now) {
+            self.on_ending(key, Ending::Wire(Lost::TimedOut), now);
         } else if wire.http_due().is_some_and(|due| due <= now) {
-            self.expire_http(key);
+            self.expire_http(key, now);
         } else if wire.is_silent(&self.limits, now) {
             self.on_ending(key, Ending::Wire(Lost::TimedOut), now);
         }
@@ -461,7 +463,7 @@ impl Streams {
                 continue;
             }
             let more = unfinished || wire.has_more_to_read();
-            if self.recover_http(key) || more {
+            if self.recover_http(key, now) || more {
                 self.activate(key);
             }
             self.arm(key);

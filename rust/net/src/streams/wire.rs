@@ -108,6 +108,8 @@ pub(super) struct Wire {
     pub(super) heard: Option<Instant>,
     /// The owner wants to be told when little is unsent.
     watched: bool,
+    /// Since when HTTP has had so many bytes for a peer that does not take them.
+    pub(super) stalled: Option<(Instant, usize)>,
     /// By which TLS the peer was judged last, see `review`.
     pub(super) generation: u32,
     pub(super) queued: bool,
@@ -147,6 +149,7 @@ impl Wire {
             again: None,
             heard: None,
             watched: false,
+            stalled: None,
             generation: 0,
             queued: false,
             armed: None,
@@ -191,12 +194,20 @@ impl Wire {
         let silent = self.falls_silent(limits);
         let heard = self.heard.filter(|_| silent);
         let silence = heard.and_then(|heard| heard.checked_add(limits.idle_timeout));
-        [self.deadline, self.again, silence, self.http_due()].into_iter().flatten().min()
+        let (stalls, http) = (self.stalls(limits), self.http_due());
+        [self.deadline, self.again, silence, stalls, http].into_iter().flatten().min()
+    }
+
+    /// When a peer that takes nothing of what HTTP has for it is lost. The system knows this of TCP,
+    /// but not of Unix sockets.
+    pub(super) fn stalls(&self, limits: &StreamLimits) -> Option<Instant> {
+        let (since, _) = self.stalled.filter(|_| self.phase == Phase::Open)?;
+        since.checked_add(limits.idle_timeout)
     }
 
     /// When HTTP on it has waited for too long.
     pub(super) fn http_due(&self) -> Option<Instant> {
-        let serves = self.phase == Phase::Open && !self.finishing;
+        let serves = self.phase == Phase::Open && !self.finishing && self.unsent_bytes == 0;
         self.taker.http().filter(|_| serves).and_then(Http::due)
     }
 

@@ -1,7 +1,12 @@
 //! HTTP over real sockets on loopback, driven by hand: the server in turns, clients by raw bytes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod ends;
+mod hostile;
 mod one;
+mod ports;
+mod two;
+mod two_hostile;
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
@@ -118,31 +123,67 @@ impl World {
         }
     }
 
+    /// As many turns as it takes until nothing happens any more.
+    fn rest(&mut self) {
+        for _ in 0..50 {
+            self.turn();
+        }
+    }
+
     fn until<T>(&mut self, mut done: impl FnMut(&mut Self) -> Option<T>) -> T {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             if let Some(found) = done(self) {
                 return found;
             }
-            assert!(Instant::now() < deadline, "server: {:?}", self.events);
+            assert!(Instant::now() < deadline, "server: {:.2000}", format!("{:?}", self.events));
             self.turn();
         }
     }
 
-    /// The next request; what was told before it is forgotten.
-    fn request(&mut self) -> (ExchangeKey, Box<Request>) {
+    /// The next request of a client.
+    fn request_of(&mut self, client: &mut Client) -> (ExchangeKey, Box<Request>) {
         self.until(|world| {
-            let index = world
-                .events
-                .iter()
-                .position(|event| matches!(event, Event::Http(HttpEvent::Request { .. })))?;
-            match world.events.remove(index) {
-                Event::Http(HttpEvent::Request { exchange, request, .. }) => {
-                    Some((exchange, request))
-                }
-                _ => None,
-            }
+            client.pump();
+            world.next_request()
         })
+    }
+
+    fn next_request(&mut self) -> Option<(ExchangeKey, Box<Request>)> {
+        let world = self;
+        let index = world
+            .events
+            .iter()
+            .position(|event| matches!(event, Event::Http(HttpEvent::Request { .. })))?;
+        match world.events.remove(index) {
+            Event::Http(HttpEvent::Request { exchange, request, .. }) => Some((exchange, request)),
+            _ => None,
+        }
+    }
+
+    /// What came of a request's body, when it is complete.
+    fn whole_body(&mut self, client: &mut Client, exchange: ExchangeKey) -> Vec<u8> {
+        self.until(|world| {
+            client.pump();
+            world.body_ended(exchange).then(|| world.bodies.remove(&exchange).unwrap_or_default())
+        })
+    }
+
+    fn body_ended(&self, exchange: ExchangeKey) -> bool {
+        self.saw(|event| matches!(event, HttpEvent::BodyEnded { exchange: of } if *of == exchange))
+    }
+
+    fn gone(&self, exchange: ExchangeKey) -> bool {
+        self.saw(|event| matches!(event, HttpEvent::Gone { exchange: of } if *of == exchange))
+    }
+
+    fn answered(&self, exchange: ExchangeKey) -> bool {
+        self.saw(|event| matches!(event, HttpEvent::Answered { exchange: of } if *of == exchange))
+    }
+
+    /// Everything until the end of the connection.
+    fn read_all(&mut self, client: &mut Client) -> String {
+        String::from_utf8(self.read(client, |_| false)).unwrap()
     }
 
     fn saw(&self, wanted: impl Fn(&HttpEvent) -> bool) -> bool {
@@ -175,8 +216,11 @@ impl World {
 
     /// One whole answer that has a content-length.
     fn read_answer(&mut self, client: &mut Client) -> String {
-        let text = self.read(client, |got| whole(got).is_some());
-        String::from_utf8(text).unwrap()
+        let length = self.until(|_| {
+            client.pump();
+            whole(&client.got).or(client.ended.then_some(client.got.len()))
+        });
+        String::from_utf8(client.got.drain(..length).collect()).unwrap()
     }
 }
 
@@ -239,7 +283,8 @@ impl Client {
             .with_no_client_auth();
         config.alpn_protocols = alpns.iter().map(|alpn| alpn.to_vec()).collect();
         let name = "localhost".try_into().unwrap();
-        let tls = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut tls = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+        tls.set_buffer_limit(None);
         Self { tls: Some(tls), ..Self::plain(world) }
     }
 
@@ -259,9 +304,11 @@ impl Client {
         if let Some(tls) = &mut self.tls {
             tls.write_tls(&mut self.waiting).unwrap();
         }
-        match self.socket.write(&self.waiting) {
-            Ok(count) => drop(self.waiting.drain(..count)),
-            Err(error) => self.ended |= error.kind() != ErrorKind::WouldBlock,
+        if !self.waiting.is_empty() {
+            match self.socket.write(&self.waiting) {
+                Ok(count) => drop(self.waiting.drain(..count)),
+                Err(error) => self.ended |= error.kind() != ErrorKind::WouldBlock,
+            }
         }
         let mut buffer = [0; 65536];
         match self.socket.read(&mut buffer) {

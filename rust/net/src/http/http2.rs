@@ -1,0 +1,582 @@
+//! HTTP/2 by h2: many exchanges side by side on one connection.
+//!
+//! This is the crate that hyper itself takes for it. It is driven here without hyper between, which
+//! would make a task of each request and has no word for interim answers: an answer is handed over
+//! where it is given, and only exchanges that wait for their peer are looked at again.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+
+use bytes::Bytes;
+use h2::server::{Builder, Connection, Handshake, SendResponse};
+use h2::{Reason, RecvStream, SendStream};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+
+use super::bell::Bell;
+use super::fields::{has_token, strip};
+use super::http1::Step;
+use super::outgoing::{Next, Outgoing};
+use super::pipe::Pipe;
+use super::turn::Turn;
+use super::{ExchangeKey, Fields, HttpLimits, Reply, ReplyError, Request, Version};
+
+/// Streams that the peer resets before they are taken, after which it is told to calm down: rapid
+/// reset (CVE-2023-44487). h2's own default, written down.
+const PENDING_RESETS: usize = 20;
+
+/// Streams that we reset for what the peer did wrong, after which the same: MadeYouReset
+/// (CVE-2025-8671). h2's own default, written down.
+const ERROR_RESETS: usize = 1024;
+
+/// Bodies of so many requests may be held at once before others on the connection wait.
+const BODIES: u32 = 16;
+
+/// The most that the bodies on one connection hold.
+const BODIES_MAX: u32 = 8 << 20;
+
+/// Bytes of one answer that h2 holds until they are written.
+const SEND_BUFFER: usize = 256 << 10;
+
+/// A whole body of so many bytes is left to h2 at once: asking for its flow control first costs more
+/// than what it may have to hold.
+const SMALL: usize = 16 << 10;
+
+pub(super) struct Http2 {
+    state: State,
+    limits: Arc<HttpLimits>,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// Exchanges in progress.
+    open: usize,
+    /// Those whose peer is gone, and whose handler may still run.
+    gone: usize,
+    rung: Rung,
+    bell: Arc<Bell>,
+}
+
+enum State {
+    Beginning(Box<Handshake<Pipe, Bytes>>, bool),
+    Open(Box<Connection<Pipe, Bytes>>),
+    Over,
+}
+
+struct Slot {
+    waker: Waker,
+    bell: Arc<SlotBell>,
+    stream: Option<Stream>,
+}
+
+struct Stream {
+    key: ExchangeKey,
+    /// What is left of the request's body.
+    incoming: Option<RecvStream>,
+    /// The owner wants a piece of it.
+    wanted: bool,
+    /// The peer waits to be told that the body is wanted.
+    expects: bool,
+    /// Whether a tunnel was asked for.
+    asked: bool,
+    /// The answer is to HEAD.
+    bodyless: bool,
+    answer: Answer,
+    outgoing: Outgoing,
+}
+
+enum Answer {
+    Awaited(SendResponse<Bytes>),
+    Begun(SendStream<Bytes>),
+    /// The peer, or h2, wants no more of it.
+    Refused,
+    /// The owner gave it up.
+    Aborted,
+    /// All of it is handed over.
+    Done,
+}
+
+// ---- which exchanges want to be looked at ----
+
+type Rung = Arc<Mutex<Vec<u32>>>;
+
+struct SlotBell {
+    slot: u32,
+    queued: AtomicBool,
+    rung: Rung,
+    bell: Arc<Bell>,
+}
+
+impl Wake for SlotBell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.queued.swap(true, Ordering::Relaxed) {
+            self.rung.lock().unwrap_or_else(PoisonError::into_inner).push(self.slot);
+            self.bell.ring();
+        }
+    }
+}
+
+impl Http2 {
+    pub(super) fn new(pipe: Pipe, limits: Arc<HttpLimits>, bell: Arc<Bell>) -> Self {
+        let window = limits.body_window;
+        let shared = window.saturating_mul(BODIES).min(BODIES_MAX).max(window);
+        let mut builder = Builder::new();
+        builder
+            .max_concurrent_streams(limits.streams)
+            .max_header_list_size(limits.head)
+            .initial_window_size(window)
+            .initial_connection_window_size(shared)
+            .max_send_buffer_size(SEND_BUFFER)
+            .max_pending_accept_reset_streams(PENDING_RESETS)
+            .max_local_error_reset_streams(Some(ERROR_RESETS))
+            .enable_connect_protocol();
+        let state = State::Beginning(Box::new(builder.handshake(pipe)), false);
+        Self {
+            state,
+            limits,
+            slots: Vec::new(),
+            free: Vec::new(),
+            open: 0,
+            gone: 0,
+            rung: Rung::default(),
+            bell,
+        }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.open == 0
+    }
+
+    /// Whether its peer has yet to say what it speaks.
+    pub(super) fn is_beginning(&self) -> bool {
+        matches!(self.state, State::Beginning(..))
+    }
+
+    /// Takes no more exchanges, and ends with the last.
+    pub(super) fn leave(&mut self) {
+        match &mut self.state {
+            State::Beginning(_, leaving) => *leaving = true,
+            // Whoever has asked meanwhile is told that it was not heard (RFC 9113, section 6.8).
+            State::Open(connection) if self.open == 0 => {
+                connection.abrupt_shutdown(Reason::NO_ERROR)
+            }
+            State::Open(connection) => connection.graceful_shutdown(),
+            State::Over => {}
+        }
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, turn: &mut Turn<'_>) -> Step {
+        if let State::Beginning(handshake, leaving) = &mut self.state {
+            let leaving = *leaving;
+            match Pin::new(handshake).poll(cx) {
+                Poll::Pending => return Step::Pending,
+                Poll::Ready(Ok(connection)) => {
+                    self.state = State::Open(Box::new(connection));
+                    if leaving {
+                        self.leave();
+                    }
+                }
+                Poll::Ready(Err(_)) => self.state = State::Over,
+            }
+        }
+        if !self.accept(cx, turn) {
+            return Step::Over;
+        }
+        let mut rung =
+            std::mem::take(&mut *self.rung.lock().unwrap_or_else(PoisonError::into_inner));
+        for slot in rung.drain(..) {
+            self.look(slot, turn);
+        }
+        // The same buffer again, if nothing rang meanwhile.
+        let mut next = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        if next.is_empty() {
+            *next = rung;
+        }
+        Step::Pending
+    }
+
+    /// Moves what can be moved on the connection, and takes new exchanges. False if it is over.
+    fn accept(&mut self, cx: &mut Context<'_>, turn: &mut Turn<'_>) -> bool {
+        loop {
+            let State::Open(connection) = &mut self.state else { return false };
+            // Handlers are counted and not streams: a stream that was reset is none any more.
+            if self.open + self.gone >= self.limits.streams as usize {
+                return connection.poll_closed(cx).is_pending();
+            }
+            match connection.poll_accept(cx) {
+                Poll::Pending => return true,
+                Poll::Ready(Some(Ok((request, respond)))) => self.welcome(request, respond, turn),
+                Poll::Ready(Some(Err(_)) | None) => {
+                    self.state = State::Over;
+                    return false;
+                }
+            }
+        }
+    }
+
+    fn welcome(
+        &mut self,
+        request: http::Request<RecvStream>,
+        mut respond: SendResponse<Bytes>,
+        turn: &mut Turn<'_>,
+    ) {
+        let (parts, incoming) = request.into_parts();
+        let protocol = parts.extensions.get::<h2::ext::Protocol>();
+        let refusal = if parts.headers.len() > self.limits.fields as usize {
+            Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+        } else if parts.method == Method::CONNECT && protocol.is_none() {
+            // Nothing is reached through here (RFC 9110, section 9.3.6).
+            Some(StatusCode::NOT_IMPLEMENTED)
+        } else {
+            None
+        };
+        if let Some(status) = refusal {
+            let mut response = Response::new(());
+            *response.status_mut() = status;
+            response.headers_mut().insert(header::DATE, turn.date());
+            let _ = respond.send_response(response, true);
+            return;
+        }
+        let index = self.place();
+        let Some(slot) = self.slots.get_mut(index as usize) else { return };
+        let mut cx = Context::from_waker(&slot.waker);
+        if respond.poll_reset(&mut cx).is_ready() {
+            // Its peer has thought better of it before anybody knew.
+            self.free.push(index);
+            return;
+        }
+        let ended = incoming.is_end_stream();
+        let expects = !ended
+            && parts
+                .headers
+                .get(header::EXPECT)
+                .is_some_and(|value| has_token(value, "100-continue"));
+        let uri = &parts.uri;
+        let asked = Request {
+            version: Version::Http2,
+            method: parts.method.as_str().as_bytes().to_vec(),
+            secure: turn.secure,
+            authority: uri.authority().map(|authority| authority.as_str().as_bytes().to_vec()),
+            target: match uri.path_and_query() {
+                Some(target) => target.as_str().as_bytes().to_vec(),
+                None => b"/".to_vec(),
+            },
+            protocol: protocol.map(|protocol| protocol.as_str().as_bytes().to_vec()),
+            fields: Fields::of(&parts.headers),
+            early: false,
+            ended,
+        };
+        let asks = asked.protocol.is_some();
+        let key = turn.begin(index, asked);
+        self.open += 1;
+        slot.stream = Some(Stream {
+            key,
+            incoming: (!ended).then_some(incoming),
+            wanted: !expects && !ended,
+            expects,
+            asked: asks,
+            bodyless: parts.method == Method::HEAD,
+            answer: Answer::Awaited(respond),
+            outgoing: Outgoing::default(),
+        });
+        if !ended {
+            slot.bell.wake_by_ref();
+        }
+    }
+
+    fn place(&mut self) -> u32 {
+        if let Some(index) = self.free.pop() {
+            return index;
+        }
+        let slot = self.slots.len() as u32;
+        let (rung, bell) = (self.rung.clone(), self.bell.clone());
+        let bell = Arc::new(SlotBell { slot, queued: AtomicBool::new(false), rung, bell });
+        self.slots.push(Slot { waker: bell.clone().into(), bell, stream: None });
+        slot
+    }
+
+    /// Looks at one exchange: whether its peer still waits, its body, its answer.
+    fn look(&mut self, index: u32, turn: &mut Turn<'_>) {
+        let Some(slot) = self.slots.get_mut(index as usize) else { return };
+        slot.bell.queued.store(false, Ordering::Relaxed);
+        let mut cx = Context::from_waker(&slot.waker);
+        let Some(stream) = &mut slot.stream else { return };
+        stream.read_body(&mut cx, turn);
+        stream.write_body(&mut cx);
+        if stream.outgoing.take_drained() {
+            turn.drained(stream.key);
+        }
+        if stream.is_waited_for(&mut cx) {
+            return;
+        }
+        match stream.answer {
+            Answer::Done => turn.answered(stream.key),
+            Answer::Aborted => turn.forget(stream.key),
+            Answer::Awaited(_) | Answer::Begun(_) | Answer::Refused => {
+                turn.gone(stream.key);
+                self.gone += 1;
+            }
+        }
+        slot.stream = None;
+        self.open -= 1;
+        self.free.push(index);
+    }
+
+    /// The handler of one whose peer was gone has ended.
+    pub(super) fn release(&mut self) {
+        self.gone = self.gone.saturating_sub(1);
+    }
+
+    /// The connection is no more.
+    pub(super) fn abandon(&mut self, turn: &mut Turn<'_>) {
+        for stream in self.slots.iter_mut().filter_map(|slot| slot.stream.take()) {
+            match stream.answer {
+                Answer::Aborted => turn.forget(stream.key),
+                Answer::Done => turn.answered(stream.key),
+                _ => turn.gone(stream.key),
+            }
+        }
+        self.open = 0;
+    }
+
+    fn stream(&mut self, index: u32) -> Option<&mut Stream> {
+        self.slots.get_mut(index as usize)?.stream.as_mut()
+    }
+
+    /// Has an exchange looked at when the connection is.
+    fn ring(&self, index: u32) {
+        if let Some(slot) = self.slots.get(index as usize) {
+            slot.bell.wake_by_ref();
+        }
+    }
+
+    pub(super) fn want_body(&mut self, index: u32) {
+        let Some(stream) = self.stream(index) else { return };
+        stream.wanted = true;
+        if std::mem::take(&mut stream.expects) {
+            if let Answer::Awaited(respond) = &mut stream.answer {
+                let mut response = Response::new(());
+                *response.status_mut() = StatusCode::CONTINUE;
+                let _ = respond.send_informational(response);
+            }
+        }
+        self.ring(index);
+    }
+
+    pub(super) fn unsent(&self, index: u32) -> usize {
+        let slot = self.slots.get(index as usize);
+        let stream = slot.and_then(|slot| slot.stream.as_ref());
+        stream.map_or(0, |stream| stream.outgoing.bytes())
+    }
+
+    pub(super) fn watch(&mut self, index: u32) -> bool {
+        self.stream(index).is_some_and(|stream| stream.outgoing.watch())
+    }
+
+    pub(super) fn reply(
+        &mut self,
+        index: u32,
+        reply: Reply,
+        date: &HeaderValue,
+    ) -> Result<(), ReplyError> {
+        let Some(stream) = self.stream(index) else { return Ok(()) };
+        stream.reply(reply, date)?;
+        self.ring(index);
+        Ok(())
+    }
+}
+
+impl Stream {
+    /// Whether its answer is not complete and the peer has not reset it.
+    fn is_waited_for(&mut self, cx: &mut Context<'_>) -> bool {
+        match &mut self.answer {
+            Answer::Awaited(respond) => respond.poll_reset(cx).is_pending(),
+            Answer::Begun(send) => send.poll_reset(cx).is_pending(),
+            Answer::Refused | Answer::Aborted | Answer::Done => false,
+        }
+    }
+
+    fn read_body(&mut self, cx: &mut Context<'_>, turn: &mut Turn<'_>) {
+        while self.wanted {
+            let Some(incoming) = &mut self.incoming else { return };
+            match incoming.poll_data(cx) {
+                Poll::Pending => return,
+                Poll::Ready(Some(Ok(data))) => {
+                    // It is the owner's now, and the peer may send as much again.
+                    let _ = incoming.flow_control().release_capacity(data.len());
+                    let ended = incoming.is_end_stream();
+                    if !data.is_empty() {
+                        self.wanted = false;
+                        turn.body(self.key, data);
+                    }
+                    if ended {
+                        self.incoming = None;
+                        turn.body_ended(self.key);
+                    }
+                }
+                // Trailers of a request are nothing that an owner is told.
+                Poll::Ready(None) => {
+                    self.incoming = None;
+                    turn.body_ended(self.key);
+                }
+                // The reset is noticed where the answer is.
+                Poll::Ready(Some(Err(_))) => self.incoming = None,
+            }
+        }
+    }
+
+    /// Hands over what flow control takes.
+    fn write_body(&mut self, cx: &mut Context<'_>) {
+        while self.outgoing.has_next() {
+            let Answer::Begun(send) = &mut self.answer else { return };
+            if self.outgoing.is_discarding() {
+                if self.outgoing.is_over() {
+                    self.answer = Answer::Done;
+                }
+                return;
+            }
+            let size = self.outgoing.next_size();
+            let mut limit = usize::MAX;
+            if size > 0 {
+                send.reserve_capacity(size);
+                limit = send.capacity();
+                if limit == 0 {
+                    match send.poll_capacity(cx) {
+                        Poll::Pending => return,
+                        Poll::Ready(Some(Ok(granted))) => limit = granted,
+                        Poll::Ready(Some(Err(_)) | None) => {
+                            self.answer = Answer::Refused;
+                            return;
+                        }
+                    }
+                    if limit == 0 {
+                        continue;
+                    }
+                }
+            }
+            let next = self.outgoing.next(limit);
+            let end = self.outgoing.is_over();
+            let handed = match next {
+                Ok(Next::Data(data)) => send.send_data(data, end),
+                Ok(Next::Trailers(map)) => send.send_trailers(map),
+                Ok(Next::End) => send.send_data(Bytes::new(), true),
+                Ok(Next::Wait) => return,
+                Err(_) => {
+                    send.send_reset(Reason::INTERNAL_ERROR);
+                    self.answer = Answer::Refused;
+                    return;
+                }
+            };
+            if handed.is_err() {
+                self.answer = Answer::Refused;
+            } else if end {
+                self.answer = Answer::Done;
+            }
+        }
+    }
+
+    fn reply(&mut self, reply: Reply, date: &HeaderValue) -> Result<(), ReplyError> {
+        let begins =
+            matches!(reply, Reply::Inform { .. } | Reply::Head { .. } | Reply::Tunnel { .. });
+        let awaited = matches!(self.answer, Answer::Awaited(_));
+        if begins != awaited && !matches!(reply, Reply::Abort) {
+            return match self.answer {
+                Answer::Refused | Answer::Aborted => Ok(()),
+                _ if begins => Err(ReplyError::Begun),
+                _ => Err(ReplyError::NotBegun),
+            };
+        }
+        match reply {
+            Reply::Inform { status, fields } => {
+                let code = StatusCode::from_u16(status).ok();
+                let code = code.filter(|code| {
+                    code.is_informational() && *code != StatusCode::SWITCHING_PROTOCOLS
+                });
+                let mut response = Response::new(());
+                *response.status_mut() = code.ok_or(ReplyError::Status(status))?;
+                *response.headers_mut() = fields.into_map()?;
+                strip(response.headers_mut());
+                if let Answer::Awaited(respond) = &mut self.answer {
+                    // If it cannot be told, the answer's own head will not be, either.
+                    let _ = respond.send_informational(response);
+                }
+            }
+            Reply::Head { status, fields, body, end } => {
+                let code = StatusCode::from_u16(status).ok();
+                let code = code.filter(|code| !code.is_informational());
+                let code = code.ok_or(ReplyError::Status(status))?;
+                self.begin(code, fields.into_map()?, body, end, date);
+            }
+            Reply::Tunnel { fields } => {
+                if !self.asked {
+                    return Err(ReplyError::NotAsked);
+                }
+                let mut fields = fields.into_map()?;
+                // What HTTP/1.1's handshake has for this (RFC 8441, section 5).
+                fields.remove(header::SEC_WEBSOCKET_ACCEPT);
+                fields.remove(header::CONTENT_LENGTH);
+                self.begin(StatusCode::OK, fields, Bytes::new(), false, date);
+            }
+            Reply::Body { data, end } => self.outgoing.push(data, end),
+            Reply::File { file, offset, length } => self.outgoing.push_file(file, offset, length),
+            Reply::Trailers { fields } => {
+                let mut fields = fields.into_map()?;
+                strip(&mut fields);
+                self.outgoing.push_trailers(fields);
+            }
+            Reply::Abort => {
+                match &mut self.answer {
+                    Answer::Awaited(respond) => respond.send_reset(Reason::INTERNAL_ERROR),
+                    Answer::Begun(send) => send.send_reset(Reason::INTERNAL_ERROR),
+                    Answer::Refused | Answer::Aborted | Answer::Done => {}
+                }
+                self.answer = Answer::Aborted;
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(
+        &mut self,
+        status: StatusCode,
+        mut fields: HeaderMap,
+        body: Bytes,
+        end: bool,
+        date: &HeaderValue,
+    ) {
+        strip(&mut fields);
+        fields.remove(header::TE);
+        let lengthless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let bodyless = self.bodyless || lengthless;
+        if end && !lengthless && !fields.contains_key(header::CONTENT_LENGTH) {
+            fields.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        }
+        fields.entry(header::DATE).or_insert_with(|| date.clone());
+        let mut response = Response::new(());
+        *response.status_mut() = status;
+        *response.headers_mut() = fields;
+        let Answer::Awaited(respond) = &mut self.answer else { return };
+        let over = bodyless || (end && body.is_empty());
+        let Ok(mut send) = respond.send_response(response, over) else {
+            respond.send_reset(Reason::INTERNAL_ERROR);
+            self.answer = Answer::Refused;
+            return;
+        };
+        if end && over {
+            self.answer = Answer::Done;
+        } else if bodyless {
+            // What the owner gives until its end goes nowhere.
+            self.outgoing.discard();
+            self.answer = Answer::Begun(send);
+        } else if end && body.len() <= SMALL {
+            let handed = send.send_data(body, true);
+            self.answer = if handed.is_ok() { Answer::Done } else { Answer::Refused };
+        } else {
+            self.outgoing.push(body, end);
+            self.answer = Answer::Begun(send);
+        }
+    }
+}

@@ -112,6 +112,9 @@ struct Facts {
     chain: Vec<Vec<u8>>,
     remote: Option<std::net::SocketAddr>,
     credentials: Option<Credentials>,
+    local: Option<std::net::SocketAddr>,
+    cipher_suite: Option<u16>,
+    is_http: bool,
     features: Option<Features>,
     resumed: bool,
     early_data: EarlyData,
@@ -242,6 +245,9 @@ impl Connection {
                 remote: hub.remote(self.key),
                 alpn: hub.alpn(self.key),
                 credentials: hub.credentials(self.key),
+                local: hub.local(self.key),
+                cipher_suite: hub.cipher_suite(self.key),
+                is_http: hub.is_http(self.key),
                 features: Some(Features::of(&mut hub, self.key)),
                 resumed: hub.quic().is_some_and(|quic| quic.resumed(self.key)),
                 early_data: hub.quic().map(|quic| quic.early_data(self.key)).unwrap_or_default(),
@@ -436,6 +442,25 @@ impl Connection {
         let now = self.shared.hub().ok().and_then(|hub| hub.remote(self.key));
         let known = now.or_else(|| lock(&self.state).facts.remote);
         known.map(|address| (address.ip().to_canonical().to_string(), address.port()))
+    }
+
+    /// Our own address as (host, port); `None` in memory and over Unix sockets.
+    #[getter]
+    fn local(&self) -> Option<(String, u16)> {
+        let known = lock(&self.state).facts.local;
+        known.map(|address| (address.ip().to_canonical().to_string(), address.port()))
+    }
+
+    /// The cipher suite of TLS, as IANA numbers them, on the server; `None` without TLS.
+    #[getter]
+    fn cipher_suite(&self) -> Option<u16> {
+        lock(&self.state).facts.cipher_suite
+    }
+
+    /// Whether it speaks HTTP, and has no lanes.
+    #[getter]
+    fn http(&self) -> bool {
+        lock(&self.state).facts.is_http
     }
 
     /// The peer's certificates in DER, its own first.

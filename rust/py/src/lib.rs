@@ -17,6 +17,7 @@ mod errors;
 mod extension;
 mod faults;
 mod feed;
+mod frames;
 mod handling;
 mod identity;
 mod inbox;
@@ -59,6 +60,8 @@ mod _core {
     #[pymodule_export]
     use crate::feed::FeedOutlet;
     #[pymodule_export]
+    use crate::frames::{read_request, write_fault, write_reply};
+    #[pymodule_export]
     use crate::handling::Handling;
     #[pymodule_export]
     use crate::identity::parse_certificate;
@@ -76,6 +79,10 @@ mod _core {
     use crate::subscription::{Ready, Subscription};
     #[pymodule_export]
     use crate::tls::{ClientTls, ServerTls};
+
+    /// Whether HTTP/3 is spoken.
+    #[pymodule_export]
+    const HTTP3: bool = false;
 
     /// Objects of this module that are alive, by kind: what leak tests look at.
     #[pyfunction]

@@ -98,6 +98,8 @@ pub(crate) struct State {
     pub(crate) site: Option<Arc<Site>>,
     /// Those whose application waits.
     pub(crate) exchanges: HashMap<ExchangeKey, Py<Exchange>>,
+    /// When something is due for one of them.
+    pub(crate) exchange_timers: Deadlines<Instant, u64>,
     /// Lossy subscriptions with an item that has not left.
     pub(crate) lossy: Vec<Py<Outlet>>,
     pub(crate) ready_task: Option<ReadyTask>,
@@ -497,6 +499,7 @@ impl Shared {
         for lane in lanes {
             lane.go_away(py)?;
         }
+        self.drain_exchanges(py)?;
         self.hub()?.http_drain();
         self.schedule(py)
     }

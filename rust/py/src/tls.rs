@@ -9,6 +9,7 @@ use jetstream_net::tls::{
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 use crate::errors::TlsConfigError;
 use crate::shared::chain_tuple;
@@ -18,6 +19,7 @@ use crate::visited::Visited;
 #[pyclass(frozen, module = "jetstream._core")]
 pub(crate) struct ServerTls {
     pub(crate) inner: Arc<tls::ServerTls>,
+    certificate: Vec<u8>,
 }
 
 /// A client's TLS.
@@ -80,6 +82,7 @@ impl ServerTls {
         early_data: bool,
         previous: Option<&Bound<'_, Self>>,
     ) -> PyResult<Self> {
+        let certificate = chain.first().cloned().unwrap_or_default();
         let client_auth = match client_auth {
             "none" => ClientAuth::None,
             "optional" => ClientAuth::Optional,
@@ -102,7 +105,13 @@ impl ServerTls {
             None => tls::server(options),
         };
         let inner = inner.map_err(|error| TlsConfigError::new_err(error.to_string()))?;
-        Ok(Self { inner })
+        Ok(Self { inner, certificate })
+    }
+
+    /// Our certificate in DER.
+    #[getter]
+    fn certificate<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.certificate)
     }
 }
 

@@ -150,11 +150,12 @@ impl Shared {
     /// One handle serves all timers. QUIC moves them later all the time; the handle is moved only
     /// when the earliest moves forward, and otherwise fires early and is set again.
     fn arm(&self, py: Python<'_>, timeout: Option<Instant>) -> PyResult<()> {
-        let (call, handler) = {
+        let ours = {
             let state = lock(&self.state);
-            (state.deadlines.next(), state.handler_deadlines.next())
+            let handlers = state.handler_deadlines.next();
+            [state.deadlines.next(), handlers, state.exchange_timers.next()]
         };
-        let Some(at) = [timeout, call, handler].into_iter().flatten().min() else { return Ok(()) };
+        let Some(at) = ours.into_iter().chain([timeout]).flatten().min() else { return Ok(()) };
         let now = Instant::now();
         let old = {
             let mut state = lock(&self.state);
@@ -197,6 +198,7 @@ impl Shared {
     fn expire(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         let now = Instant::now();
         self.expire_handlers(py, now);
+        self.expire_exchanges(py, now)?;
         loop {
             let (lane, ticket) = {
                 let mut state = lock(&self.state);

@@ -138,6 +138,16 @@ impl Streams {
         self.wire_of(connection)?.tls.as_ref()?.alpn()
     }
 
+    /// The cipher suite that was agreed on, over TCP.
+    pub fn cipher_suite(&self, connection: ConnectionKey) -> Option<u16> {
+        self.wire_of(connection)?.tls.as_ref()?.cipher_suite()
+    }
+
+    /// Our own address, over TCP.
+    pub fn local(&self, connection: ConnectionKey) -> Option<SocketAddr> {
+        self.wire_of(connection)?.socket.as_ref()?.local()
+    }
+
     /// The peer's certificates in DER, its own first; empty if it showed none.
     pub fn peer_chain(&self, connection: ConnectionKey) -> Vec<Vec<u8>> {
         let tls = self.wire_of(connection).and_then(|wire| wire.tls.as_ref());

@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::awaiting::For;
+use super::websocket::{self, Socket};
 use super::{Site, Waiting, message};
 use crate::answer::is_cancelled;
 use crate::handling::Errand;
@@ -61,7 +62,18 @@ pub(super) struct Inner {
     drainers: Vec<Py<Reply>>,
     /// The application's task, where it has one: the loop holds tasks weakly.
     task: Option<Py<PyAny>>,
+    /// The application has ended.
+    left: bool,
     scope: Option<Py<PyDict>>,
+    /// What it becomes, if it is to become one.
+    pub(super) socket: Option<Box<Socket>>,
+}
+
+impl Inner {
+    /// What has come and was not taken.
+    pub(super) fn take_body(&mut self) -> VecDeque<Bytes> {
+        std::mem::take(&mut self.body)
+    }
 }
 
 /// A request and its answer; `receive` and `send` are what the application gets.
@@ -73,6 +85,8 @@ pub(crate) struct Exchange {
     pub(super) version: Version,
     /// The answer to HEAD has no body, whatever its head says.
     pub(super) bodiless: bool,
+    /// It is to become a WebSocket.
+    pub(super) is_socket: bool,
     pub(super) inner: Mutex<Inner>,
 }
 
@@ -96,6 +110,7 @@ impl Exchange {
             key,
             version: request.version,
             bodiless: request.method == b"HEAD",
+            is_socket: false,
             inner: Mutex::new(Inner {
                 body: VecDeque::new(),
                 ended: request.ended,
@@ -106,13 +121,20 @@ impl Exchange {
                 receivers: Vec::new(),
                 drainers: Vec::new(),
                 task: None,
+                left: false,
                 scope: None,
+                socket: None,
             }),
         }
     }
 
     pub(super) fn shared(&self) -> Arc<Shared> {
         self.shared.clone()
+    }
+
+    pub(super) fn set_socket(&mut self, socket: Socket) {
+        self.is_socket = true;
+        lock(&self.inner).socket = Some(Box::new(socket));
     }
 
     pub(super) fn keep_scope(&self, scope: Py<PyDict>) {
@@ -128,6 +150,10 @@ impl Exchange {
     pub(super) fn on_body(&self, py: Python<'_>, data: Bytes) -> PyResult<()> {
         let receivers = {
             let mut inner = lock(&self.inner);
+            if inner.socket.as_ref().is_some_and(|socket| socket.is_open()) {
+                drop(inner);
+                return self.on_tunnel_data(py, data);
+            }
             inner.body.push_back(data);
             std::mem::take(&mut inner.receivers)
         };
@@ -135,6 +161,9 @@ impl Exchange {
     }
 
     pub(super) fn on_body_ended(&self, py: Python<'_>) -> PyResult<()> {
+        if self.is_socket {
+            return self.on_tunnel_ended(py);
+        }
         let receivers = {
             let mut inner = lock(&self.inner);
             inner.ended = true;
@@ -150,20 +179,48 @@ impl Exchange {
 
     /// The answer has left. The application hears of a disconnect now.
     pub(super) fn on_answered(&self, py: Python<'_>) -> PyResult<()> {
-        let receivers = std::mem::take(&mut lock(&self.inner).receivers);
-        wake(py, receivers)
+        self.wake_receivers(py)?;
+        self.forget_if_left(py)
     }
 
     pub(super) fn on_gone(&self, py: Python<'_>) -> PyResult<()> {
+        if lock(&self.inner).left {
+            // A WebSocket that its application has left.
+            self.shared.hub()?.http_release(self.key);
+            return self.forget_if_left(py);
+        }
         let waiters = {
             let mut inner = lock(&self.inner);
             inner.gone = true;
             inner.body.clear();
+            if let Some(socket) = &mut inner.socket {
+                socket.on_gone();
+            }
             let mut waiters = std::mem::take(&mut inner.receivers);
             waiters.append(&mut inner.drainers);
             waiters
         };
         wake(py, waiters)
+    }
+
+    /// The application has ended before, and so has the tunnel that it left.
+    pub(super) fn forget_if_left(&self, py: Python<'_>) -> PyResult<()> {
+        if !lock(&self.inner).left {
+            return Ok(());
+        }
+        let removed = lock(&self.shared.state).exchanges.remove(&self.key);
+        drop(removed);
+        self.shared.schedule(py)
+    }
+
+    pub(super) fn wake_receivers(&self, py: Python<'_>) -> PyResult<()> {
+        let receivers = std::mem::take(&mut lock(&self.inner).receivers);
+        wake(py, receivers)
+    }
+
+    pub(super) fn wake_receivers_soon(&self, py: Python<'_>) -> PyResult<()> {
+        let receivers = std::mem::take(&mut lock(&self.inner).receivers);
+        wake_soon(py, receivers)
     }
 
     /// The endpoint is closed; the application is not waited for.
@@ -204,6 +261,9 @@ impl Exchange {
 
     /// The next message, if there is one.
     pub(super) fn next_message<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        if self.is_socket {
+            return self.next_of_socket(py);
+        }
         let (next, wants) = {
             let inner = &mut *lock(&self.inner);
             let next = if inner.gone || matches!(inner.phase, Phase::Over) {
@@ -240,21 +300,29 @@ impl Exchange {
     /// Says something without the application.
     pub(super) fn refuse(&self, py: Python<'_>, status: u16) -> PyResult<()> {
         let mut fields = self.usual_fields();
+        websocket::refusal_fields(status, &mut fields);
         fields.push(b"content-type", b"text/plain; charset=utf-8");
         let body = Bytes::from_static(match status {
+            400 => b"Bad Request",
+            403 => b"Forbidden",
             425 => b"Too Early",
+            426 => b"Upgrade Required",
+            501 => b"Not Implemented",
             503 => b"Service Unavailable",
             _ => b"Internal Server Error",
         });
         {
             let mut inner = lock(&self.inner);
+            if let Some(socket) = &mut inner.socket {
+                socket.close();
+            }
             inner.phase = Phase::Over;
             inner.status = status;
         }
         self.reply(py, Part::Head { status, fields, body, end: true })
     }
 
-    fn reply(&self, py: Python<'_>, part: Part) -> PyResult<()> {
+    pub(super) fn reply(&self, py: Python<'_>, part: Part) -> PyResult<()> {
         // What is made here can be sent, or nobody waits for it.
         let _ = self.shared.hub()?.http_reply(self.key, part);
         self.shared.schedule(py)
@@ -265,8 +333,9 @@ impl Exchange {
         let this = slf.get();
         let complaint = {
             let inner = lock(&this.inner);
+            let open = inner.socket.as_ref().is_some_and(|socket| !socket.is_asked());
             match inner.phase {
-                _ if inner.gone => None,
+                _ if inner.gone || open => None,
                 Phase::Over => None,
                 Phase::Silent => Some("the application returned without an answer"),
                 _ => Some("the application returned before its answer was whole"),
@@ -275,7 +344,7 @@ impl Exchange {
         if let Some(complaint) = complaint {
             this.complain(slf.py(), &pyo3::exceptions::PyRuntimeError::new_err(complaint))?;
         }
-        this.end(slf.py())
+        Self::end(slf, false)
     }
 
     /// The application has raised.
@@ -283,9 +352,9 @@ impl Exchange {
         let (this, py) = (slf.get(), slf.py());
         if error.is_instance_of::<PyException>(py) {
             this.complain(py, &error)?;
-            return this.end(py);
+            return Self::end(slf, true);
         }
-        this.end(py)?;
+        Self::end(slf, true)?;
         // Somebody wants the whole program to end; a cancelled task is not that.
         if is_cancelled(py, &error) { Ok(()) } else { Err(error) }
     }
@@ -297,9 +366,20 @@ impl Exchange {
     }
 
     /// The application has ended: what is not whole is made good, or given up.
-    fn end(&self, py: Python<'_>) -> PyResult<()> {
+    fn end(slf: &Bound<'_, Self>, failed: bool) -> PyResult<()> {
+        let (this, py) = (slf.get(), slf.py());
+        let leaving = this.is_socket && this.leave_socket(py, failed)?;
+        if leaving {
+            // Somebody has to see the tunnel to its end.
+            lock(&this.shared.state).exchanges.insert(this.key, slf.clone().unbind());
+        }
+        this.conclude(py, leaving)
+    }
+
+    fn conclude(&self, py: Python<'_>, leaving: bool) -> PyResult<()> {
         let (phase, gone, receivers, scope) = {
             let mut inner = lock(&self.inner);
+            inner.left = leaving;
             let phase = std::mem::replace(&mut inner.phase, Phase::Over);
             inner.body.clear();
             (phase, inner.gone, std::mem::take(&mut inner.receivers), inner.scope.take())
@@ -311,6 +391,7 @@ impl Exchange {
         } else {
             match phase {
                 Phase::Over => {}
+                _ if leaving => {}
                 Phase::Silent | Phase::Held(_) => self.refuse(py, 500)?,
                 Phase::Body { .. } | Phase::Trailers(_) => self.reply(py, Part::Abort)?,
             }
@@ -351,8 +432,15 @@ impl Errand for Running {
 
     fn release(&self, py: Python<'_>) -> PyResult<()> {
         let exchange = self.0.get();
-        let task = lock(&exchange.inner).task.take();
-        let removed = lock(&exchange.shared.state).exchanges.remove(&exchange.key);
+        let (task, left) = {
+            let mut inner = lock(&exchange.inner);
+            (inner.task.take(), inner.left)
+        };
+        // A tunnel that its application has left is seen to its end.
+        let removed = match left {
+            true => None,
+            false => lock(&exchange.shared.state).exchanges.remove(&exchange.key),
+        };
         drop((task, removed));
         exchange.shared.handlers.fetch_sub(1, Ordering::Relaxed);
         if exchange.shared.is_draining() {

@@ -9,10 +9,12 @@ mod exchange;
 mod message;
 mod scope;
 mod send;
+mod websocket;
 
 use std::iter::Peekable;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 use std::vec::IntoIter;
 
 use jetstream_net::{ConnectionKey, Event, ExchangeKey, HttpEvent, Request, Version};
@@ -25,7 +27,7 @@ pub(crate) use self::exchange::Exchange;
 use self::exchange::Running;
 pub(crate) use self::scope::Origin;
 use crate::handling::{Context, Step, Suspended};
-use crate::shared::{Shared, lock, vectorcall};
+use crate::shared::{Shared, State, lock, vectorcall};
 
 /// An application, and how it is served.
 #[derive(FromPyObject)]
@@ -51,6 +53,22 @@ pub(crate) struct Site {
     concurrency: Option<usize>,
     /// Bytes of one answer over which the application waits.
     unsent: usize,
+    websocket: WebSockets,
+}
+
+/// How WebSockets are spoken; of `Limits`, but for the compression.
+#[derive(FromPyObject)]
+struct WebSockets {
+    /// Whether messages may be compressed.
+    compression: bool,
+    /// Bytes of a message.
+    message: usize,
+    /// Bytes of messages that are held for the application.
+    window: usize,
+    /// Between pings.
+    ping: Option<Duration>,
+    /// Until a ping is answered.
+    pong: Duration,
 }
 
 /// What is left of what a turn has to deliver.
@@ -112,7 +130,7 @@ impl Shared {
     ) -> PyResult<()> {
         let Some(site) = lock(&self.state).site.clone() else { return Ok(()) };
         let connection = self.connection(py, connection)?;
-        let exchange = Exchange::new(self.clone(), site.clone(), key, &request);
+        let mut exchange = Exchange::new(self.clone(), site.clone(), key, &request);
         // What has come of the body already spares the application a wait.
         while let Some(Event::Http(event)) = rest.peek() {
             match event {
@@ -128,7 +146,17 @@ impl Shared {
         if let Some(status) = self.refusal(&site, &request) {
             return exchange.refuse(py, status);
         }
-        let scope = match scope::make(py, &site, &connection, &request) {
+        let mut subprotocols = None;
+        if request.protocol.is_some() {
+            match websocket::welcome(&site, &request) {
+                Ok((socket, names)) => {
+                    exchange.set_socket(socket);
+                    subprotocols = Some(names);
+                }
+                Err(status) => return exchange.refuse(py, status),
+            }
+        }
+        let scope = match scope::make(py, &site, &connection, &request, subprotocols) {
             Ok(scope) => scope,
             Err(error) => {
                 exchange.refuse(py, 500)?;
@@ -167,6 +195,24 @@ impl Shared {
             self.put_ready_task(ready);
         }
         ended
+    }
+
+    /// Has the clock of an exchange looked at.
+    fn add_exchange_timer(&self, key: ExchangeKey, at: Instant) {
+        let mut state = lock(&self.state);
+        let State { exchange_timers, exchanges, .. } = &mut *state;
+        let is_live = |key| exchanges.contains_key(&ExchangeKey(key));
+        exchange_timers.push(at, key.0, exchanges.len(), is_live);
+    }
+
+    /// Tells those who would stay for as long as anybody talks with them.
+    pub(crate) fn drain_exchanges(&self, py: Python<'_>) -> PyResult<()> {
+        let all: Vec<_> =
+            lock(&self.state).exchanges.values().map(|found| found.clone_ref(py)).collect();
+        for exchange in all {
+            exchange.get().go_away(py)?;
+        }
+        Ok(())
     }
 
     /// The status of a request that is answered without asking the application.

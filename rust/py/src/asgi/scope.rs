@@ -37,6 +37,7 @@ pub(super) fn make<'py>(
     site: &Site,
     connection: &Bound<'py, Connection>,
     request: &Request,
+    subprotocols: Option<Vec<String>>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let mut origin = match connection.get().take_origin() {
         Some(origin) => origin,
@@ -57,7 +58,9 @@ pub(super) fn make<'py>(
     scope.set_item(intern!(py, "query_string"), &last.query)?;
     let headers = last.headers.bind(py);
     scope.set_item(intern!(py, "headers"), headers.get_slice(0, headers.len()))?;
-    if !tunnel {
+    if let Some(names) = subprotocols {
+        scope.set_item(intern!(py, "subprotocols"), names)?;
+    } else {
         scope.set_item(intern!(py, "method"), method(py, &request.method))?;
     }
     if let Some(state) = &site.state {

@@ -26,11 +26,16 @@ impl Exchange {
         let message = Message::of(message)?;
         let kind = message.kind()?;
         match kind.to_str()? {
-            "http.response.start" => self.start(&message),
-            "http.response.body" => self.body(py, &message),
+            "http.response.start" if !self.is_socket => self.start(&message),
+            "http.response.body" if !self.is_socket => self.body(py, &message),
             "http.response.trailers" => self.trailers(py, &message),
             "http.response.early_hint" => self.early_hint(py, &message),
             "http.response.pathsend" => self.path(py, &message),
+            "websocket.send" => self.send_message(py, &message),
+            "websocket.accept" => self.accept(py, &message),
+            "websocket.close" => self.close_message(py, &message),
+            "websocket.http.response.start" if self.is_socket => self.start(&message),
+            "websocket.http.response.body" if self.is_socket => self.body(py, &message),
             other => Err(PyRuntimeError::new_err(format!(
                 "{other:?} is no message that the answer to a request is made of"
             ))),
@@ -56,7 +61,8 @@ impl Exchange {
         }
         let mut inner = lock(&self.inner);
         Self::check_gone(&inner)?;
-        if !matches!(inner.phase, Phase::Silent) {
+        let open = inner.socket.as_ref().is_some_and(|socket| !socket.is_asked());
+        if !matches!(inner.phase, Phase::Silent) || open {
             return Err(out_of_order("http.response.start", &inner.phase));
         }
         if !(200..=999).contains(&status) {

@@ -99,8 +99,8 @@ class Limits:
     """Field lines of one request. hyper and Apache say the same."""
 
     http_streams: int = 100
-    """Requests at once on one connection of HTTP/2 or HTTP/3; the next waits at its client. What RFC
-    9113, section 6.5.2 recommends at least."""
+    """Requests at once on one connection of HTTP/2 or HTTP/3; the next waits at its client. RFC 9113,
+    section 6.5.2 recommends no fewer."""
 
     http_body_window: int = 256 << 10
     """Bytes of one request's body ahead of the application; its client waits."""
@@ -109,8 +109,8 @@ class Limits:
     """Bytes of one answer that its client has not taken; over this `send` waits."""
 
     http_head_timeout: float = 10.0
-    """Seconds in which the head of a request must come. Who sends it byte by byte holds a connection
-    and nothing else; nginx gives 60."""
+    """Seconds in which the head of a request must come, so that nobody holds a connection by
+    sending it byte by byte; nginx gives 60."""
 
     http_keep_alive: float = 75.0
     """Seconds that a connection of HTTP may be without a request. nginx's default; a proxy in front
@@ -123,8 +123,8 @@ class Limits:
     """Bytes of messages of one WebSocket ahead of the application; the peer waits."""
 
     websocket_ping: float | None = 20.0
-    """Seconds between the pings of a WebSocket, so that nothing on the way takes it for dead; `None`
-    for none. uvicorn and websockets say the same."""
+    """Seconds between the pings of a WebSocket, so that nothing on the way takes it for dead, or
+    `None` for none. uvicorn and websockets say the same."""
 
     websocket_pong: float = 20.0
     """Seconds in which a ping must be answered, or the WebSocket is lost."""

@@ -1,7 +1,7 @@
 //! HTTP at the serving end: requests and their answers, whatever version carries them.
 //!
 //! An *exchange* is one request and its answer. HTTP/1.1 and HTTP/2 are hyper's, run over the plain
-//! bytes of a socket in [`super::streams`]; HTTP/3 is `jetstream_proto::http3`, run over the streams
+//! bytes of a socket in `streams`; HTTP/3 is `jetstream_proto::http3`, run over the streams
 //! of a QUIC connection. Neither is visible outside: the owner sees the events below and answers by
 //! the exchange's key. What an application is (ASGI) is not known here.
 

@@ -109,7 +109,12 @@ impl Streams {
             if let Some(remote) = remote {
                 self.events.push(Event::HandshakeFailed { remote, reason: Lost::TimedOut });
             }
-            self.give_up(key);
+            if wire.write_over {
+                // The system still delivers what it has taken; a reset would throw it away.
+                self.bury(key);
+            } else {
+                self.give_up(key);
+            }
             return;
         };
         wire.deadline = None;

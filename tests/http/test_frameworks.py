@@ -125,6 +125,8 @@ def test_server_sent_events_until_the_client_goes(version: str, loop: str) -> No
                 lines = answering.aiter_lines()
                 got = [line for line in [await anext(lines) for _ in range(20)] if line]
                 assert got == [f"data: {number}" for number in range(10)]
+            # httpcore leaves a stream of HTTP/2 as it is.
+            await client.aclose()
             await over.wait()
 
     run(main, loop=loop)

@@ -231,9 +231,11 @@ impl Streams {
         self.wires.iter().map(Wire::unsent_bytes).sum()
     }
 
-    /// Lanes whose end has not been seen by both sides.
+    /// Lanes whose end has not been seen by both sides. Clients of HTTP look at a connection when they
+    /// need one, so theirs are not waited for.
     pub fn unfinished(&self) -> usize {
-        self.wires.iter().filter(|wire| wire.phase == Phase::Open).count()
+        let lane = |wire: &&Wire| wire.phase == Phase::Open && wire.taker.http().is_none();
+        self.wires.iter().filter(lane).count()
     }
 
     /// Stops or resumes reading a lane; while it is paused the peer is held up by flow control.

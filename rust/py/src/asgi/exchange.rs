@@ -189,18 +189,21 @@ impl Exchange {
             self.shared.hub()?.http_release(self.key);
             return self.forget_if_left(py);
         }
-        let waiters = {
-            let mut inner = lock(&self.inner);
-            inner.gone = true;
-            inner.body.clear();
-            if let Some(socket) = &mut inner.socket {
-                socket.on_gone();
-            }
-            let mut waiters = std::mem::take(&mut inner.receivers);
-            waiters.append(&mut inner.drainers);
-            waiters
-        };
+        let waiters = self.note_gone();
         wake(py, waiters)
+    }
+
+    /// The peer is gone; those who are to be told.
+    fn note_gone(&self) -> Vec<Py<Reply>> {
+        let mut inner = lock(&self.inner);
+        inner.gone = true;
+        inner.body.clear();
+        if let Some(socket) = &mut inner.socket {
+            socket.on_gone();
+        }
+        let mut waiters = std::mem::take(&mut inner.receivers);
+        waiters.append(&mut inner.drainers);
+        waiters
     }
 
     /// The application has ended before, and so has the tunnel that it left.
@@ -225,7 +228,9 @@ impl Exchange {
 
     /// The endpoint is closed; the application is not waited for.
     pub(super) fn cut_off(&self, py: Python<'_>) -> PyResult<()> {
-        self.on_gone(py)?;
+        // Whoever closes an endpoint is a task itself, so others are stepped by the loop.
+        let waiters = self.note_gone();
+        wake_soon(py, waiters)?;
         let task = lock(&self.inner).task.as_ref().map(|task| task.clone_ref(py));
         if let Some(task) = task {
             cancel_task(py, &task);

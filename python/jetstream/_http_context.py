@@ -61,8 +61,9 @@ class JetStreamContext(Context):
         return made
 
     def _of(self, scope: Mapping[str, Any]) -> None:
-        extension = (scope.get("extensions") or {}).get("jetstream")
-        connection = None if extension is None else extension.get(CONNECTION)
+        extensions: Mapping[str, Any] = scope.get("extensions") or {}
+        extension: Mapping[str, Any] = extensions.get("jetstream") or {}
+        connection: object = extension.get(CONNECTION)
         if not isinstance(connection, _core.Connection):
             msg = "this request was not served by jetstream.http: it has no context"
             raise RuntimeError(msg)  # noqa: TRY004  it is not the caller's type that is wrong

@@ -99,8 +99,8 @@ class Limits:
     """Field lines of one request. hyper and Apache say the same."""
 
     http_streams: int = 100
-    """Requests at once on one connection of HTTP/2 or HTTP/3; the next waits at its client. RFC 9113,
-    section 6.5.2 recommends no fewer."""
+    """Requests at once on one connection of HTTP/2 or HTTP/3; the next waits at its client. RFC
+    9113, section 6.5.2 recommends no fewer."""
 
     http_body_window: int = 256 << 10
     """Bytes of one request's body ahead of the application; its client waits."""

@@ -172,13 +172,15 @@ class RpcOverHttp:
         name, _, version = text.removeprefix("rs.jetstream.proto/").partition("/")
         service = self._services.get(name)
         if service is None:
-            raise _Refused(404, f"no service is called {text!r} here", "jetstream::version")
+            raise _Refused(
+                404, f"no service is called {text!r} here", "jetstream::version_mismatch"
+            )
         for served in service.values():
             if not _serves(served.definition.version, version.partition("+")[0]):
                 raise _Refused(
                     404,
                     f"{text!r} is asked for, and {served.definition.version_string!r} is served",
-                    "jetstream::version",
+                    "jetstream::version_mismatch",
                 )
             break
         return service

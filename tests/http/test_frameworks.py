@@ -24,6 +24,7 @@ from starlette.responses import (
 )
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+
 from tests.helpers import resident, run
 from tests.http.serving import VERSIONS, raw, served, server
 
@@ -256,10 +257,12 @@ def test_websockets_of_fastapi(loop: str) -> None:
     async def main() -> None:
         from websockets.asyncio.client import connect
 
-        async with server(app) as running:
-            async with connect(f"ws://{running.tcp_address}/json/ada") as client:
-                await client.send("[1, 2]")
-                assert await client.recv() == '{"name":"ada","value":[1,2]}'
+        async with (
+            server(app) as running,
+            connect(f"ws://{running.tcp_address}/json/ada") as client,
+        ):
+            await client.send("[1, 2]")
+            assert await client.recv() == '{"name":"ada","value":[1,2]}'
 
     run(main, loop=loop)
 

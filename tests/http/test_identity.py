@@ -12,6 +12,7 @@ from jetstream import Context, TlsPeer
 from jetstream._identity import Certificate
 from jetstream.http import JetStreamContext
 from jetstream.testing import ThrowawayCA
+
 from tests.helpers import authority, client_identity, run, server_identity
 from tests.http.serving import client, respond, served, server, ssl_context, tls
 

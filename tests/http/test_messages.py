@@ -8,8 +8,9 @@ import logging
 from typing import Any
 
 import pytest
+
 from tests.helpers import run
-from tests.http.serving import VERSIONS, answer, raw, respond, served, server
+from tests.http.serving import VERSIONS, raw, respond, served, server
 
 START = {"type": "http.response.start", "status": 200}
 

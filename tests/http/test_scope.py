@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+
 from tests.helpers import run
 from tests.http.serving import VERSIONS, answer, raw, served, server
 

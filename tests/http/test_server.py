@@ -15,9 +15,10 @@ import httpx
 import pytest
 from jetstream._errors import StartupFailed
 from jetstream._forwarded import Forwarded, TrustedProxies
-from jetstream.http import AltSvcMiddleware, HttpOptions, HttpServer, H3Service
+from jetstream.http import AltSvcMiddleware, H3Service, HttpOptions, HttpServer
+
 from tests.helpers import authority, run, server_identity
-from tests.http.serving import respond, served, server, tls
+from tests.http.serving import respond, served, server
 
 OK = respond(b"ok")
 
@@ -185,7 +186,13 @@ def test_settings_that_cannot_be() -> None:
             "2001:db8::1",
             "https",
         ),
-        (["127.0.0.1"], "forwarded", {"forwarded": "for=_hidden;proto=https"}, "127.0.0.1", "https"),
+        (
+            ["127.0.0.1"],
+            "forwarded",
+            {"forwarded": "for=_hidden;proto=https"},
+            "127.0.0.1",
+            "https",
+        ),
     ],
 )
 def test_what_proxies_say(
@@ -368,7 +375,7 @@ def test_the_command_serves_until_it_is_told_to_stop(tmp_path: Any) -> None:
         *("main:make", "--factory", "--router", "main:router", "--tls-cert", "chain.pem"),
         *("--ssl-keyfile", "key.pem", "--root-path", "/api", "--header", "x-by:us"),
         folder=tmp_path,
-        JETSTREAM_PORT="0",
+        JETSTREAM_SERVE_PORT="0",
     )
     try:
         line = until_listening(process)
@@ -387,7 +394,7 @@ def test_the_command_serves_until_it_is_told_to_stop(tmp_path: Any) -> None:
         process.kill()
         process.wait()
     assert process.returncode == 0
-    assert '"POST /echo/echo HTTP/2" 200' in rest
+    assert '"POST /api/echo/echo HTTP/2" 200' in rest
 
 
 @pytest.mark.parametrize(
@@ -402,9 +409,7 @@ def test_the_command_serves_until_it_is_told_to_stop(tmp_path: Any) -> None:
         (["main:app", "--header", "x"], 2, "NAME:VALUE"),
     ],
 )
-def test_what_cannot_be_served(
-    arguments: list[str], code: int, text: str, tmp_path: Any
-) -> None:
+def test_what_cannot_be_served(arguments: list[str], code: int, text: str, tmp_path: Any) -> None:
     (tmp_path / "main.py").write_text(APP)
     process = jetstream(*arguments, "--port", "0", folder=tmp_path)
     _, told = process.communicate(timeout=20)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
 import websockets
 from jetstream import Limits
+from websockets.asyncio.client import connect
+
 from tests.helpers import run
 from tests.http.serving import raw, server, ssl_context, tls
-from websockets.asyncio.client import connect
 
 
 def url(running: Any, path: str = "/") -> str:
@@ -196,14 +198,16 @@ def test_a_server_that_stops() -> None:
 def test_a_message_over_the_limit() -> None:
     async def main() -> None:
         limits = Limits(websocket_message=1000)
-        async with server(echo, limits=limits, lifespan="off") as running:
-            async with connect(url(running)) as client:
-                await client.send("x" * 1000)
-                assert len(await client.recv()) == 1000
-                await client.send("x" * 1001)
-                with pytest.raises(websockets.ConnectionClosed):
-                    await client.recv()
-                assert client.close_code == 1009
+        async with (
+            server(echo, limits=limits, lifespan="off") as running,
+            connect(url(running)) as client,
+        ):
+            await client.send("x" * 1000)
+            assert len(await client.recv()) == 1000
+            await client.send("x" * 1001)
+            with pytest.raises(websockets.ConnectionClosed):
+                await client.recv()
+            assert client.close_code == 1009
 
     run(main)
 
@@ -231,14 +235,15 @@ def test_a_peer_that_does_not_answer_is_lost() -> None:
             async with raw(running) as (reader, writer):
                 writer.write(
                     b"GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
-                    b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+                    b"sec-websocket-version: 13\r\n"
+                    b"sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
                 )
                 assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
                 assert await reader.read(2) == b"\x89\x00"
                 await over.wait()
-                with pytest.raises(ConnectionResetError):
+                # Ended or reset, as the system has it.
+                with contextlib.suppress(ConnectionResetError):
                     assert await reader.read() == b""
-                    raise ConnectionResetError
         assert told[1] == {
             "type": "websocket.disconnect",
             "code": 1006,
@@ -283,19 +288,21 @@ def test_messages_that_nobody_takes_hold_the_peer_up() -> None:
             while (message := await receive())["type"] != "websocket.disconnect":
                 got += len(message["bytes"])
 
-        async with server(app, lifespan="off") as running:
-            async with connect(url(running), compression=None, ping_interval=None) as client:
-                sent = 0
-                try:
-                    async with asyncio.timeout(0.5):
-                        while sent < 64 << 20:
-                            await client.send(bytes(1 << 18))
-                            sent += 1 << 18
-                except TimeoutError:
-                    pass
-                assert sent < 32 << 20
-                go.set()
-                await client.send(b"last")
+        async with (
+            server(app, lifespan="off") as running,
+            connect(url(running), compression=None, ping_interval=None) as client,
+        ):
+            sent = 0
+            try:
+                async with asyncio.timeout(0.5):
+                    while sent < 64 << 20:
+                        await client.send(bytes(1 << 18))
+                        sent += 1 << 18
+            except TimeoutError:
+                pass
+            assert sent < 32 << 20
+            go.set()
+            await client.send(b"last")
         assert got >= sent + 4
 
     run(main)

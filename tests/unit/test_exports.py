@@ -138,7 +138,9 @@ def test_testing_offers_what_it_says():
 def test_http_offers_what_it_says():
     assert set(http.__all__) == offered(http)
     for name in http.__all__:
-        assert inspect.getdoc(getattr(http, name)), name
+        value = getattr(http, name)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            assert inspect.getdoc(value), name
 
 
 @pytest.mark.parametrize("name", PUBLIC)

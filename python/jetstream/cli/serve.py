@@ -29,14 +29,14 @@ _LEVELS = ("critical", "error", "warning", "info", "debug")
 
 
 def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
-    """An option with an environment variable of its own: JETSTREAM and its first name."""
+    """An option with an environment variable of its own, by its first name."""
     name = names[0].partition("/")[0].removeprefix("--").replace("-", "_").upper()
-    settings.setdefault("envvar", f"JETSTREAM_{name}")
+    settings.setdefault("envvar", f"JETSTREAM_SERVE_{name}")
     return click.option(*names, show_envvar=True, **settings)
 
 
 @click.command()
-@click.argument("app", metavar="MODULE:APP", envvar="JETSTREAM_APP")
+@click.argument("app", metavar="MODULE:APP", envvar="JETSTREAM_SERVE_APP")
 @_option("--router", metavar="MODULE:ROUTER", help="Services and protocol handlers beside it.")
 @_option("--factory", is_flag=True, help="APP is a function that makes the application.")
 @_option("--app-dir", default=".", help="Where modules are looked for.")
@@ -60,7 +60,12 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
 @_option("--rpc/--no-rpc", default=True, help="Let services be called by POST, with frames.")
 @_option("--json/--no-json", "json_rpc", default=True, help="And with JSON.")
 @_option("--root-path", default="", help="Where the application is mounted: /api.")
-@_option("--lifespan", type=click.Choice(["auto", "on", "off"]), default="auto")
+@_option(
+    "--lifespan",
+    type=click.Choice(["auto", "on", "off"]),
+    default="auto",
+    help="Whether the application is told of start and stop.",
+)
 @_option("--proxy-headers/--no-proxy-headers", default=True, help="Believe those of named proxies.")
 @_option("--forwarded-allow-ips", default="", help="These proxies, by commas; nobody by default.")
 @_option(
@@ -70,12 +75,17 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
     help="What they write: X-Forwarded-For and -Proto, or RFC 7239's.",
 )
 @_option("--access-log/--no-access-log", default=True, help="A line for each request.")
-@_option("--log-level", type=click.Choice(_LEVELS), default="info")
+@_option("--log-level", type=click.Choice(_LEVELS), default="info", help="What is logged.")
 @_option("--header", "headers", multiple=True, metavar="NAME:VALUE", help="A field of each answer.")
-@_option("--ws-per-message-deflate/--no-ws-per-message-deflate", "compression", default=True)
+@_option(
+    "--ws-per-message-deflate/--no-ws-per-message-deflate",
+    "compression",
+    default=True,
+    help="Compress messages of WebSockets.",
+)
 @_option("--ws-max-size", type=int, help="Bytes of a message of a WebSocket.")
-@_option("--ws-ping-interval", type=float, help="Seconds; 0 for no pings.")
-@_option("--ws-ping-timeout", type=float, help="Seconds.")
+@_option("--ws-ping-interval", type=float, help="Seconds between pings; 0 for none.")
+@_option("--ws-ping-timeout", type=float, help="Seconds in which a ping must be answered.")
 @_option("--timeout-keep-alive", type=float, help="Seconds that an idle connection stays.")
 @_option(
     "--graceful-timeout",
@@ -89,7 +99,12 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
 @_option("--limit-connections", type=int, help="Connections at once.")
 @_option("--limit-streams", type=int, help="Requests at once on one connection.")
 @_option("--limit-head", type=int, help="Bytes of a request's head.")
-@_option("--loop", type=click.Choice(["auto", "asyncio", "uvloop"]), default="auto")
+@_option(
+    "--loop",
+    type=click.Choice(["auto", "asyncio", "uvloop"]),
+    default="auto",
+    help="The event loop; by default uvloop where it is installed.",
+)
 @_option("--reload", is_flag=True, help="Start again when a file changes; needs watchfiles.")
 @_option("--reload-dir", multiple=True, help="Which to look at.  [default: --app-dir]")
 @_option(
@@ -252,8 +267,8 @@ def _reload(options: dict[str, Any]) -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--reload"]
     folders: Sequence[str] = options["reload_dir"] or [options["app_dir"]]
     command = [sys.executable, "-m", "jetstream", *arguments]
-    unset = ("JETSTREAM_RELOAD", "JETSTREAM_SERVE_RELOAD")
-    surroundings = {name: value for name, value in os.environ.items() if name not in unset}
+    unset = "JETSTREAM_SERVE_RELOAD"
+    surroundings = {name: value for name, value in os.environ.items() if name != unset}
 
     def begin() -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, env=surroundings)  # noqa: S603  our own arguments

@@ -258,8 +258,10 @@ impl Exchange {
             For::Drain => &mut inner.drainers,
         };
         // Whoever has given up waiting is not kept.
-        let over: Vec<_> = waiters.extract_if(.., |waiter| waiter.get().is_over()).collect();
-        waiters.push(reply);
+        let all = std::mem::take(waiters).into_iter();
+        let (over, mut rest): (Vec<_>, Vec<_>) = all.partition(|waiter| waiter.get().is_over());
+        rest.push(reply);
+        *waiters = rest;
         drop(inner);
         drop(over);
     }

@@ -190,7 +190,8 @@ fn decoded(path: &[u8]) -> String {
 
 /// Names that are made once, by length.
 fn known(py: Python<'_>, name: &[u8]) -> Option<&'static Py<PyBytes>> {
-    static MADE: PyOnceLock<Vec<Vec<(&'static [u8], Py<PyBytes>)>>> = PyOnceLock::new();
+    type Known = (&'static [u8], Py<PyBytes>);
+    static MADE: PyOnceLock<Vec<Vec<Known>>> = PyOnceLock::new();
     let all = MADE.get_or_init(py, || {
         let mut all: Vec<Vec<_>> = Vec::new();
         for name in NAMES {

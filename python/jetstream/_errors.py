@@ -9,6 +9,7 @@ JetStreamError                  the root; also what a handler raises to tell its
 │   └── Unavailable             the server went away before it began the call
 ├── StreamClosed                the peer gave up one stream of a raw connection
 ├── ClosedError                 used after its owner closed it
+├── StartupFailed               an ASGI application could not start
 ├── TlsConfigError              unusable certificates or keys (also a ValueError)
 ├── VersionMismatch             the server does not serve this service, or not this version
 ├── EncodeError                 a value does not fit its type; nothing was sent
@@ -175,6 +176,16 @@ class ClosedError(JetStreamError):
     """Something was used after its owner had closed it."""
 
     default_code = "jetstream::closed"
+
+
+class StartupFailed(JetStreamError):
+    """An ASGI application could not start, so its server did not either.
+
+    Args:
+        message: What the application says about it.
+    """
+
+    default_code = "jetstream::startup_failed"
 
 
 class TlsConfigError(JetStreamError, ValueError):

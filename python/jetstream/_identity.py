@@ -10,6 +10,13 @@ from typing import Self, TypeAlias
 from jetstream import _core
 
 
+def pem_of(der: bytes) -> str:
+    """A certificate in PEM (RFC 7468)."""
+    text = base64.encodebytes(der).decode().replace("\n", "")
+    lines = [text[at : at + 64] for at in range(0, len(text), 64)]
+    return "\n".join(["-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""])
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Certificate:
     """An X.509 certificate (RFC 5280), as far as it says who somebody is."""
@@ -45,9 +52,7 @@ class Certificate:
 
     def pem(self) -> str:
         """The certificate in PEM (RFC 7468)."""
-        text = base64.encodebytes(self.der).decode().replace("\n", "")
-        lines = [text[at : at + 64] for at in range(0, len(text), 64)]
-        return "\n".join(["-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""])
+        return pem_of(self.der)
 
     @classmethod
     def from_der(cls, der: bytes) -> Self:

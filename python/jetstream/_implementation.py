@@ -50,15 +50,7 @@ def service_table(
     """
     methods: list[_core.ServiceMethod] = []
     for declared in definition.methods:
-        function, context_at, task = _implement(definition, declared, implementation)
-        around = serve_intercepted(declared, function, context_at, interceptors, waits=task)
-        if around is not None:
-            function, context_at, task = around, 0, True
-        if declared.outbound is not None:
-            what = f"{type(implementation).__name__}.{declared.name}"
-            function, task = producer(what, function), True
-        if wrap is not None:
-            function = wrap(declared.what, function, task)
+        function, context_at, task = bound(definition, declared, implementation, wrap, interceptors)
         methods.append(
             _core.ServiceMethod(
                 declared.what,
@@ -76,6 +68,33 @@ def service_table(
             )
         )
     return _core.ServiceTable(definition.version_string, methods)
+
+
+def bound(
+    definition: ServiceDefinition,
+    declared: Method,
+    implementation: object,
+    wrap: Callable[[str, Callable[..., Any], bool], Callable[..., Any]] | None = None,
+    interceptors: Sequence[ServerInterceptor] = (),
+) -> tuple[Callable[..., Any], int | None, bool]:
+    """What to call for a method with all that stands around it, as for `service_table`.
+
+    Returns:
+        The function, where the context goes among its arguments, and whether it is awaited.
+
+    Raises:
+        TypeError: The method is missing, or has other types.
+    """
+    function, context_at, task = _implement(definition, declared, implementation)
+    around = serve_intercepted(declared, function, context_at, interceptors, waits=task)
+    if around is not None:
+        function, context_at, task = around, 0, True
+    if declared.outbound is not None:
+        what = f"{type(implementation).__name__}.{declared.name}"
+        function, task = producer(what, function), True
+    if wrap is not None:
+        function = wrap(declared.what, function, task)
+    return function, context_at, task
 
 
 def _implement(

@@ -148,6 +148,45 @@ class Limits:
     server keeps no more than 4 KiB for each that there may be (32 MiB in all), so there are fewer
     where clients show more; and whoever shows more than 8 KiB of certificates is not remembered."""
 
+    http_head: int = 64 << 10
+    """Bytes of the head of one request of HTTP: its line, names and values, and 32 for each field
+    (RFC 9113, section 6.5.2). Cookies and tokens are what makes them large; uvicorn and h11 take
+    the same 64 KiB."""
+
+    http_fields: int = 100
+    """Field lines of one request. hyper and Apache say the same."""
+
+    http_streams: int = 100
+    """Requests at once on one connection of HTTP/2 or HTTP/3; the next waits at its client. RFC
+    9113, section 6.5.2 recommends no fewer."""
+
+    http_body_window: int = 256 << 10
+    """Bytes of one request's body ahead of the application; its client waits."""
+
+    http_unsent: int = 256 << 10
+    """Bytes of one answer that its client has not taken; over this `send` waits."""
+
+    http_head_timeout: float = 10.0
+    """Seconds in which the head of a request must come, so that nobody holds a connection by
+    sending it byte by byte; nginx gives 60."""
+
+    http_keep_alive: float = 75.0
+    """Seconds that a connection of HTTP may be without a request. nginx's default; a proxy in front
+    should wait less, or it meets connections that are being closed."""
+
+    websocket_message: int = 16 << 20
+    """Bytes of one message of a WebSocket, decompressed. uvicorn and hypercorn say the same."""
+
+    websocket_window: int = 256 << 10
+    """Bytes of messages of one WebSocket ahead of the application; the peer waits."""
+
+    websocket_ping: float | None = 20.0
+    """Seconds between the pings of a WebSocket, so that nothing on the way takes it for dead, or
+    `None` for none. uvicorn and websockets say the same."""
+
+    websocket_pong: float = 20.0
+    """Seconds in which a ping must be answered, or the WebSocket is lost."""
+
     def __post_init__(self) -> None:
         for field in fields(self):
             _check(field.name, getattr(self, field.name), whole=field.type is int)
@@ -175,7 +214,7 @@ class Limits:
 
 
 def _check(name: str, value: object, *, whole: bool) -> None:
-    if value is None and name == "keep_alive":
+    if value is None and name in ("keep_alive", "websocket_ping"):
         return
     problem = ""
     if not isinstance(value, int | float) or isinstance(value, bool):

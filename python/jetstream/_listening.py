@@ -13,6 +13,7 @@ from jetstream._places import check_socket_path
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     from jetstream._addresses import AddressLike
     from jetstream._limits import Limits
@@ -76,13 +77,23 @@ async def listen_quic(
     Raises:
         OSError: The address cannot be listened on.
     """
-    host, port = await _resolve(where.host), where.port or 0
     protocols = {alpn: router.handler(alpn) is None for alpn in router.alpns()}
+    return bind_quic(await resolve(where.host), where.port or 0, protocols, limits, tls)
+
+
+def bind_quic(
+    host: str, port: int, protocols: Mapping[str, bool], limits: Limits, tls: _core.ServerTls
+) -> _core.Endpoint:
+    """Listens on UDP for protocols, to each of which its streams are lanes or raw.
+
+    Raises:
+        OSError: The address cannot be listened on.
+    """
     loop = asyncio.get_running_loop()
     try:
-        return _core.Endpoint(loop, host, port, limits, tls, protocols)
+        return _core.Endpoint(loop, host, port, limits, tls, dict(protocols))
     except OSError as error:
-        raise _in_use("UDP", host, port, error) from None
+        raise in_use("UDP", host, port, error) from None
 
 
 async def listen_streams(
@@ -102,25 +113,45 @@ async def listen_streams(
         address, path = None, None
         if where.tcp is not None and tls is not None:
             name, port = parse_address(where.tcp)
-            host = await _resolve(name)
+            host = await resolve(name)
             try:
                 address = address_of(endpoint.listen_tcp(host, port, tls, protocols))
             except OSError as error:
-                raise _in_use("TCP", host, port, error) from None
+                raise in_use("TCP", host, port, error) from None
         if where.unix is not None:
-            path = check_socket_path(where.unix, where.unix)
-            try:
-                endpoint.listen_unix(path, where.unix_mode)
-            except OSError as error:
-                msg = f"cannot listen on unix:{path}: {error.strerror or error}"
-                raise OSError(error.errno, msg) from None
+            path = listen_on_unix(endpoint, where.unix, where.unix_mode)
     except BaseException:
         endpoint.close()
         raise
     return Streams(endpoint, address, path)
 
 
-def _in_use(what: str, host: str, port: int, error: OSError) -> OSError:
+def listen_on_unix(
+    endpoint: _core.Endpoint,
+    unix: str | os.PathLike[str],
+    mode: int,
+    *,
+    http: Limits | None = None,
+    lanes: bool = True,
+) -> str:
+    """Listens on a Unix socket, for calls, for HTTP within limits, or for both.
+
+    Returns:
+        Its name.
+
+    Raises:
+        OSError: It cannot be listened on.
+    """
+    path = check_socket_path(unix, unix)
+    try:
+        endpoint.listen_unix(path, mode, http, lanes)
+    except OSError as error:
+        msg = f"cannot listen on unix:{path}: {error.strerror or error}"
+        raise OSError(error.errno, msg) from None
+    return path
+
+
+def in_use(what: str, host: str, port: int, error: OSError) -> OSError:
     msg = (
         f"cannot listen on {what} {spell_address(host, port)}: {error.strerror or error}; choose "
         "another port, or 0 for a free one"
@@ -128,7 +159,7 @@ def _in_use(what: str, host: str, port: int, error: OSError) -> OSError:
     return OSError(error.errno, msg)
 
 
-async def _resolve(host: str) -> str:
+async def resolve(host: str) -> str:
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, None, type=socket.SOCK_DGRAM)

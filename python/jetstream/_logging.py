@@ -7,6 +7,8 @@ import logging
 server = logging.getLogger("jetstream.server")
 client = logging.getLogger("jetstream.client")
 call = logging.getLogger("jetstream.call")
+http = logging.getLogger("jetstream.http")
+access = logging.getLogger("jetstream.access")
 
 # A library is silent until its user says otherwise.
 logging.getLogger("jetstream").addHandler(logging.NullHandler())

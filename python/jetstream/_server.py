@@ -3,54 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import inspect
 import logging
-import signal
 import time
-import weakref
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any
 
 from jetstream import _core, _logging
 from jetstream._addresses import AddressLike, address_of, parse_address
-from jetstream._connection import Connection
 from jetstream._context import make_context
 from jetstream._errors import (
     CallError,
-    ClosedError,
     EncodeError,
     JetStreamError,
-    TlsConfigError,
 )
 from jetstream._identity import peer_of
-from jetstream._interception import interceptors_of
 from jetstream._limits import GRACEFUL_TIMEOUT, Limits
 from jetstream._listening import Streams, Where, listen_quic, listen_streams
 from jetstream._router import Router
+from jetstream._serving import Serving, weakly
 from jetstream._session import Session
-from jetstream._threads import abandon_threads
 from jetstream._tls import ClientVerifier, ServerTls
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-    from types import TracebackType
 
     from jetstream._interception import ServerInterceptor
     from jetstream._material import Source
     from jetstream._router import ProtocolHandler
-    from jetstream._types import SocketAddress
-
-P = ParamSpec("P")
 
 DEFAULT_PORT = 4433
 
-_SHUTDOWN = 2
-"""The close code of a server that goes away."""
 
-
-class Server:
+class Server(Serving):
     """Serves a router over QUIC: ``async with Server(router, tls=...) as server``.
 
     And over TCP and Unix sockets, where QUIC does not get through or need not: with ``tcp=`` and
@@ -88,21 +74,17 @@ class Server:
         on_session: Callable[[Session], Awaitable[object] | None] | None = None,
         interceptors: Iterable[ServerInterceptor] = (),
     ) -> None:
-        self._router = router if isinstance(router, Router) else Router(router)
-        self._tls = tls
+        super().__init__(
+            router if isinstance(router, Router) else Router(router),
+            tls=tls,
+            limits=limits,
+            graceful_timeout=graceful_timeout,
+            on_session=on_session,
+            interceptors=interceptors,
+        )
         self._where = Where(
             host=host, port=port, tcp=tcp, unix=unix, unix_mode=unix_mode, has_tls=tls is not None
         )
-        self._limits = limits or Limits()
-        self._graceful_timeout = graceful_timeout
-        self._interceptors = interceptors_of(interceptors)
-        self._endpoint: _core.Endpoint | None = None
-        self._streams: Streams | None = None
-        self._loaded: _core.ServerTls | None = None
-        self._reloading = asyncio.Lock()
-        self._handlers: set[asyncio.Task[None]] = set()
-        self._on_session_hook = on_session
-        self._greetings: set[asyncio.Task[None]] = set()
 
     @classmethod
     def new_with_addr(cls, cert: Source, key: Source, addr: AddressLike, router: Router) -> Server:
@@ -124,75 +106,22 @@ class Server:
         tls = ServerTls.with_verifier(cert, key, client_verifier)
         return cls(router, tls=tls, host=host, port=port)
 
-    @property
-    def address(self) -> SocketAddress:
-        """The UDP address that the server listens on.
+    def _alpns(self) -> Sequence[str]:
+        """The protocols that are served, best first.
 
         Raises:
-            ClosedError: It does not listen, or not on UDP.
+            ValueError: There is none.
         """
-        address = None if self._endpoint is None else address_of(self._endpoint.local)
-        if address is None:
-            raise _not_listening()
-        return address
-
-    @property
-    def tcp_address(self) -> SocketAddress:
-        """The TCP address that the server listens on.
-
-        Raises:
-            ClosedError: It does not listen, or not on TCP.
-        """
-        address = None if self._streams is None else self._streams.tcp_address
-        if address is None:
-            raise _not_listening()
-        return address
-
-    @property
-    def unix_path(self) -> str:
-        """The Unix socket that the server listens on.
-
-        Raises:
-            ClosedError: It does not listen, or not on a Unix socket.
-        """
-        path = None if self._streams is None else self._streams.unix_path
-        if path is None:
-            raise _not_listening()
-        return path
-
-    @property
-    def _endpoints(self) -> list[_core.Endpoint]:
-        """What the server listens with."""
-        streams = None if self._streams is None else self._streams.endpoint
-        return [endpoint for endpoint in (self._endpoint, streams) if endpoint is not None]
-
-    @property
-    def connections(self) -> int:
-        """Connections that exist now."""
-        return sum(endpoint.open_connections for endpoint in self._endpoints)
-
-    @property
-    def sessions(self) -> list[Session]:
-        """The sessions of the clients that are connected now, to call them back."""
-        cores = [core for endpoint in self._endpoints for core in endpoint.connections()]
-        speaking = (core for core in cores if self._router.handler(core.alpn) is None)
-        return [core.session for core in speaking if core.session is not None]
-
-    async def start(self) -> None:
-        """Begins to listen.
-
-        Raises:
-            TlsConfigError: A certificate or key that cannot be used, and what to do.
-            OSError: The address cannot be listened on, such as a port in use.
-            RuntimeError: It listens already.
-        """
-        if self._endpoints:
-            raise RuntimeError("the server listens already")
         alpns = self._router.alpns()
         if not alpns:
             raise ValueError("the router is empty: register a service or a protocol handler")
+        return alpns
+
+    async def _listen(
+        self, loaded: _core.ServerTls | None
+    ) -> tuple[_core.Endpoint | None, Streams | None]:
+        """Takes the sockets: all of them, or none."""
         where, router, limits = self._where, self._router, self._limits
-        loaded = None if self._tls is None else self._tls.load(alpns, limits=limits)
         endpoint, streams = None, None
         if where.quic and loaded is not None:
             endpoint = await listen_quic(where, router, limits, loaded)
@@ -203,193 +132,22 @@ class Server:
                 if endpoint is not None:
                     endpoint.close()
                 raise
-        self._endpoint, self._streams, self._loaded = endpoint, streams, loaded
-        for each in self._endpoints:
-            serve_on(
-                each,
-                router,
-                limits,
-                _weakly(self._on_handler),
-                None if self._on_session_hook is None else _weakly(self._on_session),
-                self._interceptors,
-            )
-            each.start()
-        _logging.server.info("listening on %s for %s", self._spelled(), ", ".join(map(str, alpns)))
+        return endpoint, streams
 
-    def _spelled(self) -> str:
-        """Where the server listens, for people."""
-        places: list[str] = []
-        if self._endpoint is not None:
-            places.append(f"UDP {self.address}")
-        if self._streams is not None and self._streams.tcp_address is not None:
-            places.append(f"TCP {self._streams.tcp_address}")
-        if self._streams is not None and self._streams.unix_path is not None:
-            places.append(f"unix:{self._streams.unix_path}")
-        return ", ".join(places)
-
-    def _on_session(self, session: Session) -> None:
-        if self._on_session_hook is None:
-            return
-        try:
-            greeting = self._on_session_hook(session)
-        except Exception:
-            _logging.server.exception("on_session failed for %s", session.remote)
-            return
-        if greeting is not None:
-            task = asyncio.get_running_loop().create_task(_greet(greeting, session))
-            self._greetings.add(task)
-            task.add_done_callback(self._greetings.discard)
-
-    def _on_handler(self, handler: ProtocolHandler, core: _core.Connection) -> None:
-        task = asyncio.get_running_loop().create_task(_handle(handler, core))
-        self._handlers.add(task)
-        task.add_done_callback(self._handlers.discard)
-
-    async def reload(self, tls: ServerTls | None = None) -> None:
-        """Takes new certificates, authorities and revocation lists while running.
-
-        They count from the next handshake on, resumed ones included. Clients that are connected and
-        would now be refused are sent away with the reason; all others notice nothing. `run` does
-        this when it gets SIGHUP.
-
-        Args:
-            tls: What to serve with from now on; by default the files of the present settings are
-                read again.
-
-        Raises:
-            TlsConfigError: The new settings cannot be used, and what to do; the old ones stay.
-            ClosedError: The server does not listen.
-        """
-        async with self._reloading:
-            endpoints = self._endpoints
-            if not endpoints:
-                raise _not_listening()
-            new = tls or self._tls
-            if new is None or self._loaded is None:
-                raise TlsConfigError("there is no TLS to reload: the server has Unix sockets only")
-            # Files may be large, and lists of revoked certificates are.
-            loaded = await asyncio.to_thread(
-                new.load, self._router.alpns(), limits=self._limits, previous=self._loaded
-            )
-            if self._endpoints != endpoints:
-                raise _not_listening()
-            for endpoint in endpoints:
-                endpoint.reload_server(loaded)
-            before = self._loaded.trusted
-            self._tls, self._loaded = new, loaded
-        _log_reloaded(before, loaded.trusted)
-
-    async def _reload_or_say_why(self) -> None:
-        try:
-            await self.reload()
-        except (JetStreamError, OSError) as error:
-            _logging.server.error("not reloaded, the old TLS settings stay: %s", error)
-
-    async def close(self, *, graceful_timeout: float | None = None) -> None:
-        """Stops: begins no more calls, lets those that run end, then closes.
-
-        Clients are told at once, so that they may go elsewhere. Subscriptions that run are ended:
-        they would go on for as long as anybody listens.
-
-        Args:
-            graceful_timeout: Seconds that calls in flight get; by default the server's.
-        """
-        endpoints = self._endpoints
-        if not endpoints:
-            return
-        seconds = self._graceful_timeout if graceful_timeout is None else graceful_timeout
-        for greeting in self._greetings:
-            greeting.cancel()
-        try:
-            for endpoint in endpoints:
-                endpoint.stop_accepting()
-                endpoint.drain()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    for endpoint in endpoints:
-                        await endpoint.quiet()
-                    if self._handlers:
-                        await asyncio.wait(self._handlers)
-        finally:
-            self._endpoint, self._streams = None, None
-            for endpoint in endpoints:
-                endpoint.shutdown(_SHUTDOWN, b"the server is shutting down")
-            for task in self._handlers:
-                task.cancel()
-            _logging.server.info("stopped")
-
-    async def run(self) -> None:
-        """Serves until cancelled, or until SIGINT or SIGTERM. On SIGHUP it reloads.
-
-        The first signal stops taking connections and lets calls in flight end; a second one ends
-        them at once, and lets the process end although methods run in threads.
-        """
-        loop = asyncio.get_running_loop()
-        stop = asyncio.Event()
-        hurry = asyncio.Event()
-
-        def on_signal() -> None:
-            (hurry if stop.is_set() else stop).set()
-
-        reloads: set[asyncio.Task[None]] = set()
-
-        def on_hangup() -> None:
-            task = loop.create_task(self._reload_or_say_why())
-            reloads.add(task)
-            task.add_done_callback(reloads.discard)
-
-        actions = {signal.SIGINT: on_signal, signal.SIGTERM: on_signal, signal.SIGHUP: on_hangup}
-        handled: list[signal.Signals] = []
-        for number, action in actions.items():
-            # Only the main thread's loop can; elsewhere the owner cancels.
-            with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
-                loop.add_signal_handler(number, action)
-                handled.append(number)
-        try:
-            if not self._endpoints:
-                await self.start()
-            await stop.wait()
-            _logging.server.info("stopping: calls in flight may end; once more ends them")
-            closing = asyncio.ensure_future(self.close())
-            hurrying = asyncio.ensure_future(hurry.wait())
-            await asyncio.wait((closing, hurrying), return_when=asyncio.FIRST_COMPLETED)
-            hurrying.cancel()
-            if not closing.done():
-                abandon_threads()
-                closing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await closing
-        finally:
-            for number in handled:
-                loop.remove_signal_handler(number)
-            await self.close(graceful_timeout=0)
-
-    async def __aenter__(self) -> Server:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
+    def _serve_on(self, endpoint: _core.Endpoint) -> None:
+        """Says what is served on an endpoint."""
+        serve_on(
+            endpoint,
+            self._router,
+            self._limits,
+            weakly(self._on_handler),
+            self._session_hook(),
+            self._interceptors,
+        )
 
     def __repr__(self) -> str:
         where = f"on {self._spelled()}" if self._endpoints else "not listening"
         return f"<Server of {self._router!r}, {where}>"
-
-
-def _log_reloaded(before: tuple[int, int], now: tuple[int, int]) -> None:
-    """Says what is trusted now. Files that were cut between two certificates can be read, too."""
-    fewer = any(new < old for new, old in zip(now, before, strict=True))
-    _logging.server.log(
-        logging.WARNING if fewer else logging.INFO,
-        "reloaded: the new TLS settings count from now on; client authorities: %d (%d before), "
-        "revocation lists: %d (%d before)",
-        *(number for pair in zip(now, before, strict=True) for number in pair),
-    )
 
 
 def _log_reviewed(judged: int, sent_away: int) -> None:
@@ -399,44 +157,6 @@ def _log_reviewed(judged: int, sent_away: int) -> None:
         sent_away,
         judged,
     )
-
-
-def _not_listening() -> ClosedError:
-    return ClosedError("the server does not listen: use 'async with server', or run()")
-
-
-def _weakly(method: Callable[P, None]) -> Callable[P, None]:
-    """The same method, which does not keep its object: the core keeps what it calls."""
-    weak = weakref.WeakMethod(method)
-
-    def call(*args: P.args, **kwargs: P.kwargs) -> None:
-        target = weak()
-        if target is not None:
-            target(*args, **kwargs)
-
-    return call
-
-
-async def _greet(greeting: Awaitable[object], session: Session) -> None:
-    try:
-        await greeting
-    except JetStreamError as error:
-        _logging.server.info("on_session, %s: %s", session.remote, error)
-    except Exception:
-        _logging.server.exception("on_session failed for %s", session.remote)
-
-
-async def _handle(handler: ProtocolHandler, core: _core.Connection) -> None:
-    """Serves one raw connection; its handler's failure is the log's business and nobody else's."""
-    context = make_context(core, type(handler).__name__)
-    try:
-        await handler.accept(context, Connection(core))
-    except JetStreamError as error:
-        _logging.server.info("%s: %s", context.remote, error)
-    except Exception:
-        _logging.server.exception("%s failed for %s", context.method, context.remote)
-    finally:
-        core.close(0, b"")
 
 
 def serve_on(
@@ -457,6 +177,8 @@ def serve_on(
             _logging.server.info(
                 "connection from %s: %s", remote, peer_of(core) or "no certificate"
             )
+        if core.http:
+            return
         handler = router.handler(core.alpn)
         if handler is not None:
             on_handler(handler, core)
@@ -487,10 +209,10 @@ def callable_by_peers(
     def make_session(core: _core.Connection) -> Session:
         return Session(core, limits=limits)
 
-    return tables, limits, make_context, _explain, make_session
+    return tables, limits, make_context, explain, make_session
 
 
-def _explain(what: str, error: BaseException) -> tuple[str, str | None, str | None, str | None]:
+def explain(what: str, error: BaseException) -> tuple[str, str | None, str | None, str | None]:
     """What the caller is told of an exception."""
     if isinstance(error, JetStreamError) and not isinstance(error, EncodeError):
         message = error.message or type(error).__name__

@@ -24,6 +24,7 @@ from jetstream._errors import (
     NoSharedProtocol,
     ProtocolError,
     RemoteProtocolError,
+    StartupFailed,
     StreamClosed,
     TlsConfigError,
     TlsError,
@@ -47,6 +48,7 @@ CODES = {
     NoSharedProtocol: "jetstream::no_shared_protocol",
     ProtocolError: "jetstream::protocol",
     RemoteProtocolError: "jetstream::remote_protocol",
+    StartupFailed: "jetstream::startup_failed",
     StreamClosed: "jetstream::stream_closed",
     TlsConfigError: "jetstream::tls_config",
     TlsError: "jetstream::tls",
@@ -124,6 +126,7 @@ EXAMPLES = [
     ),
     (ProtocolError("broken"), {}, "broken"),
     (RemoteProtocolError("they did"), {}, "they did"),
+    (StartupFailed("no database"), {}, "no database"),
     (StreamClosed("reset", close_code=9), {"close_code": 9}, "reset"),
     (TlsConfigError("no key"), {}, "no key"),
     (
@@ -165,6 +168,9 @@ def test_other_codes_in_the_package_are_of_the_same_kind():
         "jetstream::permission_denied",
     }
     known.add("jetstream::server_name")
+    known |= {
+        f"jetstream::{code}" for code in ("extension_required", "media_type", "unknown_method")
+    }
     for path in Path(jetstream.__file__).parent.rglob("*.py"):
         for piece in path.read_text(encoding="utf-8").split('"jetstream::')[1:]:
             assert f"jetstream::{piece.partition(chr(34))[0]}" in known, path

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import jetstream
 import pytest
-from jetstream import interceptors, testing
+from jetstream import http, interceptors, testing
 
 PUBLIC = [
     "Backoff",
@@ -67,6 +67,7 @@ PUBLIC = [
     "SessionState",
     "SocketAddress",
     "Some",
+    "StartupFailed",
     "StreamClosed",
     "Subscription",
     "TlsConfigError",
@@ -134,6 +135,14 @@ def test_testing_offers_what_it_says():
     assert set(testing.__all__) == {"ThrowawayCA", "WrittenFiles", "pair"}
 
 
+def test_http_offers_what_it_says():
+    assert set(http.__all__) == offered(http)
+    for name in http.__all__:
+        value = getattr(http, name)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            assert inspect.getdoc(value), name
+
+
 @pytest.mark.parametrize("name", PUBLIC)
 def test_a_name_says_where_to_import_it_from(name):
     value = getattr(jetstream, name)
@@ -168,6 +177,7 @@ def test_other_modules_are_private():
     modules = [info.name for info in pkgutil.iter_modules(jetstream.__path__)]
     assert {name for name in modules if not name.startswith("_")} == {
         "cli",
+        "http",
         "interceptors",
         "testing",
     }

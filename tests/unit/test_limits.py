@@ -7,6 +7,7 @@ import pytest
 from jetstream import Limits
 from jetstream._limits import CONNECT_TIMEOUT, DEFAULT_TIMEOUT, GRACEFUL_TIMEOUT
 
+MAY_BE_NONE = ("keep_alive", "websocket_ping")
 NAMES = [field.name for field in dataclasses.fields(Limits)]
 
 
@@ -26,7 +27,7 @@ def test_a_limit_is_a_number_above_0(name, value):
         Limits(**{name: value})
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "keep_alive"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in MAY_BE_NONE])
 def test_a_limit_is_not_none(name):
     with pytest.raises(ValueError, match=rf"Limits\({name}=None\)"):
         Limits(**{name: None})

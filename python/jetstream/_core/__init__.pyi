@@ -5,11 +5,12 @@ raises `RuntimeError`.
 """
 
 from asyncio import AbstractEventLoop, Future
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from contextvars import Context
 from types import CodeType, FrameType
 from typing import Any, Literal, TypedDict, final, overload
 
+from jetstream._asgi import Site
 from jetstream._context import Context as CallContext
 from jetstream._errors import JetStreamError
 from jetstream._identity import Peer
@@ -20,11 +21,13 @@ from . import codec as codec
 from .codec import ArgumentsPlan, Plan
 
 __all__ = [
+    "HTTP3",
     "Call",
     "ChannelMethod",
     "ClientTls",
     "Connection",
     "Endpoint",
+    "Exchange",
     "FeedOutlet",
     "Handling",
     "Inlet",
@@ -37,11 +40,15 @@ __all__ = [
     "ServiceMethod",
     "ServiceTable",
     "Subscription",
+    "Waiting",
     "_after_fork",
     "codec",
     "current_deadline",
     "live_objects",
     "parse_certificate",
+    "read_request",
+    "write_fault",
+    "write_reply",
 ]
 
 # ---- lib.rs ----
@@ -50,6 +57,68 @@ def live_objects() -> dict[str, int]:
     """Objects of this module that are alive: `connections`, `lanes` and `calls`."""
 
 def _after_fork() -> None: ...
+
+HTTP3: bool
+"""Whether HTTP/3 is spoken."""
+
+# ---- frames.rs ----
+
+def read_request(data: bytes) -> tuple[int, int, bytes]:
+    """Returns the method's place, the tag and the arguments of a request.
+
+    Raises:
+        ValueError: The bytes are not one frame, or none of a request.
+    """
+
+def write_reply(index: int, tag: int, result: bytes) -> bytes:
+    """Returns the frame of a method's reply."""
+
+def write_fault(
+    tag: int,
+    message: str,
+    code: str | None = None,
+    help: str | None = None,  # noqa: A002  the protocol's own word for it
+    url: str | None = None,
+) -> bytes:
+    """Returns the frame of a method's error."""
+
+# ---- asgi ----
+
+@final
+class Exchange:
+    """A request of HTTP and its answer, as its application's `receive` and `send`."""
+
+    def receive(self) -> Coroutine[Any, Any, dict[str, Any]]:
+        """Returns the next message to the application, to be awaited."""
+
+    def send(self, message: Mapping[str, Any]) -> Coroutine[Any, Any, None]:
+        """Takes a message of the application, and returns what to await.
+
+        Raises:
+            OSError: The client is gone.
+            RuntimeError: It is not the time for such a message.
+            ValueError: It cannot be sent.
+        """
+
+@final
+class Waiting:
+    """What an application awaits when what it asks for is not there."""
+
+    def __await__(self) -> Generator[Any, Any, Any]: ...
+    def __iter__(self) -> Waiting: ...
+    def __next__(self) -> Any: ...
+    def send(self, value: object) -> Any: ...
+    def throw(
+        self,
+        exception: type[BaseException] | BaseException,
+        value: object = None,
+        traceback: object = None,
+    ) -> Any: ...
+    def close(self) -> None: ...
+    @property
+    def __name__(self) -> str: ...
+    @property
+    def __qualname__(self) -> str: ...
 
 # ---- deadline.rs ----
 
@@ -122,6 +191,8 @@ class ServerTls:
     @property
     def trusted(self) -> tuple[int, int]:
         """How many authorities of clients it trusts, and how many revocation lists it has."""
+    def certificate(self) -> bytes:
+        """Our certificate in DER."""
 
 @final
 class ClientTls:
@@ -267,26 +338,36 @@ class Endpoint:
         """
 
     def listen_tcp(
-        self, host: str, port: int, tls: ServerTls, protocols: Sequence[str]
+        self,
+        host: str,
+        port: int,
+        tls: ServerTls | None,
+        protocols: Sequence[str],
+        http: Limits | None = None,
     ) -> tuple[str, int]:
         """Takes connections over TCP, and returns where.
 
         Args:
             host: The IP address to listen on.
             port: The port; 0 takes a free one.
-            tls: Our TLS.
+            tls: Our TLS; without it HTTP alone is spoken.
             protocols: Those of its protocols that are spoken over TCP.
+            http: The limits of HTTP, where it is among them.
 
         Raises:
             OSError: The address cannot be listened on.
         """
 
-    def listen_unix(self, path: str, mode: int) -> None:
+    def listen_unix(
+        self, path: str, mode: int, http: Limits | None = None, lanes: bool = True
+    ) -> None:
         """Takes connections over a Unix socket; its file is gone when the endpoint is.
 
         Args:
             path: The file, or with ``@`` in front an abstract name.
             mode: The file's permissions.
+            http: The limits of HTTP, where it is spoken.
+            lanes: Whether lanes are.
 
         Raises:
             OSError: Somebody listens there, or the file cannot be made.
@@ -352,6 +433,9 @@ class Endpoint:
             explain: Gives message, code, help and url for an exception of a method.
             make_session: Makes the session on a connection.
         """
+
+    def set_site(self, site: Site) -> None:
+        """Answers HTTP with an application, from the next request on."""
 
     @property
     def local(self) -> tuple[str, int] | None:
@@ -454,6 +538,18 @@ class Connection:
     @property
     def remote(self) -> tuple[str, int] | None:
         """The peer's address; `None` over Unix sockets and in memory."""
+
+    @property
+    def local(self) -> tuple[str, int] | None:
+        """Our own address; `None` over Unix sockets and in memory."""
+
+    @property
+    def cipher_suite(self) -> int | None:
+        """The cipher suite of TLS, as IANA numbers them, on the server; `None` without TLS."""
+
+    @property
+    def http(self) -> bool:
+        """Whether it speaks HTTP, and has no lanes."""
 
     @property
     def peer_chain(self) -> tuple[bytes, ...]:
@@ -761,6 +857,14 @@ class Ready:
     def __await__(self) -> Generator[Any, Any, Any]: ...
     def __iter__(self) -> Ready: ...
     def __next__(self) -> Any: ...
+    def send(self, value: object) -> Any: ...
+    def throw(
+        self,
+        exception: type[BaseException] | BaseException,
+        value: object = None,
+        traceback: object = None,
+    ) -> Any: ...
+    def close(self) -> None: ...
 
 # ---- feed.rs ----
 

@@ -14,7 +14,7 @@ from jetstream._errors import JetStreamError
 
 __all__ = ["CommandLine", "app", "main"]
 
-_COMMANDS = {"certs": "jetstream.cli.certs:certs"}
+_COMMANDS = {"certs": "jetstream.cli.certs:certs", "serve": "jetstream.cli.serve:serve"}
 
 
 class CommandLine(click.Group):

@@ -34,6 +34,18 @@ impl Endpoint {
         self.get(connection)?.alpn()
     }
 
+    /// The cipher suite that was agreed on, as IANA numbers them; on the server.
+    pub fn cipher_suite(&self, connection: ConnectionKey) -> Option<u16> {
+        self.get(connection)?.cipher_suite()
+    }
+
+    /// Our own address, as the peer sees it, where the system tells.
+    pub fn local(&self, connection: ConnectionKey) -> Option<SocketAddr> {
+        let bound = self.io().local_addr().ok()?;
+        let ip = self.get(connection)?.quic.local_ip();
+        Some(SocketAddr::new(ip.unwrap_or(bound.ip()), bound.port()))
+    }
+
     /// What became of the data that went ahead of the handshake.
     pub fn early_data(&self, connection: ConnectionKey) -> EarlyData {
         self.get(connection).map(Connection::early_data).unwrap_or_default()

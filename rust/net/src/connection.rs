@@ -216,6 +216,11 @@ impl Connection {
         self.handshake().and_then(|handshake| handshake.alpn)
     }
 
+    /// The cipher suite that was agreed on; on the server.
+    pub(crate) fn cipher_suite(&self) -> Option<u16> {
+        self.handshake().and_then(|handshake| handshake.cipher_suite)
+    }
+
     /// The peer's certificates, its own first; empty if it showed none.
     pub(crate) fn peer_chain(&self) -> Chain {
         let identity = self.quic.crypto_session().peer_identity();

@@ -159,6 +159,24 @@ impl Hub {
         }
     }
 
+    /// Our own address; there is none over Unix sockets and in memory.
+    pub fn local(&self, connection: ConnectionKey) -> Option<SocketAddr> {
+        match self {
+            Self::Quic(endpoint) => endpoint.local(connection),
+            Self::Streams(streams) => streams.local(connection),
+            Self::Memory(_) => None,
+        }
+    }
+
+    /// The cipher suite that was agreed on, as IANA numbers them, where TLS is spoken.
+    pub fn cipher_suite(&self, connection: ConnectionKey) -> Option<u16> {
+        match self {
+            Self::Quic(endpoint) => endpoint.cipher_suite(connection),
+            Self::Streams(streams) => streams.cipher_suite(connection),
+            Self::Memory(_) => None,
+        }
+    }
+
     /// What carries a connection.
     pub fn carrier(&self, connection: ConnectionKey) -> Carrier {
         match self {

@@ -19,7 +19,7 @@ use crate::deadline;
 use crate::dispatch::{Run, ServiceLane};
 use crate::errors;
 use crate::faults;
-use crate::handling::{Context, Step, Suspended};
+use crate::handling::{Context, Errand, Step, Suspended};
 use crate::outlet::Outlet;
 use crate::service::{ServiceMethod, Style};
 use crate::shared::{lock, vectorcall};
@@ -73,6 +73,32 @@ struct Surroundings {
     context: Context,
     at: Option<Instant>,
     seconds: Option<f64>,
+}
+
+/// A method that waits.
+struct Answering {
+    lane: Arc<ServiceLane>,
+    question: Question,
+    /// Where the lane keeps its task.
+    slot: usize,
+}
+
+impl Errand for Answering {
+    fn returned(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.lane.on_result(py, &self.question, value)
+    }
+
+    fn raised(&self, py: Python<'_>, error: PyErr) -> PyResult<()> {
+        self.lane.on_error(py, &self.question, self.slot, error)
+    }
+
+    fn release(&self, py: Python<'_>) -> PyResult<()> {
+        self.lane.release_task(py, self.slot)
+    }
+
+    fn what(&self) -> String {
+        self.question.method.get().what.clone()
+    }
 }
 
 impl ServiceLane {
@@ -229,10 +255,12 @@ impl ServiceLane {
             Step::Yielded(value) => {
                 self.connection.get().running.fetch_add(1, Ordering::Relaxed);
                 self.shared.handlers.fetch_add(1, Ordering::Relaxed);
-                let yielded = value.unbind();
-                let suspended =
-                    Suspended { question, coroutine, context, yielded, until: around.at };
-                return ready.give(py, self, suspended);
+                let suspended = Suspended { coroutine, context, yielded: value.unbind() };
+                return ready.give(py, suspended, |task| {
+                    let outlet = question.outlet.as_ref().map(|outlet| outlet.clone_ref(py));
+                    let slot = self.keep_task(task, question.tag, outlet, around.at);
+                    Box::new(Answering { lane: self.clone(), question, slot })
+                });
             }
         };
         // Whatever the handler held of its task goes with it.

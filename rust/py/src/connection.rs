@@ -17,6 +17,7 @@ use jetstream_proto::version::Version;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
+use crate::asgi::Origin;
 use crate::caller::Agreed;
 use crate::errors;
 use crate::service::{ServiceLimits, ServiceTable, Services};
@@ -94,13 +95,15 @@ struct State {
     facts: Facts,
     /// Where it is remembered what the server says.
     visited: Option<Server>,
+    /// What the requests of HTTP on it have in common.
+    origin: Option<Origin>,
 }
 
 impl State {
     /// What leads to Python objects that may lead back here, which the garbage collector cannot see:
     /// a service may keep the sessions that it has been called on.
-    fn let_go(&mut self) -> (Option<Py<PyAny>>, Option<Arc<Services>>) {
-        (self.session.take(), self.services.take())
+    fn let_go(&mut self) -> (Option<Py<PyAny>>, Option<Arc<Services>>, Option<Origin>) {
+        (self.session.take(), self.services.take(), self.origin.take())
     }
 }
 
@@ -110,6 +113,9 @@ struct Facts {
     chain: Vec<Vec<u8>>,
     remote: Option<std::net::SocketAddr>,
     credentials: Option<Credentials>,
+    local: Option<std::net::SocketAddr>,
+    cipher_suite: Option<u16>,
+    is_http: bool,
     features: Option<Features>,
     resumed: bool,
     early_data: EarlyData,
@@ -220,6 +226,18 @@ impl Connection {
         })
     }
 
+    /// What the requests of HTTP on it have in common, while one is looked at.
+    pub(crate) fn take_origin(&self) -> Option<Origin> {
+        lock(&self.state).origin.take()
+    }
+
+    pub(crate) fn put_origin(&self, origin: Origin) {
+        let mut state = lock(&self.state);
+        if state.lost.is_none() {
+            state.origin = Some(origin);
+        }
+    }
+
     pub(crate) fn is_lost(&self) -> bool {
         lock(&self.state).lost.is_some()
     }
@@ -270,6 +288,9 @@ impl Connection {
                 remote: hub.remote(self.key),
                 alpn: hub.alpn(self.key),
                 credentials: hub.credentials(self.key),
+                local: hub.local(self.key),
+                cipher_suite: hub.cipher_suite(self.key),
+                is_http: hub.is_http(self.key),
                 features: Some(Features::of(&mut hub, self.key)),
                 resumed: hub.quic().is_some_and(|quic| quic.resumed(self.key)),
                 early_data: hub.quic().map(|quic| quic.early_data(self.key)).unwrap_or_default(),
@@ -469,6 +490,25 @@ impl Connection {
         let now = self.shared.hub().ok().and_then(|hub| hub.remote(self.key));
         let known = now.or_else(|| lock(&self.state).facts.remote);
         known.map(|address| (address.ip().to_canonical().to_string(), address.port()))
+    }
+
+    /// Our own address as (host, port); `None` in memory and over Unix sockets.
+    #[getter]
+    fn local(&self) -> Option<(String, u16)> {
+        let known = lock(&self.state).facts.local;
+        known.map(|address| (address.ip().to_canonical().to_string(), address.port()))
+    }
+
+    /// The cipher suite of TLS, as IANA numbers them, on the server; `None` without TLS.
+    #[getter]
+    fn cipher_suite(&self) -> Option<u16> {
+        lock(&self.state).facts.cipher_suite
+    }
+
+    /// Whether it speaks HTTP, and has no lanes.
+    #[getter]
+    fn http(&self) -> bool {
+        lock(&self.state).facts.is_http
     }
 
     /// The peer's certificates in DER, its own first.

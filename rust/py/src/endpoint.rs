@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use jetstream_net::{
-    ConnectOptions, ConnectionKey, Endpoint as QuicEndpoint, Hub, Memory, ServerOptions, Streams,
-    TcpOptions, TcpServer, UnixAddress,
+    ConnectOptions, ConnectionKey, Endpoint as QuicEndpoint, Hub, Memory, ServerOptions, Speaks,
+    Streams, TcpOptions, TcpServer, UnixAddress,
 };
 use pyo3::prelude::*;
 
+use crate::asgi::Site;
 use crate::connection::Connection;
 use crate::errors;
 use crate::service::{ServiceLimits, ServiceTable, Services};
@@ -119,26 +120,41 @@ impl Endpoint {
         Ok(Self { shared, local: Mutex::default() })
     }
 
-    /// Takes connections over TCP that speak one of `protocols`; where, as (host, port).
+    /// Takes connections over TCP that speak one of `protocols`; where, as (host, port). Given
+    /// `http`, they may be HTTP's; without `tls` they are nothing else.
+    #[pyo3(signature = (host, port, tls, protocols, http=None))]
     fn listen_tcp(
         &self,
         host: &str,
         port: u16,
-        tls: &Bound<'_, ServerTls>,
+        tls: Option<&Bound<'_, ServerTls>>,
         protocols: Vec<String>,
+        http: Option<Limits>,
     ) -> PyResult<(String, u16)> {
         let alpns = protocols.into_iter().map(String::into_bytes).collect();
-        let server = TcpServer { tls: Some(tls.get().inner.clone()), alpns, http: None };
+        let tls = tls.map(|tls| tls.get().inner.clone());
+        let http = http.map(|limits| limits.http()).transpose()?.map(Arc::new);
+        let server = TcpServer { tls, alpns, http };
         let address = address(host, port)?;
         let local = self.with_streams(|streams| streams.listen_tcp(address, &server))?;
         let local = local.map_err(os_error)?;
         Ok((local.ip().to_string(), local.port()))
     }
 
-    /// Takes connections over a Unix socket, whose file has the permissions of `mode`.
-    fn listen_unix(&self, path: PathBuf, mode: u32) -> PyResult<()> {
+    /// Takes connections over a Unix socket, whose file has the permissions of `mode`: of lanes, of
+    /// HTTP if `http` is given, or of both.
+    #[pyo3(signature = (path, mode, http=None, lanes=true))]
+    fn listen_unix(
+        &self,
+        path: PathBuf,
+        mode: u32,
+        http: Option<Limits>,
+        lanes: bool,
+    ) -> PyResult<()> {
         let name = UnixAddress::new(&path);
-        self.with_streams(|streams| streams.listen_unix(&name, mode))?.map_err(os_error)
+        let http = http.map(|limits| limits.http()).transpose()?.map(Arc::new);
+        let speaks = Speaks { lanes, http };
+        self.with_streams(|streams| streams.serve_unix(&name, mode, speaks))?.map_err(os_error)
     }
 
     /// Begins a connection over TCP; its `wait("connected")` tells how it went.
@@ -213,6 +229,13 @@ impl Endpoint {
         self.shared.check()?;
         let services = Services::new(services, &limits, make_context, explain, make_session);
         self.shared.set_services(Arc::new(services));
+        Ok(())
+    }
+
+    /// Answers HTTP with an application; see `jetstream._asgi.Site`.
+    fn set_site(&self, site: Site) -> PyResult<()> {
+        self.shared.check()?;
+        self.shared.set_site(site);
         Ok(())
     }
 

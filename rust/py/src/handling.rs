@@ -10,7 +10,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use pyo3::exceptions::{PyException, PyStopIteration};
 use pyo3::ffi;
@@ -19,29 +18,37 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
-use crate::answer::{Question, is_cancelled};
-use crate::dispatch::ServiceLane;
+use crate::answer::is_cancelled;
 use crate::shared::{Shared, at_drop, lock, resolve, vectorcall};
+
+/// What a handler is run for: who is told what it came to.
+pub(crate) trait Errand: Send + Sync {
+    /// It has returned.
+    fn returned(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<()>;
+
+    /// It has raised.
+    fn raised(&self, py: Python<'_>, error: PyErr) -> PyResult<()>;
+
+    /// Its task is over, whatever it came to. Told once, and last.
+    fn release(&self, py: Python<'_>) -> PyResult<()>;
+
+    /// What is done, for people.
+    fn what(&self) -> String;
+}
 
 /// A handler that waits after its first step.
 pub(crate) struct Suspended {
-    pub(crate) question: Question,
     pub(crate) coroutine: Py<PyAny>,
     pub(crate) context: Context,
     /// What it waits for.
     pub(crate) yielded: Py<PyAny>,
-    /// When it must have ended.
-    pub(crate) until: Option<Instant>,
 }
 
 /// A handler that waits, and whom to tell when it ends.
 struct Request {
-    lane: Arc<ServiceLane>,
-    question: Question,
+    errand: Box<dyn Errand>,
     coroutine: Py<PyAny>,
     context: Context,
-    /// Where the lane keeps the task.
-    slot: usize,
     /// What the handler's first step yielded, until the task asks for it.
     yielded: Option<Py<PyAny>>,
 }
@@ -237,20 +244,17 @@ impl ReadyTask {
         }
     }
 
-    /// Gives the task to a handler that waits.
+    /// Gives the task to a handler that waits. The loop holds tasks weakly, so `errand` keeps it.
     pub(crate) fn give(
         self,
         py: Python<'_>,
-        lane: &Arc<ServiceLane>,
         suspended: Suspended,
+        errand: impl FnOnce(Py<PyAny>) -> Box<dyn Errand>,
     ) -> PyResult<()> {
-        let Suspended { question, coroutine, context, yielded, until } = suspended;
+        let Suspended { coroutine, context, yielded } = suspended;
         self.task.setattr(py, intern!(py, "_log_destroy_pending"), true)?;
-        let outlet = question.outlet.as_ref().map(|outlet| outlet.clone_ref(py));
-        let slot = lane.keep_task(self.task.clone_ref(py), question.tag, outlet, until);
-        let lane = lane.clone();
-        let yielded = Some(yielded);
-        let request = Request { lane, question, coroutine, context, slot, yielded };
+        let errand = errand(self.task.clone_ref(py));
+        let request = Request { errand, coroutine, context, yielded: Some(yielded) };
         let before = std::mem::replace(
             &mut *lock(&self.handling.get().state),
             State::Running(Box::new(request)),
@@ -281,8 +285,8 @@ impl Handling {
             Step::Yielded(value) => return Ok(Some(value)),
             Step::Returned(value) => {
                 let Some(request) = self.end() else { return Ok(None) };
-                let answered = request.lane.on_result(py, &request.question, &value);
-                request.lane.release_task(py, request.slot)?;
+                let answered = request.errand.returned(py, &value);
+                request.errand.release(py)?;
                 return answered.map(|()| None);
             }
             Step::Raised(error) => error,
@@ -290,8 +294,8 @@ impl Handling {
         let Some(request) = self.end() else { return Err(error) };
         let passes = is_cancelled(py, &error) || !error.is_instance_of::<PyException>(py);
         let kept = error.clone_ref(py);
-        let answered = request.lane.on_error(py, &request.question, request.slot, error);
-        request.lane.release_task(py, request.slot)?;
+        let answered = request.errand.raised(py, error);
+        request.errand.release(py)?;
         if passes { Err(kept) } else { answered.map(|()| None) }
     }
 
@@ -326,7 +330,7 @@ impl Drop for Handling {
         // The loop ended before the handler did.
         if let Some(request) = self.end() {
             at_drop(|py| {
-                if let Err(error) = request.lane.release_task(py, request.slot) {
+                if let Err(error) = request.errand.release(py) {
                     error.write_unraisable(py, None);
                 }
             });
@@ -407,14 +411,14 @@ impl Handling {
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let Some(request) = self.end() else { return Ok(()) };
         let closed = request.coroutine.bind(py).call_method0(intern!(py, "close"));
-        request.lane.release_task(py, request.slot)?;
+        request.errand.release(py)?;
         closed.map(drop)
     }
 
     fn __repr__(&self) -> String {
         match &*lock(&self.state) {
             State::Running(request) => {
-                format!("<answering {}>", request.question.method.get().what)
+                format!("<answering {}>", request.errand.what())
             }
             State::Over => "<answered>".to_owned(),
             State::New | State::Ready(_) => "<ready to answer>".to_owned(),

@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 
 mod agreement;
 mod answer;
+mod asgi;
 mod call;
 mod caller;
 mod channel;
@@ -16,6 +17,7 @@ mod errors;
 mod extension;
 mod faults;
 mod feed;
+mod frames;
 mod handling;
 mod identity;
 mod inbox;
@@ -42,6 +44,8 @@ mod _core {
     use pyo3::types::PyDict;
 
     #[pymodule_export]
+    use crate::asgi::{Exchange, Waiting};
+    #[pymodule_export]
     use crate::call::Call;
     #[pymodule_export]
     use crate::channel::{ChannelMethod, Lane};
@@ -55,6 +59,8 @@ mod _core {
     use crate::endpoint::Endpoint;
     #[pymodule_export]
     use crate::feed::FeedOutlet;
+    #[pymodule_export]
+    use crate::frames::{read_request, write_fault, write_reply};
     #[pymodule_export]
     use crate::handling::Handling;
     #[pymodule_export]
@@ -73,6 +79,10 @@ mod _core {
     use crate::subscription::{Ready, Subscription};
     #[pymodule_export]
     use crate::tls::{ClientTls, ServerTls};
+
+    /// Whether HTTP/3 is spoken.
+    #[pymodule_export]
+    const HTTP3: bool = false;
 
     /// Objects of this module that are alive, by kind: what leak tests look at.
     #[pyfunction]
@@ -98,10 +108,14 @@ mod _core {
         let py = module.py();
         crate::call::install_slots(py);
         crate::inbox::install_slots(py);
+        crate::asgi::install_slots(py);
+        crate::subscription::install_slots(py);
         // What asyncio takes for a coroutine is what is registered as one.
         let coroutine = py.import("collections.abc")?.getattr("Coroutine")?;
         coroutine.call_method1("register", (py.get_type::<Call>(),))?;
         coroutine.call_method1("register", (py.get_type::<Handling>(),))?;
+        coroutine.call_method1("register", (py.get_type::<Waiting>(),))?;
+        coroutine.call_method1("register", (py.get_type::<Ready>(),))?;
         let hook = PyDict::new(py);
         hook.set_item("after_in_child", module.getattr("_after_fork")?)?;
         py.import("os")?.call_method("register_at_fork", (), Some(&hook))?;

@@ -102,6 +102,11 @@ impl Reply {
         event_loop.call_method(intern!(py, "call_soon"), (callback, slf), Some(&kwargs)).map(drop)
     }
 
+    /// Whether nobody waits any more.
+    pub(crate) fn is_over(&self) -> bool {
+        lock(&self.state).outcome.is_some()
+    }
+
     /// What came, if something has.
     pub(crate) fn take(&self, py: Python<'_>) -> Option<PyResult<Py<PyAny>>> {
         match lock(&self.state).outcome.as_ref()? {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use jetstream_net::{Incoming, StreamLimits, Transport};
+use jetstream_net::{HttpLimits, Incoming, StreamLimits, Transport};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 
@@ -26,6 +26,13 @@ pub(crate) struct Limits {
     pub(crate) max_handshakes: usize,
     pub(crate) handshake_timeout: f64,
     pub(crate) retry_above: usize,
+    http_head: u32,
+    http_fields: u32,
+    http_streams: u32,
+    http_body_window: u32,
+    http_unsent: usize,
+    http_head_timeout: f64,
+    http_keep_alive: f64,
 }
 
 pub(crate) fn duration(seconds: f64) -> PyResult<Duration> {
@@ -58,6 +65,18 @@ impl Limits {
             max_handshakes: self.max_handshakes,
             max_unsent: self.max_unsent,
             max_lanes: self.max_streams_bidi as usize,
+        })
+    }
+
+    pub(crate) fn http(&self) -> PyResult<HttpLimits> {
+        Ok(HttpLimits {
+            head: self.http_head,
+            fields: self.http_fields,
+            streams: self.http_streams,
+            body_window: self.http_body_window,
+            unsent: self.http_unsent,
+            head_timeout: duration(self.http_head_timeout)?,
+            idle_timeout: duration(self.http_keep_alive)?,
         })
     }
 

@@ -10,12 +10,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::ThreadId;
 use std::time::Instant;
 
-use jetstream_net::{ConnectionKey, Hub, LaneKey, Lost, Memory};
+use jetstream_net::{ConnectionKey, ExchangeKey, Hub, LaneKey, Lost, Memory};
 use jetstream_proto::mux::{Deadlines, Ticket};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+use crate::asgi::{Exchange, Site};
 use crate::caller::{CallerLane, Failure};
 use crate::connection::Connection;
 use crate::deadline;
@@ -94,6 +95,12 @@ pub(crate) struct State {
     pub(crate) on_violation: Option<Py<PyAny>>,
     pub(crate) on_reviewed: Option<Py<PyAny>>,
     pub(crate) services: Option<Arc<Services>>,
+    /// The application that answers HTTP.
+    pub(crate) site: Option<Arc<Site>>,
+    /// Those whose application waits.
+    pub(crate) exchanges: HashMap<ExchangeKey, Py<Exchange>>,
+    /// When something is due for one of them.
+    pub(crate) exchange_timers: Deadlines<Instant, u64>,
     /// Lossy subscriptions with an item that has not left.
     pub(crate) lossy: Vec<Py<Outlet>>,
     pub(crate) ready_task: Option<ReadyTask>,
@@ -520,6 +527,8 @@ impl Shared {
         for lane in lanes {
             lane.go_away(py)?;
         }
+        self.drain_exchanges(py)?;
+        self.hub()?.http_drain();
         self.schedule(py)
     }
 
@@ -555,8 +564,11 @@ impl Shared {
             lock(&self.hub).part(Instant::now());
             return Ok(true);
         }
-        if lock(&self.hub).unsent() > 0 {
-            return Ok(false);
+        {
+            let hub = lock(&self.hub);
+            if hub.unsent() > 0 || hub.open_exchanges() > 0 {
+                return Ok(false);
+            }
         }
         // Nothing more will be answered: the lanes end, and when the peers have acknowledged that,
         // they have all that was answered.
@@ -630,6 +642,9 @@ impl Shared {
         for lane in state.callers.values().filter_map(Weak::upgrade) {
             lane.forget();
         }
+        for exchange in state.exchanges.values() {
+            exchange.get().forget();
+        }
         for connection in state.connections.values() {
             connection.get().forget();
         }
@@ -644,6 +659,7 @@ impl Shared {
         for key in keys {
             self.on_lost(py, key, &Lost::Here);
         }
+        self.close_exchanges(py)?;
         // Lanes without a connection, or with one of another endpoint, have their time kept here.
         let callers: Vec<_> =
             lock(&self.state).callers.values().filter_map(Weak::upgrade).collect();

@@ -8,15 +8,17 @@ use jetstream_proto::frame;
 use jetstream_proto::limits::FRAME_HEADER;
 use jetstream_proto::mux::{Receiving, Ticket};
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
+use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyMappingProxy, PyTuple};
 
 use crate::caller::{CallerLane, Waiter};
 use crate::channel::ChannelMethod;
 use crate::errors;
 use crate::feed::{self, Feed};
-use crate::inbox::{Inbox, NextItem, Taker};
+use crate::inbox::{Inbox, NextItem, Taker, thrown};
 use crate::shared::{LIVE_CALLS, Shared, at_drop, lock};
 
 /// What the lane gives and the subscription takes.
@@ -328,9 +330,50 @@ impl Subscription {
 }
 
 /// An awaitable that does not wait.
-#[pyclass(frozen, module = "jetstream._core")]
+#[pyclass(frozen, freelist = 64, module = "jetstream._core")]
 pub(crate) struct Ready {
     value: Py<PyAny>,
+}
+
+impl Ready {
+    pub(crate) fn of(value: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
+        let py = value.py();
+        Ok(Bound::new(py, Self { value: value.unbind() })?.into_any())
+    }
+
+    /// The one that has nothing to tell.
+    pub(crate) fn none(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+        static MADE: PyOnceLock<Py<Ready>> = PyOnceLock::new();
+        let made = MADE.get_or_try_init(py, || Py::new(py, Self { value: py.None() }))?;
+        Ok(made.bind(py).clone().into_any())
+    }
+}
+
+/// Gives the class the slot by which the interpreter steps a coroutine of its own.
+pub(crate) fn install_slots(py: Python<'_>) {
+    let class = py.get_type::<Ready>().as_type_ptr();
+    // SAFETY: a class of this module, before anybody has an instance; a heap type has its own
+    // `tp_as_async`, and the interpreter reads the slot at each use.
+    unsafe {
+        if let Some(slots) = (*class).tp_as_async.as_mut() {
+            slots.am_send = Some(ready_send);
+        }
+        ffi::PyType_Modified(class);
+    }
+}
+
+unsafe extern "C" fn ready_send(
+    object: *mut ffi::PyObject,
+    _value: *mut ffi::PyObject,
+    result: *mut *mut ffi::PyObject,
+) -> ffi::PySendResult {
+    Python::attach(|py| {
+        // SAFETY: the slot is only that of `Ready`, so the object is one, and alive.
+        let ready = unsafe { Bound::from_borrowed_ptr(py, object).cast_into_unchecked::<Ready>() };
+        // SAFETY: the interpreter gives a place for the result.
+        unsafe { *result = ready.get().value.clone_ref(py).into_ptr() };
+    });
+    ffi::PySendResult::PYGEN_RETURN
 }
 
 #[pymethods]
@@ -346,4 +389,23 @@ impl Ready {
     fn __next__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         Err(PyStopIteration::new_err((self.value.clone_ref(py),)))
     }
+
+    fn send(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        let _ = value;
+        self.__next__(py)
+    }
+
+    #[pyo3(signature = (exception, value=None, traceback=None))]
+    fn throw<'py>(
+        &self,
+        exception: &Bound<'py, PyAny>,
+        value: Option<&Bound<'py, PyAny>>,
+        traceback: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let _ = traceback;
+        Err(thrown(exception, value)?)
+    }
+
+    #[allow(clippy::unused_self)] // a coroutine has it
+    fn close(&self) {}
 }

@@ -9,6 +9,7 @@ use jetstream_net::tls::{
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 use crate::errors::TlsConfigError;
 use crate::shared::chain_tuple;
@@ -21,6 +22,7 @@ pub(crate) struct ServerTls {
     /// Roots for clients, and revocation lists.
     #[pyo3(get)]
     trusted: (usize, usize),
+    certificate: Vec<u8>,
 }
 
 /// A client's TLS.
@@ -85,6 +87,7 @@ impl ServerTls {
         early_data: bool,
         previous: Option<&Bound<'_, Self>>,
     ) -> PyResult<Self> {
+        let certificate = chain.first().cloned().unwrap_or_default();
         let client_auth = match client_auth {
             "none" => ClientAuth::None,
             "optional" => ClientAuth::Optional,
@@ -111,7 +114,13 @@ impl ServerTls {
             None => tls::server(options),
         });
         let inner = inner.map_err(|error| TlsConfigError::new_err(error.to_string()))?;
-        Ok(Self { inner, trusted })
+        Ok(Self { inner, trusted, certificate })
+    }
+
+    /// Our certificate in DER.
+    #[getter]
+    fn certificate<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.certificate)
     }
 }
 

@@ -12,6 +12,7 @@ use pyo3::intern;
 use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 
+use crate::asgi::Rest;
 use crate::connection::{Connection, Wait};
 use crate::dispatch::ServiceLane;
 use crate::errors;
@@ -88,8 +89,9 @@ impl Shared {
             Ok((more, hub.take_events()))
         })?;
         let mut round = Outcome { first: outcome };
-        for event in events {
-            let delivered = catch_unwind(AssertUnwindSafe(|| self.deliver(py, event)));
+        let mut events = events.into_iter().peekable();
+        while let Some(event) = events.next() {
+            let delivered = catch_unwind(AssertUnwindSafe(|| self.deliver(py, event, &mut events)));
             round.note(delivered.unwrap_or_else(|payload| Err(panicked(payload.as_ref()))));
         }
         round.note(self.expire(py));
@@ -148,11 +150,12 @@ impl Shared {
     /// One handle serves all timers. QUIC moves them later all the time; the handle is moved only
     /// when the earliest moves forward, and otherwise fires early and is set again.
     fn arm(&self, py: Python<'_>, timeout: Option<Instant>) -> PyResult<()> {
-        let (call, handler) = {
+        let ours = {
             let state = lock(&self.state);
-            (state.deadlines.next(), state.handler_deadlines.next())
+            let handlers = state.handler_deadlines.next();
+            [state.deadlines.next(), handlers, state.exchange_timers.next()]
         };
-        let Some(at) = [timeout, call, handler].into_iter().flatten().min() else { return Ok(()) };
+        let Some(at) = ours.into_iter().chain([timeout]).flatten().min() else { return Ok(()) };
         let now = Instant::now();
         let old = {
             let mut state = lock(&self.state);
@@ -195,6 +198,7 @@ impl Shared {
     fn expire(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         let now = Instant::now();
         self.expire_handlers(py, now);
+        self.expire_exchanges(py, now)?;
         loop {
             let (lane, ticket) = {
                 let mut state = lock(&self.state);
@@ -206,7 +210,7 @@ impl Shared {
         }
     }
 
-    fn deliver(self: &Arc<Self>, py: Python<'_>, event: Event) -> PyResult<()> {
+    fn deliver(self: &Arc<Self>, py: Python<'_>, event: Event, rest: &mut Rest) -> PyResult<()> {
         match event {
             Event::Frames { lane, run } => match self.role(lane) {
                 Some(Role::Service(service)) => service.on_frames(py, &run),
@@ -288,8 +292,7 @@ impl Shared {
             Event::MayOpen { connection, dir } => {
                 self.wake(py, connection, |c| c.on_may_open(py, dir))
             }
-            // No endpoint listens for it yet.
-            Event::Http(_) => Ok(()),
+            Event::Http(event) => self.on_http(py, event, rest),
             Event::LaneDatagram { lane, frame } => self.on_lane_datagram(py, lane, &frame),
             Event::Datagram { connection } => {
                 self.wake(py, connection, |c| c.wake(py, Wait::Datagram, 0))

@@ -272,8 +272,9 @@ impl Http {
             return false;
         }
         if let Protocol::One(http) = std::mem::replace(&mut self.protocol, Protocol::Over) {
-            if let Some((key, first)) = http.into_tunnel() {
-                self.protocol = Protocol::Tunnel(Tunnel::new(key, first, self.pipe.clone()));
+            if let Some((key, first, outgoing)) = http.into_tunnel() {
+                let tunnel = Tunnel::new(key, first, outgoing, self.pipe.clone());
+                self.protocol = Protocol::Tunnel(tunnel);
             }
         }
         true

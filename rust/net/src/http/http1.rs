@@ -116,10 +116,12 @@ impl Http1 {
         self.current.is_some() && self.desk.lock().tunnel
     }
 
-    /// The tunnel that it has become, if it has.
-    pub(super) fn into_tunnel(self) -> Option<(ExchangeKey, Bytes)> {
+    /// The tunnel that it has become, if it has: what came for it, and what was given for it, before
+    /// hyper had sent the answer.
+    pub(super) fn into_tunnel(self) -> Option<(ExchangeKey, Bytes, Outgoing)> {
         let key = self.current.filter(|_| self.desk.lock().tunnel)?.key;
-        Some((key, self.hyper.into_parts().read_buf))
+        let outgoing = std::mem::take(&mut self.desk.lock().outgoing);
+        Some((key, self.hyper.into_parts().read_buf, outgoing))
     }
 
     /// Tells of what hyper has taken of the answer.

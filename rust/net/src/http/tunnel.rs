@@ -22,8 +22,7 @@ pub(super) struct Tunnel {
 }
 
 impl Tunnel {
-    pub(super) fn new(key: ExchangeKey, first: Bytes, pipe: Pipe) -> Self {
-        let outgoing = Outgoing::default();
+    pub(super) fn new(key: ExchangeKey, first: Bytes, outgoing: Outgoing, pipe: Pipe) -> Self {
         let (over, told_end, aborted) = (false, false, false);
         Self { key, first, wanted: true, over, told_end, outgoing, aborted, pipe }
     }

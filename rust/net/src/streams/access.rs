@@ -138,6 +138,16 @@ impl Streams {
         self.wire_of(connection)?.tls.as_ref()?.alpn()
     }
 
+    /// The cipher suite that was agreed on, over TCP.
+    pub fn cipher_suite(&self, connection: ConnectionKey) -> Option<u16> {
+        self.wire_of(connection)?.tls.as_ref()?.cipher_suite()
+    }
+
+    /// Our own address, over TCP.
+    pub fn local(&self, connection: ConnectionKey) -> Option<SocketAddr> {
+        self.wire_of(connection)?.socket.as_ref()?.local()
+    }
+
     /// The peer's certificates in DER, its own first; empty if it showed none.
     pub fn peer_chain(&self, connection: ConnectionKey) -> Vec<Vec<u8>> {
         let tls = self.wire_of(connection).and_then(|wire| wire.tls.as_ref());
@@ -221,9 +231,11 @@ impl Streams {
         self.wires.iter().map(Wire::unsent_bytes).sum()
     }
 
-    /// Lanes whose end has not been seen by both sides.
+    /// Lanes whose end has not been seen by both sides. Clients of HTTP look at a connection when they
+    /// need one, so theirs are not waited for.
     pub fn unfinished(&self) -> usize {
-        self.wires.iter().filter(|wire| wire.phase == Phase::Open).count()
+        let lane = |wire: &&Wire| wire.phase == Phase::Open && wire.taker.http().is_none();
+        self.wires.iter().filter(lane).count()
     }
 
     /// Stops or resumes reading a lane; while it is paused the peer is held up by flow control.

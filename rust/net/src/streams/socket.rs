@@ -114,6 +114,13 @@ impl Socket {
         }
     }
 
+    pub(super) fn local(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(socket) => socket.local_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
     pub(super) fn credentials(&self) -> Option<Credentials> {
         match self {
             Self::Tcp(_) => None,

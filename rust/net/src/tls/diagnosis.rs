@@ -25,6 +25,7 @@ struct Notes {
     asked: Option<String>,
     server_name: Option<String>,
     client_alpns: Vec<Vec<u8>>,
+    cipher_suite: Option<u16>,
     /// Presented but not yet proven by a signature.
     presented: Option<Presented>,
     /// Proven in this handshake, or in the one that is resumed; until the handshake is over.
@@ -86,6 +87,15 @@ impl Diagnosis {
     pub(super) fn hello(&self) -> (Option<String>, Vec<Vec<u8>>) {
         let notes = self.notes();
         (notes.server_name.clone(), notes.client_alpns.clone())
+    }
+
+    /// The cipher suite that is agreed on, as IANA numbers them.
+    pub(super) fn set_cipher_suite(&self, cipher_suite: Option<u16>) {
+        self.notes().cipher_suite = cipher_suite;
+    }
+
+    pub(super) fn cipher_suite(&self) -> Option<u16> {
+        self.notes().cipher_suite
     }
 
     pub(super) fn set_presented(

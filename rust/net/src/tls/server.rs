@@ -7,6 +7,7 @@ use quinn_proto::crypto::rustls::QuicServerConfig;
 use quinn_proto::crypto::{Keys, ServerConfig, Session, UnsupportedVersion};
 use quinn_proto::transport_parameters::TransportParameters;
 use quinn_proto::{ConnectionId, Side};
+use rustls::CipherSuite;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use rustls::server::danger::ClientCertVerifier;
@@ -164,11 +165,14 @@ fn make(
         Some(verifier) => verifier.clone(),
         None => WebPkiClientVerifier::no_client_auth(),
     };
+    // Those of TLS 1.2 are left out: a client may name them, and they will not be taken.
+    let suites = provider.cipher_suites.iter().filter(|suite| suite.tls13().is_some());
+    let suites = suites.map(|suite| suite.suite()).collect();
     let mut tls = rustls::ServerConfig::builder_with_details(provider, clock.clone())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(config::library)?
         .with_client_cert_verifier(asks)
-        .with_cert_resolver(Arc::new(Resolver { key }));
+        .with_cert_resolver(Arc::new(Resolver { key, suites }));
     tls.alpn_protocols.clone_from(&options.alpns);
     let tickets = Tickets::new(sessions.clone(), verifier.clone(), clock.clone());
     tls.session_storage = Arc::new(tickets);
@@ -247,6 +251,8 @@ fn client_verifier(
 #[derive(Debug)]
 struct Resolver {
     key: Arc<CertifiedKey>,
+    /// Those that we speak.
+    suites: Vec<CipherSuite>,
 }
 
 impl ResolvesServerCert for Resolver {
@@ -254,7 +260,11 @@ impl ResolvesServerCert for Resolver {
         let offered = hello.alpn().into_iter().flatten();
         let offered = offered.take(MAX_OFFERED_PROTOCOLS).map(<[u8]>::to_vec);
         let server_name = hello.server_name().map(str::to_owned);
-        Diagnosis::current().set_hello(server_name, offered.collect());
+        let diagnosis = Diagnosis::current();
+        diagnosis.set_hello(server_name, offered.collect());
+        // quinn has no word for it. rustls takes the client's first that it knows, too.
+        let ours = |suite: &&CipherSuite| self.suites.contains(suite);
+        diagnosis.set_cipher_suite(hello.cipher_suites().iter().find(ours).map(|s| u16::from(*s)));
         Some(self.key.clone())
     }
 }

@@ -35,6 +35,8 @@ pub struct HandshakeData {
     /// The application protocols that the client offered, in its order and at most
     /// [`MAX_OFFERED_PROTOCOLS`](super::MAX_OFFERED_PROTOCOLS) of them; on the client our own.
     pub client_alpns: Vec<Vec<u8>>,
+    /// The cipher suite that is agreed on, as IANA numbers them; on the server.
+    pub cipher_suite: Option<u16>,
     /// Whether an earlier session is resumed.
     pub resumed: bool,
     /// Why our side ended the handshake, if it did.
@@ -155,6 +157,7 @@ impl Session for TlsSession {
             alpn,
             server_name,
             client_alpns,
+            cipher_suite: self.diagnosis.cipher_suite(),
             resumed: self.diagnosis.is_resumed(),
             diagnosis: self.diagnosis.clone(),
         }))

@@ -222,6 +222,11 @@ impl StreamTls {
         self.inner.alpn_protocol().map(<[u8]>::to_vec)
     }
 
+    /// The cipher suite that was agreed on, as IANA numbers them.
+    pub(crate) fn cipher_suite(&self) -> Option<u16> {
+        self.inner.negotiated_cipher_suite().map(|suite| suite.suite().into())
+    }
+
     /// The peer's certificates in DER, its own first; empty if it showed none.
     pub(crate) fn peer_chain(&self) -> Vec<Vec<u8>> {
         let chain = self.inner.peer_certificates().unwrap_or_default();

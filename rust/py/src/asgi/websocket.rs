@@ -1,0 +1,554 @@
+//! WebSockets: what goes through the tunnel of an exchange, as messages.
+//!
+//! The protocol is `jetstream_proto::websocket`'s. Here are the application's side of it (ASGI,
+//! "WebSocket"), and the clock: pings, and how long a farewell is waited for.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use jetstream_net::{Fields, Reply as Part, Request, Version};
+use jetstream_proto::websocket::{self, Connection, Deflate, Event, Limits, State, code};
+use pyo3::exceptions::{PyConnectionResetError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyString};
+
+use super::exchange::Phase;
+use super::message::{Message, bytes_of};
+use super::{Exchange, Site};
+use crate::shared::{Shared, lock};
+
+/// What a queued message costs beside its bytes.
+const MESSAGE: usize = 64;
+
+/// How long the peer's farewell is waited for.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// The code of a server that goes away and comes back (IANA's registry).
+const SERVICE_RESTART: u16 = 1012;
+
+/// A message that has not been taken.
+enum Queued {
+    Text(String),
+    Binary(Vec<u8>),
+}
+
+impl Queued {
+    fn cost(&self) -> usize {
+        MESSAGE
+            + match self {
+                Self::Text(text) => text.len(),
+                Self::Binary(bytes) => bytes.len(),
+            }
+    }
+}
+
+/// How far a WebSocket is.
+enum Stage {
+    /// The application has not said whether it takes it.
+    Asked,
+    /// Messages go both ways, as long as the connection is open.
+    Open(Box<Connection>),
+    /// It was not taken, or is over.
+    Closed,
+}
+
+pub(super) struct Socket {
+    stage: Stage,
+    /// The application has been told of it.
+    told: bool,
+    /// Compression that the client offers and we take, and how to say so.
+    deflate: Option<(Deflate, String)>,
+    queue: VecDeque<Queued>,
+    queued: usize,
+    /// The peer is held up.
+    paused: bool,
+    /// How it ended.
+    end: Option<(u16, String)>,
+    /// The next ping.
+    ping: Option<Instant>,
+    /// When the last one must have been answered.
+    pong: Option<Instant>,
+    /// When the peer's farewell must have come.
+    farewell: Option<Instant>,
+}
+
+/// What becomes of a tunnel after it was looked at.
+#[derive(Default)]
+struct Outcome {
+    out: Vec<u8>,
+    /// The tunnel ends.
+    end: bool,
+    /// More is wanted.
+    want: bool,
+}
+
+impl Socket {
+    pub(super) fn new(deflate: Option<(Deflate, String)>) -> Self {
+        Self {
+            stage: Stage::Asked,
+            told: false,
+            deflate,
+            queue: VecDeque::new(),
+            queued: 0,
+            paused: false,
+            end: None,
+            ping: None,
+            pong: None,
+            farewell: None,
+        }
+    }
+
+    pub(super) fn is_asked(&self) -> bool {
+        matches!(self.stage, Stage::Asked)
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.stage, Stage::Open(_))
+    }
+
+    pub(super) fn close(&mut self) {
+        self.stage = Stage::Closed;
+    }
+
+    /// The tunnel is gone.
+    pub(super) fn on_gone(&mut self) {
+        let code = match &self.stage {
+            Stage::Open(connection) => connection.close_code(),
+            _ => code::ABNORMAL,
+        };
+        self.end.get_or_insert((code, String::new()));
+        self.close();
+    }
+
+    fn read(&mut self, bytes: &mut [u8], window: usize) -> Outcome {
+        let Stage::Open(connection) = &mut self.stage else { return Outcome::default() };
+        let mut input = bytes;
+        while let Some(event) = connection.read(&mut input) {
+            let message = match event {
+                Event::Text(text) => Queued::Text(text.into_owned()),
+                Event::Binary(bytes) => Queued::Binary(bytes.into_owned()),
+                Event::Pong => {
+                    self.pong = None;
+                    continue;
+                }
+                Event::Closed(close) => {
+                    self.end.get_or_insert((close.code, close.reason));
+                    continue;
+                }
+                Event::Failed(violation) => {
+                    self.end.get_or_insert((code::ABNORMAL, violation.to_string()));
+                    continue;
+                }
+            };
+            self.queued += message.cost();
+            self.queue.push_back(message);
+        }
+        let mut out = Vec::new();
+        connection.flush(&mut out);
+        let end = connection.state() == State::Closed;
+        if end {
+            self.stage = Stage::Closed;
+        }
+        self.paused = self.queued > window;
+        Outcome { out, end, want: !self.paused && !end }
+    }
+
+    /// Says the last word. True if there was anything to say.
+    fn farewell(&mut self, code: u16, reason: &str, now: Instant, out: &mut Vec<u8>) -> bool {
+        let Stage::Open(connection) = &mut self.stage else { return false };
+        if connection.close(code, reason, out).is_err() {
+            return false;
+        }
+        self.farewell = now.checked_add(FAREWELL);
+        self.ping = None;
+        self.pong = None;
+        true
+    }
+
+    fn due(&self) -> Option<Instant> {
+        [self.ping, self.pong, self.farewell].into_iter().flatten().min()
+    }
+}
+
+/// What a request to open a WebSocket comes to before the application is asked.
+pub(super) fn welcome(site: &Site, request: &Request) -> Result<(Socket, Vec<String>), u16> {
+    if request.protocol.as_deref() != Some(b"websocket") {
+        return Err(501);
+    }
+    let values = |wanted: &'static [u8]| {
+        request.fields.iter().filter(move |(name, _)| *name == wanted).map(|(_, value)| value)
+    };
+    let version = values(b"sec-websocket-version").next().unwrap_or_default();
+    websocket::handshake::check_version(version).map_err(|_| 426_u16)?;
+    if request.version == Version::Http11 {
+        let key = values(b"sec-websocket-key").next().unwrap_or_default();
+        websocket::handshake::accept_key(key).map_err(|_| 400_u16)?;
+    }
+    let names = websocket::handshake::subprotocols(values(b"sec-websocket-protocol"));
+    let names = names.map_err(|_| 400_u16)?.into_iter().map(str::to_owned).collect();
+    let deflate = match site.websocket.compression {
+        true => {
+            let offers = values(b"sec-websocket-extensions");
+            Deflate::default().accept(offers).map_err(|_| 400_u16)?
+        }
+        false => None,
+    };
+    Ok((Socket::new(deflate), names))
+}
+
+impl Exchange {
+    // ---- what happens ----
+
+    pub(super) fn on_tunnel_data(&self, py: Python<'_>, data: Bytes) -> PyResult<()> {
+        let mut bytes = Vec::from(data);
+        let outcome = {
+            let mut inner = lock(&self.inner);
+            let Some(socket) = &mut inner.socket else { return Ok(()) };
+            socket.read(&mut bytes, self.site.websocket.window)
+        };
+        self.settle(py, outcome)?;
+        self.wake_receivers(py)
+    }
+
+    pub(super) fn on_tunnel_ended(&self, py: Python<'_>) -> PyResult<()> {
+        {
+            let mut inner = lock(&self.inner);
+            let Some(socket) = &mut inner.socket else { return Ok(()) };
+            socket.on_gone();
+        }
+        self.settle(py, Outcome { end: true, ..Outcome::default() })?;
+        self.wake_receivers(py)
+    }
+
+    fn settle(&self, py: Python<'_>, outcome: Outcome) -> PyResult<()> {
+        let Outcome { out, end, want } = outcome;
+        let shared = self.shared();
+        if !out.is_empty() || end {
+            self.reply(py, Part::Body { data: out.into(), end })?;
+        }
+        if end {
+            lock(&self.inner).phase = Phase::Over;
+        }
+        if want {
+            shared.hub()?.http_want_body(self.key);
+        }
+        Ok(())
+    }
+
+    // ---- messages to the application ----
+
+    pub(super) fn next_of_socket<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        enum Next {
+            Connect,
+            Message(Queued),
+            Disconnect(u16, String),
+            Nothing,
+        }
+        let (next, want) = {
+            let inner = &mut *lock(&self.inner);
+            let Some(socket) = &mut inner.socket else { return Ok(None) };
+            let next = if !std::mem::replace(&mut socket.told, true) {
+                Next::Connect
+            } else if let Some(message) = socket.queue.pop_front() {
+                socket.queued -= message.cost();
+                Next::Message(message)
+            } else if let Some((code, reason)) = &socket.end {
+                Next::Disconnect(*code, reason.clone())
+            } else {
+                Next::Nothing
+            };
+            let low = socket.queued <= self.site.websocket.window / 2;
+            let want = socket.paused && low && socket.is_open();
+            socket.paused &= !want;
+            (next, want)
+        };
+        if want {
+            self.shared().hub()?.http_want_body(self.key);
+            self.shared().schedule(py)?;
+        }
+        let message = PyDict::new(py);
+        let kind = intern!(py, "type");
+        match next {
+            Next::Connect => message.set_item(kind, intern!(py, "websocket.connect"))?,
+            Next::Message(Queued::Text(text)) => {
+                message.set_item(kind, intern!(py, "websocket.receive"))?;
+                message.set_item(intern!(py, "text"), PyString::new(py, &text))?;
+            }
+            Next::Message(Queued::Binary(bytes)) => {
+                message.set_item(kind, intern!(py, "websocket.receive"))?;
+                message.set_item(intern!(py, "bytes"), PyBytes::new(py, &bytes))?;
+            }
+            Next::Disconnect(code, reason) => {
+                message.set_item(kind, intern!(py, "websocket.disconnect"))?;
+                message.set_item(intern!(py, "code"), code)?;
+                message.set_item(intern!(py, "reason"), reason)?;
+            }
+            Next::Nothing => return Ok(None),
+        }
+        Ok(Some(message.into_any()))
+    }
+
+    // ---- messages of the application ----
+
+    pub(super) fn accept(&self, py: Python<'_>, message: &Message<'_, '_>) -> PyResult<bool> {
+        let mut fields = self.usual_fields();
+        if let Some(name) = message.get(intern!(py, "subprotocol"))? {
+            fields.push(b"sec-websocket-protocol", name.extract::<String>()?.as_bytes());
+        }
+        message.headers(&mut fields)?;
+        let deflate = {
+            let mut inner = lock(&self.inner);
+            let socket = asked(&mut inner.socket, "websocket.accept")?;
+            socket.deflate.take()
+        };
+        let deflate = deflate.map(|(deflate, answer)| {
+            fields.push(b"sec-websocket-extensions", answer.as_bytes());
+            deflate
+        });
+        let shared = self.shared();
+        let told = shared.hub()?.http_reply(self.key, Part::Tunnel { fields });
+        told.map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let limits = Limits { message: self.site.websocket.message, ..Limits::default() };
+        let connection = Box::new(Connection::server(limits, deflate));
+        let early = {
+            let mut inner = lock(&self.inner);
+            inner.status = if self.version == Version::Http11 { 101 } else { 200 };
+            if let Some(socket) = &mut inner.socket {
+                socket.stage = Stage::Open(connection);
+                let ping = self.site.websocket.ping;
+                socket.ping = ping.and_then(|every| Instant::now().checked_add(every));
+            }
+            inner.take_body()
+        };
+        for data in early {
+            self.on_tunnel_data(py, data)?;
+        }
+        shared.hub()?.http_want_body(self.key);
+        self.arm()?;
+        shared.schedule(py)?;
+        Ok(false)
+    }
+
+    pub(super) fn send_message(&self, py: Python<'_>, message: &Message<'_, '_>) -> PyResult<bool> {
+        let text = message.get(intern!(py, "text"))?;
+        let bytes = message.get(intern!(py, "bytes"))?;
+        let mut out = Vec::new();
+        let sent = {
+            // What it is to be is known before the lock is taken: no Python runs under it.
+            let text = text.as_ref().map(|text| text.cast::<PyString>()).transpose();
+            let text = text.map_err(|_| PyTypeError::new_err("'text' of a message must be str"))?;
+            let text = text.map(|text| text.to_str()).transpose()?;
+            let bytes = match (text, &bytes) {
+                (None, Some(bytes)) => Some(bytes_of(bytes)?),
+                _ => None,
+            };
+            let mut inner = lock(&self.inner);
+            let socket = open(&mut inner.socket)?;
+            match (text, bytes) {
+                (Some(text), _) => socket.text(text, &mut out),
+                (None, Some(bytes)) => socket.binary(&bytes, &mut out),
+                (None, None) => {
+                    return Err(PyValueError::new_err("websocket.send needs 'text' or 'bytes'"));
+                }
+            }
+        };
+        sent.map_err(|_| gone())?;
+        self.tell(py, out.into())
+    }
+
+    /// Sends something through the tunnel. True if so much is unsent that the sender is to wait.
+    fn tell(&self, py: Python<'_>, data: Bytes) -> PyResult<bool> {
+        let shared = self.shared();
+        let full = {
+            let mut hub = shared.hub()?;
+            let told = hub.http_reply(self.key, Part::Body { data, end: false });
+            told.map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+            hub.http_unsent(self.key) > self.site.unsent && hub.http_watch(self.key)
+        };
+        shared.schedule(py)?;
+        Ok(full)
+    }
+
+    pub(super) fn close_message(
+        &self,
+        py: Python<'_>,
+        message: &Message<'_, '_>,
+    ) -> PyResult<bool> {
+        let code = match message.get(intern!(py, "code"))? {
+            Some(code) => code.extract()?,
+            None => code::NORMAL,
+        };
+        let reason = match message.get(intern!(py, "reason"))? {
+            Some(reason) => reason.extract::<String>()?,
+            None => String::new(),
+        };
+        let refused = {
+            let mut inner = lock(&self.inner);
+            let inner = &mut *inner;
+            match &mut inner.socket {
+                Some(socket) if socket.is_asked() && !matches!(inner.phase, Phase::Over) => {
+                    socket.end.get_or_insert((code::ABNORMAL, String::new()));
+                    true
+                }
+                Some(_) => false,
+                None => return Err(PyRuntimeError::new_err("this is no WebSocket")),
+            }
+        };
+        if refused {
+            self.refuse(py, 403)?;
+            return Ok(false);
+        }
+        let mut out = Vec::new();
+        {
+            let mut inner = lock(&self.inner);
+            let connection = open(&mut inner.socket)?;
+            let closed = connection.close(code, &reason, &mut out);
+            closed.map_err(|error| match error {
+                websocket::SendError::Closed => gone(),
+                other => PyValueError::new_err(other.to_string()),
+            })?;
+            if let Some(socket) = &mut inner.socket {
+                socket.end.get_or_insert((code, reason));
+                socket.farewell = Instant::now().checked_add(FAREWELL);
+                (socket.ping, socket.pong) = (None, None);
+            }
+        }
+        self.arm()?;
+        self.tell(py, out.into())?;
+        self.wake_receivers_soon(py)?;
+        Ok(false)
+    }
+
+    // ---- the end, and the clock ----
+
+    /// The application has ended. True if the tunnel is left to say goodbye.
+    pub(super) fn leave_socket(&self, py: Python<'_>, failed: bool) -> PyResult<bool> {
+        let code = if failed { code::INTERNAL_ERROR } else { code::NORMAL };
+        self.say_goodbye(py, code, "")
+    }
+
+    /// The server goes away.
+    pub(super) fn go_away(&self, py: Python<'_>) -> PyResult<()> {
+        if !self.say_goodbye(py, SERVICE_RESTART, "")? {
+            return Ok(());
+        }
+        if let Some(socket) = &mut lock(&self.inner).socket {
+            socket.end.get_or_insert((SERVICE_RESTART, String::new()));
+        }
+        self.wake_receivers_soon(py)
+    }
+
+    fn say_goodbye(&self, py: Python<'_>, code: u16, reason: &str) -> PyResult<bool> {
+        let mut out = Vec::new();
+        {
+            let mut inner = lock(&self.inner);
+            let Some(socket) = inner.socket.as_mut().filter(|socket| socket.is_open()) else {
+                return Ok(false);
+            };
+            socket.farewell(code, reason, Instant::now(), &mut out);
+        }
+        self.arm()?;
+        if !out.is_empty() {
+            self.tell(py, out.into())?;
+        }
+        Ok(true)
+    }
+
+    /// Has the clock looked at again when it is due.
+    fn arm(&self) -> PyResult<()> {
+        let due = lock(&self.inner).socket.as_ref().and_then(|socket| socket.due());
+        if let Some(at) = due {
+            self.shared().add_exchange_timer(self.key, at);
+        }
+        Ok(())
+    }
+
+    /// Something is due.
+    pub(super) fn on_timer(&self, py: Python<'_>, now: Instant) -> PyResult<()> {
+        let mut out = Vec::new();
+        let lost = {
+            let mut inner = lock(&self.inner);
+            let Some(socket) = &mut inner.socket else { return Ok(()) };
+            let over = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+            if over(socket.farewell) || over(socket.pong) {
+                let text = if over(socket.pong) { "no answer to a ping" } else { "" };
+                socket.end.get_or_insert((code::ABNORMAL, text.to_owned()));
+                socket.close();
+                true
+            } else {
+                if over(socket.ping) {
+                    socket.ping = self.site.websocket.ping.and_then(|every| now.checked_add(every));
+                    if let Stage::Open(connection) = &mut socket.stage {
+                        connection.replenish();
+                        if socket.pong.is_none() && connection.ping(b"", &mut out).is_ok() {
+                            socket.pong = now.checked_add(self.site.websocket.pong);
+                        }
+                    }
+                }
+                false
+            }
+        };
+        if lost {
+            lock(&self.inner).phase = Phase::Over;
+            self.reply(py, Part::Abort)?;
+            self.wake_receivers(py)?;
+            return self.forget_if_left(py);
+        }
+        if !out.is_empty() {
+            self.tell(py, out.into())?;
+        }
+        self.arm()
+    }
+}
+
+fn asked<'a>(socket: &'a mut Option<Box<Socket>>, what: &str) -> PyResult<&'a mut Socket> {
+    match socket {
+        Some(socket) if socket.end.is_some() && !socket.is_open() => Err(gone()),
+        Some(socket) if socket.is_asked() => Ok(socket),
+        Some(_) => Err(PyRuntimeError::new_err(format!("{what} was sent twice"))),
+        None => Err(PyRuntimeError::new_err(format!("{what} is for WebSockets"))),
+    }
+}
+
+fn open(socket: &mut Option<Box<Socket>>) -> PyResult<&mut Connection> {
+    let Some(socket) = socket else {
+        return Err(PyRuntimeError::new_err("this is no WebSocket"));
+    };
+    match &mut socket.stage {
+        Stage::Open(connection) => Ok(connection),
+        Stage::Asked if socket.end.is_none() => {
+            Err(PyRuntimeError::new_err("nothing can be sent before websocket.accept"))
+        }
+        Stage::Asked | Stage::Closed => Err(gone()),
+    }
+}
+
+/// As the specification has it since 2.4.
+fn gone() -> PyErr {
+    PyConnectionResetError::new_err("the WebSocket is closed")
+}
+
+impl Shared {
+    pub(crate) fn expire_exchanges(self: &Arc<Self>, py: Python<'_>, now: Instant) -> PyResult<()> {
+        loop {
+            let Some(key) = lock(&self.state).exchange_timers.expired(now) else { return Ok(()) };
+            if let Some(found) = self.exchange(py, jetstream_net::ExchangeKey(key)) {
+                found.get().on_timer(py, now)?;
+            }
+        }
+    }
+}
+
+/// The answer to a request that cannot become a WebSocket.
+pub(super) fn refusal_fields(status: u16, fields: &mut Fields) {
+    if status == 426 {
+        let version = websocket::handshake::VERSION;
+        fields.push(b"sec-websocket-version", version.as_bytes());
+    }
+}

@@ -1,0 +1,418 @@
+"""The server around an application: start and stop, proxies, the access log, Alt-Svc."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import httpx
+import pytest
+from jetstream._errors import StartupFailed
+from jetstream._forwarded import Forwarded, TrustedProxies
+from jetstream.http import AltSvcMiddleware, H3Service, HttpOptions, HttpServer
+
+from tests.helpers import authority, run, server_identity
+from tests.http.serving import respond, served, server
+
+OK = respond(b"ok")
+
+# ---- lifespan ----
+
+
+def lifespan_app(told: list[Any], *, startup: str = "complete") -> Any:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan":
+            await respond(b"ok")(scope, receive, send)
+            return
+        scope["state"]["made"] = True
+        for what in ("startup", "shutdown"):
+            assert await receive() == {"type": f"lifespan.{what}"}
+            told.append(what)
+            outcome = startup if what == "startup" else "complete"
+            await send({"type": f"lifespan.{what}.{outcome}", "message": "no database"})
+            if outcome == "failed":
+                return
+
+    return app
+
+
+@pytest.mark.parametrize("mode", ["auto", "on"])
+def test_the_application_starts_and_stops_with_its_server(mode: str, loop: str) -> None:
+    told: list[Any] = []
+
+    async def main() -> None:
+        async with served("http", lifespan_app(told), lifespan=mode) as (_, client):
+            assert told == ["startup"]
+            assert (await client.get("/")).text == "ok"
+        assert told == ["startup", "shutdown"]
+
+    run(main, loop=loop)
+
+
+@pytest.mark.parametrize("mode", ["auto", "on"])
+def test_a_startup_that_fails(mode: str) -> None:
+    async def main() -> None:
+        with pytest.raises(StartupFailed, match="no database"):
+            await server(lifespan_app([], startup="failed"), lifespan=mode).start()
+
+    run(main)
+
+
+def test_an_application_without_lifespan() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "http"
+        await OK(scope, receive, send)
+
+    async def main() -> None:
+        for mode in ("auto", "off"):
+            async with served("http", app, lifespan=mode) as (_, client):
+                assert (await client.get("/")).text == "ok"
+        with pytest.raises(StartupFailed, match="does not take part") as caught:
+            await server(app, lifespan="on").start()
+        assert isinstance(caught.value.__cause__, AssertionError)
+
+    run(main)
+
+
+def test_a_request_in_flight_is_answered_before_the_end(loop: str) -> None:
+    async def main() -> None:
+        begun, go = asyncio.Event(), asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            begun.set()
+            await go.wait()
+            await OK(scope, receive, send)
+
+        async with served("http", app, lifespan="off") as (running, client):
+            asking = asyncio.ensure_future(client.get("/"))
+            await begun.wait()
+            closing = asyncio.ensure_future(running.close())
+            await asyncio.sleep(0)
+            go.set()
+            assert (await asking).text == "ok"
+            await closing
+
+    run(main, loop=loop)
+
+
+def test_one_that_does_not_end_is_cut_off() -> None:
+    async def main() -> None:
+        begun, over = asyncio.Event(), asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            begun.set()
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                over.set()
+
+        async with served("http", app, lifespan="off", graceful_timeout=0.05) as (running, client):
+            asking = asyncio.ensure_future(client.get("/"))
+            await begun.wait()
+            await running.close()
+            await over.wait()
+            with pytest.raises(httpx.TransportError):
+                await asking
+
+    run(main)
+
+
+# ---- where ----
+
+
+def test_plain_http_is_for_this_machine() -> None:
+    async def main() -> None:
+        with pytest.raises(ValueError, match="danger_plaintext"):
+            await server(OK, host="0.0.0.0", lifespan="off").start()
+        async with server(OK, host="0.0.0.0", lifespan="off", danger_plaintext=True):
+            pass
+
+    run(main)
+    with pytest.raises(TypeError, match="nowhere"):
+        HttpServer(OK, port=None)
+
+
+def test_settings_that_cannot_be() -> None:
+    for wrong in (
+        {"lifespan": "maybe"},
+        {"proxy_headers": "x"},
+        {"root_path": "api"},
+        {"root_path": "/api/"},
+        {"forwarded_allow_ips": ["proxy.example"]},
+    ):
+        with pytest.raises(ValueError, match=r"write|begins"):
+            HttpOptions(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="sequence"):
+        HttpOptions(forwarded_allow_ips="10.0.0.1")
+
+
+# ---- proxies ----
+
+
+@pytest.mark.parametrize(
+    ("trusted", "how", "headers", "client", "scheme"),
+    [
+        (["10.0.0.1"], "x-forwarded", {"x-forwarded-for": "1.2.3.4"}, "127.0.0.1", "http"),
+        (["127.0.0.1"], "x-forwarded", {"x-forwarded-for": "1.2.3.4"}, "1.2.3.4", "http"),
+        (
+            ["127.0.0.0/8", "10.0.0.0/8"],
+            "x-forwarded",
+            {"x-forwarded-for": "6.6.6.6, 1.2.3.4, 10.1.1.1", "x-forwarded-proto": "https"},
+            "1.2.3.4",
+            "https",
+        ),
+        (
+            ["127.0.0.1", "10.0.0.1"],
+            "x-forwarded",
+            {"x-forwarded-for": "1.2.3.4, 10.0.0.1", "x-forwarded-proto": "https, http"},
+            "1.2.3.4",
+            "https",
+        ),
+        (["*"], "x-forwarded", {"x-forwarded-for": "9.9.9.9, 1.2.3.4"}, "9.9.9.9", "http"),
+        (["127.0.0.1"], "x-forwarded", {"forwarded": "for=6.6.6.6"}, "127.0.0.1", "http"),
+        (["127.0.0.1"], "x-forwarded", {"x-forwarded-proto": "gopher"}, "127.0.0.1", "http"),
+        (["127.0.0.1"], "x-forwarded", {"x-forwarded-for": "unknown"}, "127.0.0.1", "http"),
+        (["127.0.0.1"], "forwarded", {"x-forwarded-for": "6.6.6.6"}, "127.0.0.1", "http"),
+        (
+            ["127.0.0.1"],
+            "forwarded",
+            {"forwarded": 'for=6.6.6.6, for="[2001:db8::1]:4711";proto=https;host="a,b"'},
+            "2001:db8::1",
+            "https",
+        ),
+        (
+            ["127.0.0.1"],
+            "forwarded",
+            {"forwarded": "for=_hidden;proto=https"},
+            "127.0.0.1",
+            "https",
+        ),
+    ],
+)
+def test_what_proxies_say(
+    trusted: list[str], how: str, headers: dict[str, str], client: str, scheme: str
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        told = json.dumps([scope["client"][0], scope["scheme"]]).encode()
+        await respond(told)(scope, receive, send)
+
+    async def main() -> None:
+        options = {"forwarded_allow_ips": trusted, "proxy_headers": how, "lifespan": "off"}
+        async with served("http", app, **options) as (_, asking):
+            assert (await asking.get("/", headers=headers)).json() == [client, scheme]
+
+    run(main)
+
+
+def test_a_websocket_behind_a_proxy() -> None:
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append((scope["scheme"], scope["client"]))
+
+    async def main() -> None:
+        headers = [(b"x-forwarded-proto", b"https"), (b"x-forwarded-for", b"1.2.3.4:99")]
+        scope = {"type": "websocket", "scheme": "ws", "client": None, "headers": headers}
+        around = Forwarded(app, TrustedProxies(["unix"]), "x-forwarded")
+        await around(scope, None, None)  # type: ignore[arg-type]
+
+    run(main)
+    assert seen == [("wss", ("1.2.3.4", 99))]
+
+
+# ---- access log ----
+
+
+@pytest.mark.parametrize("version", ["http", "h2"])
+def test_a_line_for_each_request(version: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/fail":
+            raise ZeroDivisionError
+        if scope["path"] == "/wait":
+            await asyncio.sleep(0)
+        await respond(status=404)(scope, receive, send)
+
+    async def main() -> None:
+        caplog.set_level(logging.INFO, "jetstream.access")
+        async with served(version, app, access_log=True, lifespan="off") as (_, client):
+            await client.get("/a%20b?c=d")
+            await client.post("/wait")
+            await client.get("/fail")
+
+    run(main)
+    lines = [each.getMessage() for each in caplog.records if each.name == "jetstream.access"]
+    spoken = "2" if version == "h2" else "1.1"
+    assert [line.partition(" - ")[2] for line in lines] == [
+        f'"GET /a%20b?c=d HTTP/{spoken}" 404',
+        f'"POST /wait HTTP/{spoken}" 404',
+        f'"GET /fail HTTP/{spoken}" 500',
+    ]
+    assert all(line.startswith("127.0.0.1:") for line in lines)
+
+
+def test_none_is_written_unasked(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        caplog.set_level(logging.INFO, "jetstream.access")
+        async with served("http", OK, lifespan="off") as (_, client):
+            await client.get("/")
+
+    run(main)
+    assert not [each for each in caplog.records if each.name == "jetstream.access"]
+
+
+# ---- Alt-Svc ----
+
+
+@pytest.mark.parametrize("version", ["http", "h2"])
+def test_where_http3_is_spoken(version: str) -> None:
+    async def main() -> None:
+        app = AltSvcMiddleware(respond(headers=[(b"Alt-Svc", b"clear")]), 4433)
+        async with served(version, app, lifespan="off") as (_, client):
+            assert (await client.get("/")).headers["alt-svc"] == 'h3=":4433"; ma=86400'
+        other = AltSvcMiddleware.with_value(OK, 'h3="other:1"')
+        async with served(version, other, lifespan="off") as (_, client):
+            assert (await client.get("/")).headers["alt-svc"] == 'h3="other:1"'
+
+    run(main)
+
+
+def test_over_http3_nothing_is_added() -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def main() -> None:
+        scope = {"type": "http", "http_version": "3"}
+        await AltSvcMiddleware(OK, 4433)(scope, None, send)  # type: ignore[arg-type]
+
+    run(main)
+    assert not list(sent[0]["headers"])
+
+
+def test_http3_as_an_entry_of_a_router() -> None:
+    from jetstream import Router, service
+
+    @service
+    class Echo:
+        async def echo(self, message: str) -> str: ...
+
+    class EchoImpl(Echo):
+        async def echo(self, message: str) -> str:
+            return message
+
+    entry = H3Service(OK).with_handler(EchoImpl())
+    assert Router(EchoImpl(), entry).alpns()[-1] == "h3"
+    assert [each.definition.name for each in entry.router.services] == ["echo"]
+
+
+# ---- the command line ----
+
+
+def jetstream(*arguments: str, folder: Any, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "jetstream", "serve", *arguments],
+        cwd=folder,
+        env={**os.environ, **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+APP = """
+import asyncio
+from jetstream import Router, service
+
+@service
+class Echo:
+    async def echo(self, message: str) -> str: ...
+
+class EchoImpl(Echo):
+    async def echo(self, message: str) -> str:
+        return message
+
+router = Router(EchoImpl())
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            await send({"type": message["type"] + ".complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+    await send({"type": "http.response.start", "status": 200})
+    await send({"type": "http.response.body", "body": scope["root_path"].encode()})
+
+def make():
+    return app
+
+async def broken(scope, receive, send):
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": "no database"})
+"""
+
+
+def until_listening(process: subprocess.Popen[str]) -> str:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "listening on" in line:
+            return line
+    raise AssertionError(process.wait())
+
+
+def test_the_command_serves_until_it_is_told_to_stop(tmp_path: Any) -> None:
+    (tmp_path / "main.py").write_text(APP)
+    issued = server_identity()
+    (tmp_path / "chain.pem").write_bytes(issued.chain_pem)
+    (tmp_path / "key.pem").write_bytes(issued.key_pem)
+    process = jetstream(
+        *("main:make", "--factory", "--router", "main:router", "--tls-cert", "chain.pem"),
+        *("--ssl-keyfile", "key.pem", "--root-path", "/api", "--header", "x-by:us"),
+        folder=tmp_path,
+        JETSTREAM_SERVE_PORT="0",
+    )
+    try:
+        line = until_listening(process)
+        where = line.split("https://")[1].split()[0]
+        assert "HTTP/2" in line
+        assert f"UDP {where}" in line
+        context = __import__("ssl").create_default_context(cadata=authority().ca_pem.decode())
+        with httpx.Client(verify=context, http2=True, trust_env=False) as client:
+            said = client.get(f"https://{where}/")
+            assert (said.text, said.headers["x-by"], said.http_version) == ("/api", "us", "HTTP/2")
+            said = client.post(f"https://{where}/echo/echo", json={"message": "hi"})
+            assert said.json() == "hi"
+        process.send_signal(signal.SIGTERM)
+        _, rest = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0
+    assert '"POST /api/echo/echo HTTP/2" 200' in rest
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["main:broken"], 1, "no database"),
+        (["main:nothing"], 1, "main has no 'nothing'"),
+        (["elsewhere:app"], 1, "no module is called 'elsewhere'"),
+        (["main"], 2, "MODULE:NAME"),
+        (["main:app", "--client-ca", "x"], 2, "--tls-cert"),
+        (["main:app", "--host", "0.0.0.0"], 1, "danger_plaintext"),
+        (["main:app", "--header", "x"], 2, "NAME:VALUE"),
+    ],
+)
+def test_what_cannot_be_served(arguments: list[str], code: int, text: str, tmp_path: Any) -> None:
+    (tmp_path / "main.py").write_text(APP)
+    process = jetstream(*arguments, "--port", "0", folder=tmp_path)
+    _, told = process.communicate(timeout=20)
+    assert process.returncode == code
+    assert text in told
+    assert "Traceback" not in told

@@ -8,7 +8,9 @@
 pub mod ext;
 pub mod fault;
 pub mod frame;
+pub mod http3;
 pub mod mux;
+pub mod qpack;
 mod script;
 pub mod value;
 pub mod version;

@@ -61,6 +61,16 @@ fn value() {
     replay("value", jetstream_fuzz::value::run);
 }
 
+#[test]
+fn qpack() {
+    replay("qpack", jetstream_fuzz::qpack::run);
+}
+
+#[test]
+fn http3() {
+    replay("http3", jetstream_fuzz::http3::run);
+}
+
 /// SplitMix64: enough for this, and the same everywhere.
 struct Random(u64);
 

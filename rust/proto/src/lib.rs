@@ -9,6 +9,7 @@ pub mod dialect;
 pub mod ext;
 pub mod fault;
 pub mod frame;
+pub mod http3;
 pub mod limits;
 pub mod mux;
 pub mod version;

@@ -14,6 +14,7 @@ use crate::config::{ConnectOptions, Incoming, ServerOptions};
 use crate::congestion::Lift;
 use crate::connection::{Connection, ConnectionKey, Surroundings};
 use crate::event::{Event, Lost};
+use crate::http::Exchanges;
 use crate::lane::Lane;
 use crate::review::Review;
 use crate::slab::Slab;
@@ -73,6 +74,9 @@ pub struct Endpoint {
     /// Connections that must be driven, each once.
     pub(crate) active: Vec<u32>,
     pub(crate) events: Vec<Event>,
+    pub(crate) exchanges: Exchanges,
+    /// Connections there were.
+    pub(crate) begun: u32,
     pub(crate) server: Option<ServerOptions>,
     pub(crate) server_quic: Option<quinn_proto::ServerConfig>,
     pub(crate) review: Review,
@@ -108,6 +112,8 @@ impl Endpoint {
             timers: Timers::default(),
             active: Vec::new(),
             events: Vec::new(),
+            exchanges: Exchanges::default(),
+            begun: 0,
             server: None,
             server_quic: None,
             review: Review::default(),
@@ -188,6 +194,8 @@ impl Endpoint {
         connection.handshake_deadline = deadline;
         connection.lift = lift;
         connection.generation = self.review.generation;
+        self.begun = self.begun.wrapping_add(1);
+        connection.serial = self.begun;
         if self.connections.len() <= index {
             self.connections.resize_with(index + 1, || None);
         }
@@ -226,6 +234,7 @@ impl Endpoint {
     /// The socket is broken.
     pub fn receive(&mut self, now: Instant) -> io::Result<bool> {
         self.release_drained();
+        self.tell_answered();
         let mut more = self.receive_datagrams(now)?;
         while let Some((at, key)) = self.timers.due(now) {
             self.on_timer(at, key, now);
@@ -352,6 +361,8 @@ impl Endpoint {
                 Bytes::from_static(b"the handshake took too long"),
             );
             self.end(key, Lost::TimedOut);
+        } else {
+            connection.expire_http(now, &mut self.exchanges, &mut self.events);
         }
         self.activate(key);
     }
@@ -360,8 +371,13 @@ impl Endpoint {
     pub(crate) fn end(&mut self, key: u32, reason: Lost) {
         let Some(Some(connection)) = self.connections.get_mut(key as usize) else { return };
         self.handshaking -= usize::from(connection.is_handshaking());
-        let mut around =
-            Surroundings { lanes: &mut self.lanes, events: &mut self.events, modes: &|_| None };
+        let mut around = Surroundings {
+            lanes: &mut self.lanes,
+            events: &mut self.events,
+            exchanges: &mut self.exchanges,
+            now: Instant::now(),
+            modes: &|_| None,
+        };
         connection.on_lost(reason, &mut around);
     }
 
@@ -371,7 +387,9 @@ impl Endpoint {
         let mut around = Surroundings {
             lanes: &mut self.lanes,
             events: &mut self.events,
-            modes: &|alpn| server.and_then(|server| server.incoming.get(alpn).copied()),
+            exchanges: &mut self.exchanges,
+            now,
+            modes: &|alpn| server.and_then(|server| server.incoming.get(alpn)),
         };
         let was_handshaking = connection.is_handshaking();
         connection.drive(&mut around);
@@ -409,6 +427,7 @@ impl Endpoint {
             connection.queued = false;
             connection.write_lanes(&mut self.lanes, &mut self.events);
             let mut again = connection.has_more_to_read();
+            again |= connection.write_http(now, &mut self.exchanges, &mut self.events);
             if !blocked {
                 let (full, unfinished) = self.send(key, now)?;
                 blocked = full;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod early;
+mod h3;
 mod rebind;
 mod reload;
 mod world;
@@ -51,6 +52,7 @@ struct Pair {
     from_client: Vec<Event>,
     here: ConnectionKey,
     there: ConnectionKey,
+    visiting: ConnectOptions,
 }
 
 impl Pair {
@@ -105,6 +107,7 @@ impl Pair {
             from_client: Vec::new(),
             here,
             there: ConnectionKey(u32::MAX),
+            visiting: visiting(&tls),
         }
     }
 

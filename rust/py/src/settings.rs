@@ -1,9 +1,10 @@
 //! Limits and addresses, from Python's to the endpoints'.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use jetstream_net::{Incoming, StreamLimits, Transport};
+use jetstream_net::{Http3Options, HttpLimits, Incoming, StreamLimits, Transport};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 
@@ -54,10 +55,37 @@ impl Limits {
         })
     }
 
-    pub(crate) fn incoming(&self, lanes: bool) -> Incoming {
-        if lanes { Incoming::Lanes { msize: self.msize } } else { Incoming::Raw }
+    pub(crate) fn incoming(&self, kind: &Kind) -> PyResult<Incoming> {
+        match kind {
+            Kind::Lanes(true) => Ok(Incoming::Lanes { msize: self.msize }),
+            Kind::Lanes(false) => Ok(Incoming::Raw),
+            Kind::Named(name) if name == "http" => {
+                Ok(Incoming::Http(Http3Options::new(Arc::new(HTTP), Http3Options::config())))
+            }
+            Kind::Named(name) => {
+                Err(PyValueError::new_err(format!("{name:?} is nothing that streams can be")))
+            }
+        }
     }
 }
+
+/// What the streams of a protocol are: lanes, or raw, or what is named.
+#[derive(FromPyObject)]
+pub(crate) enum Kind {
+    Lanes(bool),
+    Named(String),
+}
+
+/// Limits of HTTP, until Python hands its own over.
+const HTTP: HttpLimits = HttpLimits {
+    head: 64 << 10,
+    fields: 128,
+    streams: 128,
+    body_window: 256 << 10,
+    unsent: 256 << 10,
+    head_timeout: Duration::from_secs(10),
+    idle_timeout: Duration::from_secs(30),
+};
 
 /// An `OSError` that has its number, so that Python makes the right subclass of it.
 pub(crate) fn os_error(error: std::io::Error) -> PyErr {

@@ -145,7 +145,7 @@ impl Connection {
 
     /// When it wants to be looked at in any case.
     pub(crate) fn next_timer(&mut self) -> Option<Instant> {
-        let http = self.http.as_mut().and_then(|http| http.due());
+        let http = self.http.as_ref().and_then(|http| http.due());
         [self.quic.poll_timeout(), self.handshake_deadline, http].into_iter().flatten().min()
     }
 

@@ -165,15 +165,26 @@ impl Http3 {
 
     /// Gives an exchange up.
     fn abort(&mut self, slot: u32, quic: &mut Quic, turn: &mut Turn<'_>) {
-        let Some(stream) = self.stream_mut(slot) else { return };
-        let id = stream.id;
-        stream.is_aborted = true;
-        self.core.abort(id.into(), Code::INTERNAL_ERROR);
+        if let Some(stream) = self.stream_mut(slot) {
+            stream.is_aborted = true;
+            self.break_off(slot, Code::INTERNAL_ERROR, quic, turn);
+        }
+    }
+
+    /// Breaks an exchange off on both sides.
+    pub(super) fn break_off(
+        &mut self,
+        slot: u32,
+        reason: Code,
+        quic: &mut Quic,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(id) = self.stream_mut(slot).map(|stream| stream.id) else { return };
+        self.core.abort(id.into(), reason);
         self.settle(quic, turn);
         // One whose answer was complete, but not handed over.
         if self.place(id) == Some(slot) {
-            let _ = quic.send_stream(id).reset(code(Code::INTERNAL_ERROR.0));
-            self.core.stop_reading(id.into(), Code::NO_ERROR);
+            let _ = quic.send_stream(id).reset(code(reason.0));
             self.drop_exchange(slot, turn);
         }
     }

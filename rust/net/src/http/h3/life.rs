@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use jetstream_proto::http3::Code;
-use quinn_proto::Connection as Quic;
+use quinn_proto::{Connection as Quic, StreamId};
 
 use super::Http3;
+use super::stream::Stream;
 use crate::http::turn::Turn;
 
 /// Entries that are of no matter and are kept all the same.
@@ -37,74 +38,114 @@ pub(crate) struct End {
     pub(crate) is_broken: bool,
 }
 
+/// Streams that have so long, the first to be due first.
+type Deadlines = VecDeque<(Instant, u32, StreamId)>;
+
 pub(super) struct Life {
     phase: Phase,
     /// Since when there has been no exchange.
     since: Instant,
-    /// Streams whose request's head was not whole at once, and until when it has to be.
-    heads: VecDeque<(Instant, u32, u64)>,
+    /// Those whose request's head was not whole at once.
+    heads: Deadlines,
+    /// Those whose answer QUIC did not take.
+    stalls: Deadlines,
 }
 
 impl Life {
     pub(super) fn new(now: Instant) -> Self {
-        Self { phase: Phase::Open, since: now, heads: VecDeque::new() }
+        Self { phase: Phase::Open, since: now, heads: VecDeque::new(), stalls: VecDeque::new() }
     }
 
     /// The last exchange has ended.
     pub(super) fn rest(&mut self, now: Instant) {
         self.since = now;
+        // Nothing is left of what they were for.
+        (self.heads, self.stalls) = (VecDeque::new(), VecDeque::new());
     }
 }
 
 impl Http3 {
     /// Notes until when a request's head has to come, if it is not there.
     pub(super) fn expect_head(&mut self, slot: u32, now: Instant) {
-        let Some(id) = self.headless(slot) else { return };
+        let Some(stream) = self.stream_mut(slot).filter(|stream| stream.key.is_none()) else {
+            return;
+        };
+        let id = stream.id;
         let Some(until) = now.checked_add(self.limits.head_timeout) else { return };
-        self.life.heads.push_back((until, slot, id));
-        if self.life.heads.len() > 2 * self.open() + SLACK {
-            let mut heads = std::mem::take(&mut self.life.heads);
-            heads.retain(|(_, slot, id)| self.headless(*slot) == Some(*id));
-            self.life.heads = heads;
+        let mut heads = std::mem::take(&mut self.life.heads);
+        if heads.len() > 2 * self.open() + SLACK {
+            heads.retain(|(_, slot, id)| self.at(*slot, *id).is_some_and(|s| s.key.is_none()));
+        }
+        heads.push_back((until, slot, id));
+        self.life.heads = heads;
+    }
+
+    /// Notes until when QUIC has to take more of an answer: its peer must not keep it for ever.
+    pub(super) fn note_stall(&mut self, slot: u32, now: Instant) {
+        let Some(until) = now.checked_add(self.limits.idle_timeout) else { return };
+        let Some(stream) = self.stream_mut(slot).filter(|stream| stream.stall.is_none()) else {
+            return;
+        };
+        stream.stall = stream.sending.blocked_at();
+        let id = stream.id;
+        let mut stalls = std::mem::take(&mut self.life.stalls);
+        if stalls.len() > 2 * self.open() + SLACK {
+            stalls.retain(|(_, slot, id)| self.at(*slot, *id).is_some());
+        }
+        stalls.push_back((until, slot, id));
+        self.life.stalls = stalls;
+    }
+
+    /// The stream, if it is still there.
+    fn at(&self, slot: u32, id: StreamId) -> Option<&Stream> {
+        self.streams.get(slot as usize)?.as_ref().filter(|stream| stream.id == id)
+    }
+
+    fn expire_heads(&mut self, quic: &mut Quic, turn: &mut Turn<'_>) {
+        while let Some((slot, id)) = due(&mut self.life.heads, turn.now) {
+            if self.at(slot, id).is_some_and(|stream| stream.key.is_none()) {
+                // Nothing of it was looked at.
+                self.break_off(slot, Code::REQUEST_REJECTED, quic, turn);
+            }
         }
     }
 
-    /// The stream in this place, if its request's head is not whole.
-    fn headless(&self, slot: u32) -> Option<u64> {
-        let stream = self.streams.get(slot as usize)?.as_ref()?;
-        stream.key.is_none().then(|| stream.id.into())
+    fn expire_stalls(&mut self, quic: &mut Quic, turn: &mut Turn<'_>) {
+        while let Some((slot, id)) = due(&mut self.life.stalls, turn.now) {
+            let Some(stream) = self.stream_mut(slot).filter(|stream| stream.id == id) else {
+                continue;
+            };
+            let (before, is_at) = (stream.stall.take(), stream.sending.blocked_at());
+            let urgency = stream.urgency;
+            if is_at.is_none() {
+                continue;
+            }
+            // One that gives way to more urgent ones is not its peer's fault.
+            let gives_way = |other: &Stream| other.urgency < urgency && other.sending.bytes() > 0;
+            if before != is_at || self.streams.iter().flatten().any(gives_way) {
+                self.note_stall(slot, turn.now);
+            } else {
+                self.break_off(slot, Code::REQUEST_CANCELLED, quic, turn);
+            }
+        }
     }
 
     /// When it wants to be looked at in any case.
-    pub(crate) fn due(&mut self) -> Option<Instant> {
-        while let Some((_, slot, id)) = self.life.heads.front() {
-            if self.headless(*slot) == Some(*id) {
-                break;
-            }
-            self.life.heads.pop_front();
-        }
-        let head = self.life.heads.front().map(|(until, ..)| *until);
+    pub(crate) fn due(&self) -> Option<Instant> {
+        let first = |deadlines: &Deadlines| deadlines.front().map(|(until, ..)| *until);
         let rest = match self.life.phase {
             Phase::Announced(until) | Phase::Final(until) => Some(until),
             Phase::Open if self.open() > 0 => None,
             Phase::Last => None,
             Phase::Open => self.life.since.checked_add(self.limits.idle_timeout),
         };
-        [head, rest].into_iter().flatten().min()
+        [first(&self.life.heads), first(&self.life.stalls), rest].into_iter().flatten().min()
     }
 
     /// Does what is due.
     pub(crate) fn expire(&mut self, quic: &mut Quic, turn: &mut Turn<'_>) {
-        while let Some((until, slot, id)) = self.life.heads.front().copied() {
-            if until > turn.now {
-                break;
-            }
-            self.life.heads.pop_front();
-            if self.headless(slot) == Some(id) {
-                // Nothing of it was looked at.
-                self.core.abort(id, Code::REQUEST_REJECTED);
-            }
-        }
+        self.expire_heads(quic, turn);
+        self.expire_stalls(quic, turn);
         match self.life.phase {
             Phase::Announced(until) if until <= turn.now => {
                 self.core.go_away();
@@ -159,6 +200,15 @@ impl Http3 {
             self.drop_exchange(slot, turn);
         }
     }
+}
+
+/// The next whose time is over.
+fn due(deadlines: &mut Deadlines, now: Instant) -> Option<(u32, StreamId)> {
+    let (until, ..) = deadlines.front()?;
+    if *until > now {
+        return None;
+    }
+    deadlines.pop_front().map(|(_, slot, id)| (slot, id))
 }
 
 /// When what the peer has sent until now will have come.

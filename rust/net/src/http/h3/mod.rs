@@ -290,8 +290,9 @@ impl Http3 {
             Wrote::All if stream.file.is_some() => self.read_file(slot, quic, turn),
             Wrote::Piece => self.queue(slot, |_| {}),
             Wrote::Finished => self.end(slot, quic, turn),
+            Wrote::Blocked => self.note_stall(slot, turn.now),
             // That the peer has stopped it comes as an event of its own.
-            Wrote::All | Wrote::Blocked | Wrote::Refused => {}
+            Wrote::All | Wrote::Refused => {}
         }
         written
     }

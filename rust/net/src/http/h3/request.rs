@@ -91,12 +91,8 @@ impl Http3 {
     ) {
         self.core.stopped(id.into(), Code(reason.into_inner()));
         self.settle(quic, turn);
-        // One whose answer was complete, but not handed over.
         if let Some(slot) = self.place(id) {
-            let _ = quic.send_stream(id).reset(reason);
-            self.core.stop_reading(id.into(), Code::REQUEST_CANCELLED);
-            self.drop_exchange(slot, turn);
-            self.settle(quic, turn);
+            self.break_off(slot, Code(reason.into_inner()), quic, turn);
         }
     }
 
@@ -170,7 +166,8 @@ impl Http3 {
             return self.core.stop_reading(id.into(), Code::NO_ERROR);
         }
         let Some(stream) = self.stream_mut(slot) else { return };
-        let mut fields = Fields::default();
+        let bytes = head.fields().map(|(name, value)| name.len() + value.len()).sum();
+        let mut fields = Fields::with_capacity(head.fields().len(), bytes);
         let mut expects = false;
         for (name, value) in head.fields() {
             expects |= name == b"expect" && value.eq_ignore_ascii_case(b"100-continue");

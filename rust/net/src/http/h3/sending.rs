@@ -39,6 +39,8 @@ enum Wait {
 pub(super) struct Sending {
     pieces: VecDeque<Bytes>,
     bytes: usize,
+    /// Bytes that QUIC has taken.
+    taken: u64,
     finishes: bool,
     wait: Wait,
     /// The owner wants to be told when little is left.
@@ -60,6 +62,11 @@ impl Sending {
 
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes that QUIC has taken, if it takes no more for now.
+    pub(super) fn blocked_at(&self) -> Option<u64> {
+        (self.wait == Wait::Quic).then_some(self.taken)
     }
 
     /// QUIC takes more again.
@@ -99,6 +106,7 @@ impl Sending {
             match written {
                 Ok(written) => {
                     self.bytes -= written.bytes;
+                    self.taken += written.bytes as u64;
                     limit = limit.saturating_sub(written.bytes);
                     if first.is_empty() {
                         self.pieces.pop_front();

@@ -50,6 +50,8 @@ pub(super) struct Stream {
     pub(super) is_tunnel: bool,
     pub(super) file: Option<FilePart>,
     pub(super) sending: Sending,
+    /// How much QUIC had taken when it was noted that it takes no more, see `life`.
+    pub(super) stall: Option<u64>,
 }
 
 impl Stream {
@@ -72,6 +74,7 @@ impl Stream {
             is_tunnel: false,
             file: None,
             sending: Sending::default(),
+            stall: None,
         }
     }
 

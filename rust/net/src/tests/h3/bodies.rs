@@ -186,6 +186,30 @@ fn two_large_answers_share_the_connection() {
 }
 
 #[test]
+fn answers_that_are_given_together_fill_the_window_together() {
+    let mut world = World::new(|_| {});
+    let remote = world.pair.server.io().local_addr().unwrap();
+    let mut options = world.pair.visiting.clone();
+    // What they wait for is the server's window, of 256 KiB.
+    options.transport.stream_receive_window = 1 << 20;
+    options.transport.receive_window = 4 << 20;
+    let key = world.pair.client.connect(Instant::now(), remote, "localhost", options).unwrap();
+    world.visitors.push(Visitor::new(key));
+    world.until(|world| world.visitors[1].settings.as_ref().map(drop));
+    let both = [0, 1].map(|_| {
+        world.ask_of(1, &asking("GET", "/"), Content::None);
+        world.request().0
+    });
+    for exchange in both {
+        world.reply(exchange, begins(200, &[]));
+        world.reply(exchange, body(bytes(1_000_000), true));
+    }
+    world.pair.server.transmit(Instant::now()).unwrap();
+    let taken = both.map(|exchange| 1_000_000 - world.pair.server.http_unsent(exchange));
+    assert!(taken.iter().all(|taken| *taken > 100_000), "{taken:?}");
+}
+
+#[test]
 fn the_more_urgent_answer_comes_first() {
     let mut world = narrow();
     let urgent = |value| {

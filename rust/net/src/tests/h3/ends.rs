@@ -119,6 +119,15 @@ fn a_drain_is_announced_and_ends_with_the_last_answer() {
     world.rest();
     assert_eq!(world.visitors[0].lost, None, "one is not answered");
     world.reply(exchange, whole(200, "the last"));
+    // It has left, and may have been lost on the way: the end would take it back.
+    let mut turns = 0;
+    let later = Instant::now() + Duration::from_millis(10);
+    world.pair.until_server(|_| {
+        turns += 1;
+        turns > 50 && Instant::now() > later
+    });
+    let lost = |event: &Event| matches!(event, Event::Lost { .. });
+    assert!(!world.pair.from_server.iter().any(lost));
     assert_eq!(world.answer(id).body, b"the last");
     let end = Lost::Closed { code: Code::NO_ERROR.0, reason: String::new() };
     assert_eq!(world.lost(), end);
@@ -174,6 +183,30 @@ fn a_request_whose_head_does_not_come_is_given_up_and_the_connection_lives() {
     let (id, exchange) = world.get("/");
     world.reply(exchange, whole(200, "hello"));
     world.answer(id);
+}
+
+#[test]
+fn an_answer_that_is_not_taken_is_given_up() {
+    let mut world = World::new(|limits| limits.idle_timeout = Duration::from_millis(200));
+    let (slow, kept) = world.get("/");
+    let (id, exchange) = world.get("/");
+    world.visitors[0].deaf.extend([slow, id]);
+    for exchange in [kept, exchange] {
+        world.reply(exchange, begins(200, &[]));
+        world.reply(exchange, body(vec![7; 1_000_000], true));
+    }
+    // Whoever takes a little now and then is waited for.
+    let key = world.visitors[0].key;
+    world.until(|world| {
+        world.pair.client.read(key, stream(slow), 1000);
+        world.gone(exchange).then_some(())
+    });
+    assert!(!world.gone(kept));
+    world.visitors[0].deaf.clear();
+    let World { visitors, pair, .. } = &mut world;
+    visitors[0].read(id, &mut pair.client);
+    let reset = world.until(|world| world.visitors[0].answers.get(&id)?.reset);
+    assert_eq!(reset, Code::REQUEST_CANCELLED);
 }
 
 #[test]

@@ -293,7 +293,8 @@ class Endpoint:
         port: The port to bind to; 0 takes a free one.
         limits: What to take from peers.
         tls: Given this, it takes connections.
-        protocols: For each protocol that it serves, whether streams are lanes or raw.
+        protocols: For each protocol that it serves, whether streams are lanes (true), raw (false)
+            or HTTP/3's (`"http"`).
 
     Raises:
         OSError: The address cannot be bound to.
@@ -307,7 +308,7 @@ class Endpoint:
         port: int,
         limits: Limits,
         tls: ServerTls | None = None,
-        protocols: Mapping[str, bool] | None = None,
+        protocols: Mapping[str, bool | Literal["http"]] | None = None,
     ) -> Endpoint: ...
     @staticmethod
     def memory(

@@ -143,8 +143,9 @@ impl Endpoint {
     /// Streams of all connections on which something was sent that has not been acknowledged, or
     /// that have not been finished.
     pub fn unacknowledged(&mut self) -> usize {
-        let open = self.connections.iter_mut().flatten().filter(|connection| !connection.is_over());
-        open.map(|connection| connection.quic.streams().send_streams()).sum()
+        let all = self.connections.iter_mut().flatten().map(Box::as_mut);
+        let open = all.filter(|connection| !connection.is_over());
+        open.map(Connection::unacknowledged).sum()
     }
 
     /// Gives up what is sent on a stream. False if it has ended before.

@@ -9,6 +9,7 @@ use quinn_proto::congestion::CubicConfig;
 use quinn_proto::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 use crate::congestion::{Lift, Liftable};
+use crate::http::Http3Options;
 use crate::tls::{ClientTls, ServerTls};
 
 /// The usual path's largest datagram: Ethernet's 1,500 bytes less IPv6's and UDP's headers.
@@ -89,7 +90,7 @@ impl Transport {
 const LOOPBACK_WINDOW: u64 = 128 << 10;
 
 /// What becomes of the streams that a peer opens, by the protocol that was agreed (ALPN).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Incoming {
     /// Bidirectional streams are lanes, with frames of at most `msize` bytes until they are told
     /// otherwise; nothing else is taken.
@@ -99,6 +100,8 @@ pub enum Incoming {
     },
     /// Every stream and datagram is handed over as it is.
     Raw,
+    /// They are HTTP/3's, which is served: events tell of requests.
+    Http(Http3Options),
 }
 
 /// How an endpoint serves.

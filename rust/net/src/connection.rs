@@ -13,6 +13,7 @@ use crate::config::{Incoming, Transport};
 use crate::congestion::Lift;
 use crate::datagram;
 use crate::event::{Event, LaneEnd, Lost};
+use crate::http::{Exchanges, Http3};
 use crate::lane::{Lane, LaneKey};
 use crate::parting::Patience;
 use crate::review::Chain;
@@ -74,7 +75,7 @@ pub(crate) struct Connection {
     phase: Phase,
     /// Data went ahead of the handshake.
     early: bool,
-    incoming: Option<Incoming>,
+    pub(crate) incoming: Option<Incoming>,
     /// Lanes by stream; any other stream is raw.
     lanes: HashMap<StreamId, LaneKey>,
     /// Ends of raw streams that were seen with the last data and are to be told next.
@@ -100,6 +101,9 @@ pub(crate) struct Connection {
     pub(crate) generation: u32,
     /// Lanes that the peer lets us have open at once, once it has said so.
     allowed: Option<u64>,
+    /// How many connections there were before it, to tell it from others that had its key.
+    pub(crate) serial: u32,
+    pub(crate) http: Option<Box<Http3>>,
 }
 
 /// When a handshake has taken too long, and how long that is.
@@ -119,7 +123,9 @@ impl Deadline {
 pub(crate) struct Surroundings<'a> {
     pub(crate) lanes: &'a mut Slab<Lane>,
     pub(crate) events: &'a mut Vec<Event>,
-    pub(crate) modes: &'a dyn Fn(&[u8]) -> Option<Incoming>,
+    pub(crate) exchanges: &'a mut Exchanges,
+    pub(crate) now: Instant,
+    pub(crate) modes: &'a dyn Fn(&[u8]) -> Option<&'a Incoming>,
 }
 
 impl Connection {
@@ -155,6 +161,8 @@ impl Connection {
             asked: None,
             generation: 0,
             allowed: None,
+            serial: 0,
+            http: None,
         }
     }
 
@@ -166,7 +174,8 @@ impl Connection {
     pub(crate) fn next_timer(&mut self) -> Option<Instant> {
         let patience = self.patience.map(|patience| patience.until);
         let handshake = self.handshake_deadline.map(|deadline| deadline.at);
-        [self.quic.poll_timeout(), handshake, patience].into_iter().flatten().min()
+        let http = self.http.as_ref().and_then(|http| http.due());
+        [self.quic.poll_timeout(), handshake, patience, http].into_iter().flatten().min()
     }
 
     /// Sends data ahead of the handshake from now on, if a ticket allows it.
@@ -254,6 +263,7 @@ impl Connection {
             around.events.push(Event::Confirmed { connection: self.key });
         }
         self.read_lanes(around);
+        self.end_http(around);
     }
 
     fn on_event(&mut self, event: QuicEvent, around: &mut Surroundings<'_>) {
@@ -268,7 +278,7 @@ impl Connection {
                 let reason = Lost::new(reason, self.tls_failure());
                 self.on_lost(reason, around);
             }
-            QuicEvent::DatagramReceived => self.on_datagram(around.events),
+            QuicEvent::DatagramReceived => self.on_datagram(around),
             QuicEvent::DatagramsUnblocked => {}
             QuicEvent::Stream(event) => self.on_stream(event, around),
         }
@@ -280,11 +290,13 @@ impl Connection {
             return;
         }
         self.choose_mode(around);
-        // Only lanes know what may be done twice. All else waits until the handshake is complete.
-        if matches!(self.incoming, Some(Incoming::Lanes { .. })) {
+        // Only lanes and HTTP know what may be done twice. All else waits until the handshake is
+        // complete.
+        if matches!(self.incoming, Some(Incoming::Lanes { .. } | Incoming::Http(_))) {
             self.phase = Phase::Early;
             self.early = true;
             around.events.push(Event::Early { connection: self.key, incoming: true });
+            self.begin_http(around);
         }
     }
 
@@ -301,7 +313,7 @@ impl Connection {
 
     fn choose_mode(&mut self, around: &mut Surroundings<'_>) {
         if self.incoming.is_none() {
-            self.incoming = self.alpn().and_then(|alpn| (around.modes)(&alpn));
+            self.incoming = self.alpn().and_then(|alpn| (around.modes)(&alpn).cloned());
         }
     }
 
@@ -313,6 +325,7 @@ impl Connection {
             self.on_early_rejected(around);
         }
         around.events.push(Event::Connected { connection: self.key, incoming: self.server });
+        self.begin_http(around);
         // Streams may have come in the same flight as the end of the handshake.
         self.accept_streams(Dir::Bi, around);
         self.accept_streams(Dir::Uni, around);
@@ -327,6 +340,10 @@ impl Connection {
         self.readable.clear();
         self.writable.clear();
         self.handshake_deadline = None;
+        self.with_http(around.now, around.exchanges, around.events, |http, _, turn| {
+            http.abandon(turn)
+        });
+        self.http = None;
         match before {
             Phase::Over => {}
             Phase::Handshake if self.server => {
@@ -336,27 +353,39 @@ impl Connection {
         }
     }
 
-    fn on_datagram(&mut self, events: &mut Vec<Event>) {
+    fn on_datagram(&mut self, around: &mut Surroundings<'_>) {
         if matches!(self.incoming, Some(Incoming::Raw)) {
-            events.push(Event::Datagram { connection: self.key });
+            around.events.push(Event::Datagram { connection: self.key });
             return;
         }
         while let Some(datagram) = self.quic.datagrams().recv() {
+            if self.http.is_some() {
+                self.with_http(around.now, around.exchanges, around.events, |http, quic, turn| {
+                    http.on_datagram(datagram, quic, turn);
+                });
+                continue;
+            }
             let Some((stream, frame)) = datagram::split(&datagram) else { continue };
             // One that comes before its lane, or after its end, is as good as lost.
             if let Some(lane) = self.lanes.get(&stream) {
-                events.push(Event::LaneDatagram { lane: *lane, frame: frame.to_vec() });
+                around.events.push(Event::LaneDatagram { lane: *lane, frame: frame.to_vec() });
             }
         }
     }
 
     fn on_stream(&mut self, event: StreamEvent, around: &mut Surroundings<'_>) {
+        if let StreamEvent::Opened { .. } = event {
+            self.on_early(around);
+        }
+        if self.http.is_some() {
+            self.with_http(around.now, around.exchanges, around.events, |http, quic, turn| {
+                http.on_stream(event, quic, turn);
+            });
+            return;
+        }
         let connection = self.key;
         match event {
-            StreamEvent::Opened { dir } => {
-                self.on_early(around);
-                self.accept_streams(dir, around);
-            }
+            StreamEvent::Opened { dir } => self.accept_streams(dir, around),
             StreamEvent::Readable { id } => match self.lanes.get(&id) {
                 Some(lane) => self.readable.push(*lane),
                 None => around.events.push(Event::Readable { connection, stream: id }),
@@ -383,6 +412,12 @@ impl Connection {
 
     fn accept_streams(&mut self, dir: Dir, around: &mut Surroundings<'_>) {
         if self.phase == Phase::Handshake {
+            return;
+        }
+        if self.http.is_some() {
+            self.with_http(around.now, around.exchanges, around.events, |http, quic, turn| {
+                http.accept(dir, quic, turn);
+            });
             return;
         }
         while let Some(stream) = self.quic.streams().accept(dir) {

@@ -15,6 +15,7 @@ use crate::congestion::Lift;
 use crate::connection::{Connection, ConnectionKey, Deadline, Surroundings};
 use crate::docket::Reviewing;
 use crate::event::{Event, Lost};
+use crate::http::Exchanges;
 use crate::lane::Lane;
 use crate::review::Review;
 use crate::slab::Slab;
@@ -74,6 +75,9 @@ pub struct Endpoint {
     /// Connections that must be driven, each once.
     pub(crate) active: Vec<u32>,
     pub(crate) events: Vec<Event>,
+    pub(crate) exchanges: Exchanges,
+    /// Connections there were.
+    pub(crate) begun: u32,
     pub(crate) server: Option<ServerOptions>,
     pub(crate) server_quic: Option<quinn_proto::ServerConfig>,
     pub(crate) review: Review,
@@ -109,6 +113,8 @@ impl Endpoint {
             timers: Timers::default(),
             active: Vec::new(),
             events: Vec::new(),
+            exchanges: Exchanges::default(),
+            begun: 0,
             server: None,
             server_quic: None,
             review: Review::default(),
@@ -189,6 +195,8 @@ impl Endpoint {
         connection.handshake_deadline = deadline;
         connection.lift = lift;
         connection.generation = self.review.generation;
+        self.begun = self.begun.wrapping_add(1);
+        connection.serial = self.begun;
         if self.connections.len() <= index {
             self.connections.resize_with(index + 1, || None);
         }
@@ -227,6 +235,7 @@ impl Endpoint {
     /// The socket is broken.
     pub fn receive(&mut self, now: Instant) -> io::Result<bool> {
         self.release_drained();
+        self.tell_answered();
         let mut more = self.receive_datagrams(now)?;
         while let Some((at, key)) = self.timers.due(now) {
             self.on_timer(at, key, now);
@@ -360,6 +369,8 @@ impl Endpoint {
             self.end(key, Lost::HandshakeTimedOut { after: deadline.after });
         } else if connection.patience.is_some_and(|patience| patience.until <= now) {
             self.on_silence(key, now);
+        } else {
+            connection.expire_http(now, &mut self.exchanges, &mut self.events);
         }
         self.activate(key);
     }
@@ -368,8 +379,13 @@ impl Endpoint {
     pub(crate) fn end(&mut self, key: u32, reason: Lost) {
         let Some(Some(connection)) = self.connections.get_mut(key as usize) else { return };
         self.handshaking -= usize::from(connection.is_handshaking());
-        let mut around =
-            Surroundings { lanes: &mut self.lanes, events: &mut self.events, modes: &|_| None };
+        let mut around = Surroundings {
+            lanes: &mut self.lanes,
+            events: &mut self.events,
+            exchanges: &mut self.exchanges,
+            now: Instant::now(),
+            modes: &|_| None,
+        };
         connection.on_lost(reason, &mut around);
     }
 
@@ -379,7 +395,9 @@ impl Endpoint {
         let mut around = Surroundings {
             lanes: &mut self.lanes,
             events: &mut self.events,
-            modes: &|alpn| server.and_then(|server| server.incoming.get(alpn).copied()),
+            exchanges: &mut self.exchanges,
+            now,
+            modes: &|alpn| server.and_then(|server| server.incoming.get(alpn)),
         };
         let was_handshaking = connection.is_handshaking();
         connection.drive(&mut around);
@@ -417,6 +435,7 @@ impl Endpoint {
             connection.queued = false;
             connection.write_lanes(&mut self.lanes, &mut self.events);
             let mut again = connection.has_more_to_read();
+            again |= connection.write_http(now, &mut self.exchanges, &mut self.events);
             if !blocked {
                 let (full, unfinished) = self.send(key, now)?;
                 blocked = full;

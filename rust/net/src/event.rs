@@ -197,6 +197,13 @@ pub enum Lost {
         /// Why.
         reason: String,
     },
+    /// The peer broke a rule of the protocol on the connection, so we closed it.
+    Violated {
+        /// What the peer was told, in the protocol's own codes (RFC 9114, section 8.1).
+        code: u64,
+        /// What the peer did.
+        reason: String,
+    },
     /// The peer has forgotten the connection, as after a restart.
     Reset,
     /// Nothing was heard for longer than the idle timeout.

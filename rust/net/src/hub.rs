@@ -247,8 +247,9 @@ impl Hub {
     /// Whether a connection speaks HTTP, and has no lanes.
     pub fn is_http(&self, connection: ConnectionKey) -> bool {
         match self {
+            Self::Quic(endpoint) => endpoint.is_http(connection),
             Self::Streams(streams) => streams.is_http(connection),
-            Self::Quic(_) | Self::Memory(_) => false,
+            Self::Memory(_) => false,
         }
     }
 
@@ -259,40 +260,45 @@ impl Hub {
     /// It cannot be sent like that, or not at this point; the answer is where it was before.
     pub fn http_reply(&mut self, exchange: ExchangeKey, reply: Reply) -> Result<(), ReplyError> {
         match self {
+            Self::Quic(endpoint) => endpoint.http_reply(exchange, reply),
             Self::Streams(streams) => streams.http_reply(exchange, reply),
-            Self::Quic(_) | Self::Memory(_) => Ok(()),
+            Self::Memory(_) => Ok(()),
         }
     }
 
     /// Asks for the next piece of a request's body, if none is on its way; see [`HttpEvent::Body`](crate::HttpEvent::Body).
     pub fn http_want_body(&mut self, exchange: ExchangeKey) {
         match self {
+            Self::Quic(endpoint) => endpoint.http_want_body(exchange),
             Self::Streams(streams) => streams.http_want_body(exchange),
-            Self::Quic(_) | Self::Memory(_) => {}
+            Self::Memory(_) => {}
         }
     }
 
     /// Bytes of an answer that its transport has not taken.
     pub fn http_unsent(&self, exchange: ExchangeKey) -> usize {
         match self {
+            Self::Quic(endpoint) => endpoint.http_unsent(exchange),
             Self::Streams(streams) => streams.http_unsent(exchange),
-            Self::Quic(_) | Self::Memory(_) => 0,
+            Self::Memory(_) => 0,
         }
     }
 
     /// Asks for [`HttpEvent::Drained`](crate::HttpEvent::Drained); false if little is unsent now, and no event will come.
     pub fn http_watch(&mut self, exchange: ExchangeKey) -> bool {
         match self {
+            Self::Quic(endpoint) => endpoint.http_watch(exchange),
             Self::Streams(streams) => streams.http_watch(exchange),
-            Self::Quic(_) | Self::Memory(_) => false,
+            Self::Memory(_) => false,
         }
     }
 
     /// Says that the handler of an exchange whose peer is gone has ended; see [`HttpEvent::Gone`](crate::HttpEvent::Gone).
     pub fn http_release(&mut self, exchange: ExchangeKey) {
         match self {
+            Self::Quic(endpoint) => endpoint.http_release(exchange),
             Self::Streams(streams) => streams.http_release(exchange),
-            Self::Quic(_) | Self::Memory(_) => {}
+            Self::Memory(_) => {}
         }
     }
 
@@ -300,16 +306,18 @@ impl Hub {
     /// nothing is.
     pub fn http_drain(&mut self) {
         match self {
+            Self::Quic(endpoint) => endpoint.http_drain(),
             Self::Streams(streams) => streams.http_drain(),
-            Self::Quic(_) | Self::Memory(_) => {}
+            Self::Memory(_) => {}
         }
     }
 
     /// Exchanges in progress.
     pub fn open_exchanges(&self) -> usize {
         match self {
+            Self::Quic(endpoint) => endpoint.open_exchanges(),
             Self::Streams(streams) => streams.open_exchanges(),
-            Self::Quic(_) | Self::Memory(_) => 0,
+            Self::Memory(_) => 0,
         }
     }
 

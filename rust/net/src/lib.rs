@@ -35,7 +35,9 @@ pub use connection::{ConnectionKey, Counters, EarlyData};
 pub use datagram::Sent;
 pub use endpoint::{ConnectError, Endpoint, Progress};
 pub use event::{Event, LaneEnd, Lost};
-pub use http::{ExchangeKey, Fields, HttpEvent, HttpLimits, Reply, ReplyError, Request, Version};
+pub use http::{
+    ExchangeKey, Fields, Http3Options, HttpEvent, HttpLimits, Reply, ReplyError, Request, Version,
+};
 pub use hub::{Carrier, Hub};
 pub use lane::LaneKey;
 pub use memory::Memory;

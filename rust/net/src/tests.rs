@@ -4,6 +4,7 @@
 mod attacks;
 mod early;
 mod forger;
+mod h3;
 mod parting;
 mod rebind;
 mod reload;
@@ -56,6 +57,7 @@ struct Pair {
     from_client: Vec<Event>,
     here: ConnectionKey,
     there: ConnectionKey,
+    visiting: ConnectOptions,
 }
 
 impl Pair {
@@ -111,6 +113,7 @@ impl Pair {
             from_client: Vec::new(),
             here,
             there: ConnectionKey(u32::MAX),
+            visiting: visiting(&tls),
         }
     }
 

@@ -17,7 +17,7 @@ use crate::asgi::Site;
 use crate::connection::Connection;
 use crate::errors;
 use crate::service::{ServiceLimits, ServiceTable, Services};
-use crate::settings::{Limits, address, duration, os_error};
+use crate::settings::{Kind, Limits, address, duration, os_error};
 use crate::shared::{Shared, lock};
 use crate::tls::{ClientTls, ServerTls};
 use crate::visited::Server;
@@ -59,7 +59,7 @@ impl Endpoint {
 #[pymethods]
 impl Endpoint {
     /// Binds a socket. With `tls` it serves the protocols of `protocols`: to each its streams are
-    /// lanes (true) or raw (false).
+    /// lanes (true), raw (false) or HTTP/3's ("http").
     #[new]
     #[pyo3(signature = (event_loop, host, port, limits, tls=None, protocols=None))]
     fn new(
@@ -69,7 +69,7 @@ impl Endpoint {
         port: u16,
         limits: Limits,
         tls: Option<&Bound<'_, ServerTls>>,
-        protocols: Option<HashMap<String, bool>>,
+        protocols: Option<HashMap<String, Kind>>,
     ) -> PyResult<Self> {
         let server = match tls {
             None => None,
@@ -78,8 +78,8 @@ impl Endpoint {
                 incoming: protocols
                     .unwrap_or_default()
                     .into_iter()
-                    .map(|(name, lanes)| (name.into_bytes(), limits.incoming(lanes)))
-                    .collect(),
+                    .map(|(name, kind)| Ok((name.into_bytes(), limits.incoming(&kind)?)))
+                    .collect::<PyResult<_>>()?,
                 transport: limits.transport()?,
                 max_connections: limits.max_connections,
                 max_handshakes: limits.max_handshakes,
@@ -285,7 +285,7 @@ impl Endpoint {
         let server = Server { visited: tls.get().visited.clone(), place };
         let options = ConnectOptions {
             tls: tls.get().inner.clone(),
-            incoming: limits.incoming(lanes),
+            incoming: limits.incoming(&Kind::Lanes(lanes))?,
             transport: limits.transport()?,
             // Lanes that are opened early must know how to speak.
             early_data: early_data && server.protocol().is_some(),

@@ -263,6 +263,10 @@ pub(crate) fn lost(py: Python<'_>, reason: &Lost) -> PyErr {
         Lost::Failed { code, reason } => {
             (format!("the connection failed: {reason} (code {code:#x})"), None, false)
         }
+        Lost::Violated { code, reason } => {
+            let why = format!("the peer broke a rule of its protocol: {reason} (code {code:#x})");
+            (why, None, false)
+        }
         Lost::Reset => {
             ("the peer has forgotten the connection; it may have restarted".to_owned(), None, true)
         }

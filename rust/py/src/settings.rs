@@ -1,9 +1,10 @@
 //! Limits and addresses, from Python's to the endpoints'.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use jetstream_net::{HttpLimits, Incoming, StreamLimits, Transport};
+use jetstream_net::{Http3Options, HttpLimits, Incoming, StreamLimits, Transport};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 
@@ -80,9 +81,26 @@ impl Limits {
         })
     }
 
-    pub(crate) fn incoming(&self, lanes: bool) -> Incoming {
-        if lanes { Incoming::Lanes { msize: self.msize } } else { Incoming::Raw }
+    pub(crate) fn incoming(&self, kind: &Kind) -> PyResult<Incoming> {
+        match kind {
+            Kind::Lanes(true) => Ok(Incoming::Lanes { msize: self.msize }),
+            Kind::Lanes(false) => Ok(Incoming::Raw),
+            Kind::Named(name) if name == "http" => Ok(Incoming::Http(Http3Options::new(
+                Arc::new(self.http()?),
+                Http3Options::config(),
+            ))),
+            Kind::Named(name) => {
+                Err(PyValueError::new_err(format!("{name:?} is nothing that streams can be")))
+            }
+        }
     }
+}
+
+/// What the streams of a protocol are: lanes, or raw, or what is named.
+#[derive(FromPyObject)]
+pub(crate) enum Kind {
+    Lanes(bool),
+    Named(String),
 }
 
 /// An `OSError` that has its number, so that Python makes the right subclass of it.

@@ -16,10 +16,14 @@ const HOP_BY_HOP: [HeaderName; 5] = [
 ];
 
 impl Fields {
+    /// None yet, with room for so many lines of so many bytes in all.
+    pub(super) fn with_capacity(lines: usize, bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes), ends: Vec::with_capacity(lines) }
+    }
+
     pub(super) fn of(map: &HeaderMap) -> Self {
         let bytes = map.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-        let mut fields = Self { bytes: Vec::with_capacity(bytes), ends: Vec::new() };
-        fields.ends.reserve_exact(map.len());
+        let mut fields = Self::with_capacity(map.len(), bytes);
         for (name, value) in map {
             fields.push(name.as_str().as_bytes(), value.as_bytes());
         }

@@ -8,6 +8,7 @@
 mod bell;
 mod connection;
 mod fields;
+mod h3;
 mod http1;
 mod http2;
 mod outgoing;
@@ -21,6 +22,8 @@ use bytes::Bytes;
 
 pub(crate) use self::bell::Board;
 pub(crate) use self::connection::{After, Http, Input};
+pub(crate) use self::h3::Http3;
+pub use self::h3::Http3Options;
 pub(crate) use self::turn::{Exchanges, Turn};
 
 /// One exchange of an endpoint. Never given out twice.
@@ -217,6 +220,17 @@ pub enum ReplyError {
     /// A body before the head.
     #[error("the answer has not begun yet")]
     NotBegun,
+    /// More or less of a body than was promised (HTTP/3).
+    #[error("the body is not as long as its content-length says")]
+    Length,
+    /// Fields that the peer does not take (HTTP/3).
+    #[error("fields of {size} bytes are over the {limit} that the peer takes")]
+    TooLarge {
+        /// Names and values, and 32 bytes for each field.
+        size: u64,
+        /// What the peer takes of that.
+        limit: u64,
+    },
     /// A tunnel that the peer did not ask for.
     #[error("the peer did not ask for a tunnel")]
     NotAsked,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 /// Bytes of a file that are read at once, when the peer takes them.
-const FILE_PIECE: usize = 256 << 10;
+pub(super) const FILE_PIECE: usize = 256 << 10;
 
 /// Unsent bytes under which an answer counts as drained.
 pub(super) const UNSENT_LOW: usize = 64 << 10;
@@ -156,7 +156,11 @@ impl Outgoing {
     }
 }
 
-fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+/// Reads some bytes of a file.
+///
+/// # Errors
+/// It cannot be read, or has none there.
+pub(super) fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
     loop {
         match file.read_at(bytes, offset) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),

@@ -31,6 +31,10 @@ pub(crate) struct Exchanges {
     /// Those whose peer is gone and whose handler may still run.
     gone: usize,
     date: Option<(Instant, HeaderValue)>,
+    /// Those whose answer left in this turn, to be told with the next.
+    answered: Vec<ExchangeKey>,
+    /// Connections that come to be take no requests.
+    draining: bool,
 }
 
 impl Exchanges {
@@ -45,6 +49,14 @@ impl Exchanges {
 
     pub(crate) fn open(&self) -> usize {
         self.entries.len() - self.gone
+    }
+
+    pub(crate) fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    pub(crate) fn take_answered(&mut self) -> Vec<ExchangeKey> {
+        std::mem::take(&mut self.answered)
     }
 
     /// The time of day as answers tell it (RFC 9110, section 6.6.1).
@@ -109,6 +121,17 @@ impl Turn<'_> {
     pub(super) fn answered(&mut self, exchange: ExchangeKey) {
         self.exchanges.entries.remove(exchange.0);
         self.tell(HttpEvent::Answered { exchange });
+    }
+
+    /// The same, where nobody is to be woken for it: the peer will acknowledge what was sent, and
+    /// that is the next turn.
+    pub(super) fn answered_later(&mut self, exchange: ExchangeKey) {
+        self.exchanges.entries.remove(exchange.0);
+        self.exchanges.answered.push(exchange);
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.exchanges.draining
     }
 
     /// The owner gave it up by itself.

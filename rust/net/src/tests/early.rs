@@ -7,13 +7,13 @@ use super::{LANES, Pair, request, tags, visiting};
 use crate::tls::ClientTls;
 use crate::{ConnectOptions, Dir, EarlyData, Event, Incoming, Lost};
 
-fn early(tls: &ClientTls) -> ConnectOptions {
+pub(super) fn early(tls: &ClientTls) -> ConnectOptions {
     ConnectOptions { early_data: true, ..visiting(tls) }
 }
 
 impl Pair {
     /// The client leaves, and begins another visit when both ends have forgotten it.
-    fn again(&mut self, options: ConnectOptions) {
+    pub(super) fn again(&mut self, options: ConnectOptions) {
         self.client.close(Instant::now(), self.here, 0, b"");
         self.until(|pair| {
             pair.client.open_connections() == 0 && pair.server.open_connections() == 0
@@ -26,14 +26,14 @@ impl Pair {
     }
 
     /// The first flight leaves, and the server takes it in.
-    fn first_flight(&mut self) {
+    pub(super) fn first_flight(&mut self) {
         self.client.transmit(Instant::now()).unwrap();
         self.until_server(|pair| !pair.from_server.is_empty());
     }
 }
 
 /// Two ends that know each other, and the client's TLS with its memory.
-fn acquainted(world: &World, mode: Incoming) -> (Pair, ClientTls) {
+pub(super) fn acquainted(world: &World, mode: Incoming) -> (Pair, ClientTls) {
     let tls = world.client(|_| {});
     let mut pair = Pair::between(world.serving(mode), tls.clone()).settled();
     // Until the ticket has come.

@@ -11,6 +11,7 @@ has no gap; and nothing is left when all is over."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import AsyncGenerator, Coroutine
 from dataclasses import dataclass, field
@@ -75,6 +76,10 @@ class Book(Interface):
         """The same, and answers when it is let go."""
         ...
 
+    async def settle(self) -> None:
+        """Answers when the handshake is over at both ends: it may not come in early data."""
+        ...
+
     @method(idempotent=True)
     async def look(self, number: U64) -> U64:
         """Answers the same however often it is asked."""
@@ -108,6 +113,9 @@ class BookImpl(Book):
             return answer_to(number)
         finally:
             self.running -= 1
+
+    async def settle(self) -> None:
+        pass
 
     async def look(self, number: U64) -> U64:
         await asyncio.sleep(0)
@@ -159,6 +167,10 @@ class TwoEnds(RuleBasedStateMachine):
         self.taken: list[Taken] = []
         self.answered: set[int] = set()
         self.server: Server | None = None
+        self.fresh = True
+        """The connection may be one whose handshake is not over at the server."""
+        self.cut_after = 0
+        """The last call that a connection may have taken with it: its end may never be told."""
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(asyncio.wait_for(main, PATIENCE))
@@ -270,7 +282,17 @@ class TwoEnds(RuleBasedStateMachine):
 
     @rule()
     def move(self) -> None:
+        """The client has another address, which QUIC allows after the handshake (RFC 9000, 9)."""
+        if self.fresh:
+            self.run(self.settle())
         self.proxy.rebind()
+
+    async def settle(self) -> None:
+        while self.fresh:
+            # What was cut may be found out by this.
+            with contextlib.suppress(ConnectionLost):
+                await self.book.settle()
+                self.fresh = False
 
     @rule()
     def cut(self) -> None:
@@ -281,6 +303,8 @@ class TwoEnds(RuleBasedStateMachine):
                 call.may.add(LOST)
         for taken in self.taken:
             taken.cut = True
+        self.fresh = True
+        self.cut_after = self.numbers
 
         async def lose() -> None:
             core: Any = self.session._core  # pyright: ignore[reportPrivateUsage]
@@ -338,23 +362,30 @@ class TwoEnds(RuleBasedStateMachine):
 
     async def end(self) -> None:
         assert self.server is not None
+        try:
+            await self.end_all()
+        finally:
+            await self.session.close()
+            await self.client.close()
+            await self.server.close()
+            self.proxy.__exit__(None, None, None)
+        self.nobody_complains()
+
+    async def end_all(self) -> None:
         self.proxy.change(Faults())
         for call in self.calls:
             self.impl.gate(call.number).set()
             await self.check(call)
         for taken in self.taken:
             assert not await self.take_some(taken, WINDOW + 1)
+        for number in range(self.cut_after + 1):
+            self.impl.gate(number).set()
         async with asyncio.timeout(PATIENCE):
-            # Handlers of calls that were cancelled or too late have been told.
+            # Handlers of calls that were cancelled or too late since then have been told.
             while self.impl.running:
                 await self.book.look(0)
         assert self.answered >= {call.number for call in self.calls if not call.may}
         self.nothing_runs_twice()
-        await self.session.close()
-        await self.client.close()
-        await self.server.close()
-        self.proxy.__exit__(None, None, None)
-        self.nobody_complains()
 
 
 _NONE: Any = None

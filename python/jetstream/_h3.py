@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from jetstream import _core
 from jetstream._errors import LocalProtocolError
 from jetstream._router import Router
 
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from jetstream._asgi import App
     from jetstream._connection import Connection
     from jetstream._context import Context
+    from jetstream._http_options import HttpOptions
 
 H3_ALPN = "h3"
 """HTTP/3 (RFC 9114, section 3.1)."""
@@ -24,14 +24,17 @@ class H3Service:
 
     Args:
         app: The application.
+        options: How it is served, as far as that is about HTTP/3; by default as `HttpServer` serves
+            its own.
     """
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, *, options: HttpOptions | None = None) -> None:
         self.app = app
+        self.options = options
         self.router = Router()
 
     def with_handler(self, service: object, service_class: type | None = None) -> H3Service:
-        """Lets a service be called over WebTransport and HTTP POST, as `Router.register` takes it.
+        """Lets a service be called by HTTP POST, as `Router.register` takes it.
 
         Returns:
             The same object.
@@ -47,14 +50,18 @@ class H3Service:
         """Not called: the core speaks HTTP/3.
 
         Raises:
-            LocalProtocolError: It does not, in this version.
+            LocalProtocolError: Somebody else calls it.
         """
-        raise LocalProtocolError("HTTP/3 is not spoken by this version")
+        raise LocalProtocolError("register H3Service with the router of a server, which serves it")
 
     def __repr__(self) -> str:
         return f"<H3Service of {self.app!r}>"
 
 
-def speaks_http3() -> bool:
-    """Whether the core does."""
-    return _core.HTTP3
+def streams_of(router: Router) -> dict[str, bool | Literal["http"]]:
+    """What the QUIC streams of each protocol of a router are, as `_core.Endpoint` wants to know."""
+    kinds: dict[str, bool | Literal["http"]] = {}
+    for alpn in router.alpns():
+        handler = router.handler(alpn)
+        kinds[alpn] = "http" if isinstance(handler, H3Service) else handler is None
+    return kinds

@@ -6,7 +6,7 @@ import asyncio
 import errno
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from jetstream import _core
 from jetstream._addresses import address_of
@@ -51,8 +51,8 @@ class Spoken:
 
     streams: Sequence[str]
     """Protocols over TCP with TLS, best first."""
-    quic: Mapping[str, bool]
-    """Protocols over QUIC, and whether their streams are lanes."""
+    quic: Mapping[str, bool | Literal["http"]]
+    """Protocols over QUIC, and what their streams are: lanes, raw or HTTP/3's."""
     lanes: bool
     """Whether there are services to be called over Unix sockets."""
 

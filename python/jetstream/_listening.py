@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from jetstream import _core
 from jetstream._addresses import address_of, parse_address, spell_address
+from jetstream._h3 import streams_of
 from jetstream._places import check_socket_path
 
 if TYPE_CHECKING:
@@ -77,14 +78,17 @@ async def listen_quic(
     Raises:
         OSError: The address cannot be listened on.
     """
-    protocols = {alpn: router.handler(alpn) is None for alpn in router.alpns()}
-    return bind_quic(await resolve(where.host), where.port or 0, protocols, limits, tls)
+    return bind_quic(await resolve(where.host), where.port or 0, streams_of(router), limits, tls)
 
 
 def bind_quic(
-    host: str, port: int, protocols: Mapping[str, bool], limits: Limits, tls: _core.ServerTls
+    host: str,
+    port: int,
+    protocols: Mapping[str, bool | Literal["http"]],
+    limits: Limits,
+    tls: _core.ServerTls,
 ) -> _core.Endpoint:
-    """Listens on UDP for protocols, to each of which its streams are lanes or raw.
+    """Listens on UDP for protocols, to each of which its streams are lanes, raw or HTTP/3's.
 
     Raises:
         OSError: The address cannot be listened on.

@@ -27,6 +27,9 @@ S = TypeVar("S")
 
 DEFAULT_GENERATIONS: tuple[Generation, ...] = ("16", "15.2")
 
+TCP_ONLY = ("h2", "http/1.1")
+"""Protocols that run over TCP alone (RFC 9113, section 3.2)."""
+
 _TAKEN = "the protocol {!r} is taken already"
 
 
@@ -202,6 +205,9 @@ class Router:
         for name in names:
             if name in taken:
                 raise ValueError(_TAKEN.format(name))
+            if name in TCP_ONLY:
+                msg = f"{name!r} is not spoken over QUIC: serve HTTP with jetstream.http.HttpServer"
+                raise ValueError(msg)
             if not 1 <= len(name.encode()) <= MAX_ALPN:
                 msg = f"the protocol {name!r}: a name must have 1 to {MAX_ALPN} bytes (RFC 7301)"
                 raise ValueError(msg)

@@ -14,6 +14,9 @@ from jetstream._addresses import address_of
 from jetstream._connection import Connection
 from jetstream._context import make_context
 from jetstream._errors import ClosedError, JetStreamError, TlsConfigError
+from jetstream._h3 import H3_ALPN, H3Service
+from jetstream._hosting import Hosted
+from jetstream._http_options import HttpOptions
 from jetstream._interception import interceptors_of
 from jetstream._limits import Limits
 from jetstream._threads import abandon_threads
@@ -70,6 +73,7 @@ class Serving:
         self._handlers: set[asyncio.Task[None]] = set()
         self._on_session_hook = on_session
         self._greetings: set[asyncio.Task[None]] = set()
+        self._hosts: list[Hosted] = []
 
     # What is served, and where, is for each kind of server to say.
 
@@ -90,6 +94,24 @@ class Serving:
     def _serve_on(self, endpoint: _core.Endpoint) -> None:
         """Says what is served on an endpoint."""
         raise NotImplementedError
+
+    def _hosted(self) -> list[Hosted]:
+        """The applications that answer HTTP: here that of an `H3Service`."""
+        h3 = self._router.handler(H3_ALPN)
+        if not isinstance(h3, H3Service):
+            return []
+        options = h3.options or self._http_options()
+        return [Hosted(h3.app, h3.router, options, self._limits, interceptors=self._interceptors)]
+
+    def _http_options(self) -> HttpOptions:
+        """How an application is served that does not say it itself."""
+        return HttpOptions()
+
+    def _host_on(self, endpoint: _core.Endpoint) -> None:
+        """Says which application answers the HTTP of an endpoint."""
+        if endpoint is self._endpoint and self._hosts:
+            certificate = None if self._loaded is None else self._loaded.certificate
+            self._hosts[0].put_on(endpoint, certificate=certificate)
 
     def _session_hook(self) -> Callable[[Session], None] | None:
         return None if self._on_session_hook is None else weakly(self._on_session)
@@ -149,9 +171,10 @@ class Serving:
         return [core.session for core in speaking if core.session is not None]
 
     async def start(self) -> None:
-        """Begins to listen.
+        """Begins to listen; applications that answer HTTP start before that.
 
         Raises:
+            StartupFailed: An application could not start.
             TlsConfigError: A certificate or key that cannot be used, and what to do.
             OSError: The address cannot be listened on, such as a port in use.
             RuntimeError: It listens already.
@@ -160,10 +183,19 @@ class Serving:
             raise RuntimeError("the server listens already")
         alpns = self._alpns()
         loaded = None if self._tls is None else self._tls.load(alpns, limits=self._limits)
-        self._endpoint, self._streams = await self._listen(loaded)
-        self._loaded = loaded
+        started: list[Hosted] = []
+        try:
+            for host in self._hosted():
+                await host.startup()
+                started.append(host)
+            self._endpoint, self._streams = await self._listen(loaded)
+        except BaseException:
+            await _shut_down(started)
+            raise
+        self._hosts, self._loaded = started, loaded
         for each in self._endpoints:
             self._serve_on(each)
+            self._host_on(each)
             each.start()
         _logging.server.info("listening on %s for %s", self._spelled(), ", ".join(map(str, alpns)))
 
@@ -228,6 +260,9 @@ class Serving:
                 endpoint.reload_server(loaded)
             before = self._loaded.trusted
             self._tls, self._loaded = new, loaded
+            for endpoint in endpoints:
+                # Requests are told of our certificate.
+                self._host_on(endpoint)
         _log_reloaded(before, loaded.trusted)
 
     async def _reload_or_say_why(self) -> None:
@@ -239,8 +274,9 @@ class Serving:
     async def close(self, *, graceful_timeout: float | None = None) -> None:
         """Stops: begins no more calls, lets those that run end, then closes.
 
-        Clients are told at once, so that they may go elsewhere. Subscriptions that run are ended:
-        they would go on for as long as anybody listens.
+        Clients are told at once, so that they may go elsewhere. Subscriptions that run are ended,
+        and WebSockets closed (1012): they would go on for as long as anybody listens. When all is
+        over, applications that answered HTTP are told.
 
         Args:
             graceful_timeout: Seconds that calls in flight get; by default the server's.
@@ -267,6 +303,8 @@ class Serving:
                 endpoint.shutdown(_SHUTDOWN, b"the server is shutting down")
             for task in self._handlers:
                 task.cancel()
+            hosts, self._hosts = self._hosts, []
+            await _shut_down(hosts)
             _logging.server.info("stopped")
 
     async def run(self) -> None:
@@ -337,6 +375,11 @@ def _log_reloaded(before: tuple[int, int], now: tuple[int, int]) -> None:
         "revocation lists: %d (%d before)",
         *(number for pair in zip(now, before, strict=True) for number in pair),
     )
+
+
+async def _shut_down(hosts: Sequence[Hosted]) -> None:
+    for host in reversed(hosts):
+        await host.shutdown()
 
 
 def _not_listening() -> ClosedError:

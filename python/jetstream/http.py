@@ -9,7 +9,7 @@ from jetstream._alt_svc import AltSvcMiddleware as AltSvcMiddleware
 from jetstream._forwarded import ProxyHeaders as ProxyHeaders
 from jetstream._h3 import H3Service as H3Service
 from jetstream._http_context import JetStreamContext as JetStreamContext
-from jetstream._http_server import HttpOptions as HttpOptions
+from jetstream._http_options import HttpOptions as HttpOptions
 from jetstream._http_server import HttpServer as HttpServer
 from jetstream._http_server import serve as serve
 from jetstream._lifespan import LifespanMode as LifespanMode

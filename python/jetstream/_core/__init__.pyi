@@ -21,7 +21,6 @@ from . import codec as codec
 from .codec import ArgumentsPlan, Plan
 
 __all__ = [
-    "HTTP3",
     "Call",
     "ChannelMethod",
     "ClientTls",
@@ -57,9 +56,6 @@ def live_objects() -> dict[str, int]:
     """Objects of this module that are alive: `connections`, `lanes` and `calls`."""
 
 def _after_fork() -> None: ...
-
-HTTP3: bool
-"""Whether HTTP/3 is spoken."""
 
 # ---- frames.rs ----
 

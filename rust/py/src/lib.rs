@@ -80,10 +80,6 @@ mod _core {
     #[pymodule_export]
     use crate::tls::{ClientTls, ServerTls};
 
-    /// Whether HTTP/3 is spoken.
-    #[pymodule_export]
-    const HTTP3: bool = false;
-
     /// Objects of this module that are alive, by kind: what leak tests look at.
     #[pyfunction]
     fn live_objects(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {

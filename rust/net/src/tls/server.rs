@@ -32,6 +32,9 @@ const WHOM: &str = "clients";
 /// with one call ahead of it, brings none.
 const TICKETS: usize = 2;
 
+/// Protocols that are not spoken over QUIC.
+const TCP_ONLY: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
 /// How many of a client's offered protocols are kept for reports. Browsers offer one, a client of
 /// several protocols a handful; they are kept as long as the connection. All are negotiated.
 pub const MAX_OFFERED_PROTOCOLS: usize = 32;
@@ -180,11 +183,14 @@ fn make(
     // QUIC knows all or nothing here (RFC 9001, section 4.6.1); flow control bounds it.
     tls.max_early_data_size = if options.early_data { u32::MAX } else { 0 };
     let streams = super::stream::server_config(&tls);
+    // HTTP/1.1 and HTTP/2 are TCP's (RFC 9113, section 3.2); QUIC has HTTP/3.
+    tls.alpn_protocols.retain(|alpn| !TCP_ONLY.contains(&&alpn[..]));
+    let alpns = tls.alpn_protocols.clone().into();
     let inner = QuicServerConfig::try_from(tls).map_err(config::library)?;
     Ok(Arc::new(ServerTls {
         inner: Arc::new(inner),
         streams,
-        alpns: options.alpns.into(),
+        alpns,
         last: Mutex::default(),
         reset_secret,
         verifier,
@@ -306,7 +312,7 @@ impl ServerTls {
         self.sessions.damage();
     }
 
-    /// The application protocols that are spoken, best first.
+    /// The application protocols that are spoken over QUIC, best first.
     pub fn alpns(&self) -> &[Vec<u8>] {
         &self.alpns
     }

@@ -50,7 +50,8 @@ def environment() -> dict[str, str]:
 async def running(*command: str, **options: Any) -> AsyncGenerator[asyncio.subprocess.Process]:
     """A program that runs until here it does no longer."""
     options.setdefault("stdin", asyncio.subprocess.DEVNULL)
-    process = await asyncio.create_subprocess_exec(*command, env=environment(), **options)
+    options.setdefault("env", environment())
+    process = await asyncio.create_subprocess_exec(*command, **options)
     try:
         yield process
     finally:

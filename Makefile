@@ -42,10 +42,10 @@ test-rust: | $(SETUP)
 	$(CARGO) test --workspace --exclude jetstream-py --locked --quiet
 	$(CARGO) test --manifest-path fuzz/Cargo.toml --locked --quiet
 
-test-python: build $(VENV)/.interop
+test-python: build $(VENV)/.interop $(VENV)/.clients
 	$(BIN)/python -m pytest -q -m "not slow"
 
-test-slow: build $(VENV)/.interop ## the tests that take longer; CI runs them after `make test`
+test-slow: build $(VENV)/.interop $(VENV)/.clients $(VENV)/.browser ## the tests that take longer; CI runs them after `make test`
 	$(BIN)/python -m pytest -q -m slow
 
 soak: build ## a million calls, ten thousand reconnects, 20,000 connections; make soak SOAK=calls
@@ -113,4 +113,18 @@ $(VENV)/.interop: $(wildcard $(INTEROP:=/Cargo.*) $(INTEROP:=/src/*.rs)) | $(SET
 	@echo "building the Rust programs that the tests talk to (the first time takes some minutes)"
 	@for program in $(INTEROP); do (cd $$program && \
 	  CARGO_TARGET_DIR="$(INTEROP_TARGET)" $(CARGO) build --release --locked --quiet) || exit; done
+	@touch $@
+
+# Clients that others wrote, each as program:package. They come by themselves only where that asks
+# nobody; the tests of one that is missing are skipped, and say so.
+$(VENV)/.clients: PROGRAMS := curl:curl h2load:nghttp2-client
+$(VENV)/.browser: PROGRAMS := chromium:chromium
+$(VENV)/.clients $(VENV)/.browser: | $(SETUP)
+	@missing=; for each in $(PROGRAMS); do \
+	  command -v $${each%:*} >/dev/null || missing="$$missing $${each#*:}"; done; \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing what some tests talk to:$$missing"; export DEBIAN_FRONTEND=noninteractive; \
+	  { timeout 300 apt-get update; for package in $$missing; do \
+	    timeout 600 apt-get install -y --no-install-recommends $$package; done; \
+	  } </dev/null >/dev/null 2>&1 || true; fi
 	@touch $@

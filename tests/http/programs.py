@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from jetstream.testing import ThrowawayCA
 
-from tests.helpers import authority
+from tests.helpers import authority, client_identity
+from tests.http.serving import tls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
+
+    from jetstream import ServerTls
 
 
 @dataclass(frozen=True)
@@ -60,10 +64,10 @@ async def running(*command: str, **options: Any) -> AsyncGenerator[asyncio.subpr
         await process.wait()
 
 
-async def said_by(*command: str) -> Said:
+async def said_by(*command: str, **options: Any) -> Said:
     """What a program says until it ends."""
     pipe = asyncio.subprocess.PIPE
-    async with running(*command, stdout=pipe, stderr=pipe) as process:
+    async with running(*command, stdout=pipe, stderr=pipe, **options) as process:
         out, err = await process.communicate()
         assert process.returncode is not None
         return Said(process.returncode, out, err.decode(errors="replace"))
@@ -77,3 +81,28 @@ def written(folder: Path, issued: Any = None) -> tuple[Path, Path, Path]:
         chain.write_bytes(issued.chain_pem)
         key.write_bytes(issued.key_pem)
     return ca, chain, key
+
+
+WRONG = ("none", "wrong", "expired", "revoked")
+"""Clients that are not let in where a certificate is required."""
+
+
+def identity(case: str) -> tuple[Any, ServerTls]:
+    """The certificate that a client shows, and a server that lets in only good ones."""
+    ca = authority()
+    issued: Any
+    match case:
+        case "good":
+            issued = client_identity()
+        case "none":
+            issued = None
+        case "wrong":
+            issued = ThrowawayCA().issue_client("ada")
+        case "expired":
+            issued = ca.expired_client("ada")
+        case "revoked":
+            issued = ca.issue_client("eve")
+            ca.revoke(issued)
+        case _:
+            raise ValueError(case)
+    return issued, tls(client_ca=ca.ca_pem, client_crls=ca.crl_pem)

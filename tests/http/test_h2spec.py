@@ -49,7 +49,12 @@ def h2spec() -> str:
     return str(program)
 
 
-async def read_first(scope: Any, receive: Any, send: Any) -> None:
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """Answers once the request is whole.
+
+    Some cases break a rule in the middle of a request, which must not be answered by then: what
+    comes on a stream behind that may be ignored (RFC 9113, section 5.1).
+    """
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -59,8 +64,7 @@ async def read_first(scope: Any, receive: Any, send: Any) -> None:
     await respond(b"x" * 64)(scope, receive, send)
 
 
-@pytest.mark.parametrize("app", [read_first, respond(b"x" * 64)], ids=["reads", "reads-nothing"])
-def test_every_case(app: Any, h2spec: str, tmp_path: Path) -> None:
+def test_every_case(h2spec: str, tmp_path: Path) -> None:
     report = tmp_path / "report.xml"
 
     async def main() -> Said:

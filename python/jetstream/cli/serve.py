@@ -144,7 +144,8 @@ def serve(**options: Any) -> None:
 
 
 async def _serve(app: Any, router: Any, options: dict[str, Any]) -> None:
-    from jetstream._http_server import HttpOptions, HttpServer
+    from jetstream._http_options import HttpOptions
+    from jetstream._http_server import HttpServer
 
     trusted = [each.strip() for each in options["forwarded_allow_ips"].split(",") if each.strip()]
     try:

@@ -14,7 +14,7 @@ from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.h3.connection import H3_ALPN, H3Connection
 from aioquic.h3.events import DataReceived, H3Event, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.events import ConnectionTerminated, QuicEvent, StreamReset
+from aioquic.quic.events import ConnectionTerminated, HandshakeCompleted, QuicEvent, StreamReset
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -53,7 +53,7 @@ class _Exchange:
         return event
 
 
-class _Protocol(QuicConnectionProtocol):
+class Http3Protocol(QuicConnectionProtocol):
     """HTTP/3 on one connection."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -61,9 +61,13 @@ class _Protocol(QuicConnectionProtocol):
         self.http = _Http(self._quic)
         self.exchanges: dict[int, _Exchange] = {}
         self.ended: Exception | None = None
+        self.done = asyncio.Event()
+        """Whether the handshake is."""
 
     def quic_event_received(self, event: QuicEvent) -> None:
-        if isinstance(event, ConnectionTerminated):
+        if isinstance(event, HandshakeCompleted):
+            self.done.set()
+        elif isinstance(event, ConnectionTerminated):
             self.ended = httpx.RemoteProtocolError(
                 f"closed: {event.error_code:#x} {event.reason_phrase}"
             )
@@ -103,7 +107,9 @@ class _Protocol(QuicConnectionProtocol):
 
 
 class _Body(httpx.AsyncByteStream):
-    def __init__(self, protocol: _Protocol, stream: int, exchange: _Exchange, whole: bool) -> None:
+    def __init__(
+        self, protocol: Http3Protocol, stream: int, exchange: _Exchange, whole: bool
+    ) -> None:
         self._protocol, self._stream, self._exchange = protocol, stream, exchange
         self._whole = whole
         self.trailers: Headers = []
@@ -146,21 +152,21 @@ class Http3Transport(httpx.AsyncBaseTransport):
             self._configuration.certificate_chain = chain[1:]
             self._configuration.private_key = cast("Any", load_pem_private_key(identity[1], None))
         self._stack = AsyncExitStack()
-        self._protocol: _Protocol | None = None
+        self._protocol: Http3Protocol | None = None
         self._connecting = asyncio.Lock()
         self.interim: list[tuple[int, dict[str, str]]] = []
         """Interim answers that came."""
 
-    async def _connected(self, host: str, port: int) -> _Protocol:
+    async def _connected(self, host: str, port: int) -> Http3Protocol:
         async with self._connecting:
             if self._protocol is None or self._protocol.ended is not None:
                 self._configuration.server_name = host
                 try:
                     opened = connect(
-                        host, port, configuration=self._configuration, create_protocol=_Protocol
+                        host, port, configuration=self._configuration, create_protocol=Http3Protocol
                     )
                     self._protocol = cast(
-                        "_Protocol", await self._stack.enter_async_context(opened)
+                        "Http3Protocol", await self._stack.enter_async_context(opened)
                     )
                 except (ConnectionError, ssl.SSLError) as error:
                     raise httpx.ConnectError(str(error)) from error
@@ -210,7 +216,7 @@ class Http3Transport(httpx.AsyncBaseTransport):
         await self._stack.aclose()
 
 
-async def _send(protocol: _Protocol, stream: int, request: httpx.Request) -> None:
+async def _send(protocol: Http3Protocol, stream: int, request: httpx.Request) -> None:
     assert isinstance(request.stream, httpx.AsyncByteStream)
     async for piece in request.stream:
         for at in range(0, len(piece), _ROUND):

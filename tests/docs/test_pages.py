@@ -7,6 +7,7 @@ import inspect
 import re
 from pathlib import Path
 
+import click
 import pytest
 from jetstream import JetStreamError, Limits, _errors
 
@@ -17,6 +18,7 @@ from tests.helpers import run
 README = REPOSITORY / "README.md"
 TUTORIAL = REPOSITORY / "docs" / "tutorial.md"
 ERRORS = REPOSITORY / "docs" / "errors.md"
+SERVING = REPOSITORY / "docs" / "serving.md"
 LIMITS = REPOSITORY / "docs" / "limits.md"
 
 
@@ -111,6 +113,39 @@ def test_every_limit_is_listed_with_its_default() -> None:
     rows = re.findall(r"^\| `(\w+)` \| ([\d.,]+) ?(\w*) \|", LIMITS.read_text(), re.MULTILINE)
     shown = {name: float(size.replace(",", "")) * units.get(unit, 1) for name, size, unit in rows}
     assert shown == {field.name: field.default for field in dataclasses.fields(Limits)}
+
+
+def test_every_option_of_serve_is_listed() -> None:
+    """With its other names, its environment variable, and what it is without."""
+    from jetstream.cli.serve import serve
+
+    lines = [line for line in SERVING.read_text().splitlines() if line.startswith("| `--")]
+    table = [[cell.strip() for cell in line.split("|")[1:]] for line in lines]
+    rows = {re.findall(r"--[\w-]+", names)[0]: (names, *rest) for names, *rest in table}
+    options = {each.opts[0]: each for each in serve.params if isinstance(each, click.Option)}
+    assert list(rows) == list(options)
+    for name, (names, default, variable, *_) in rows.items():
+        option = options[name]
+        shown = re.findall(r"`(--[\w-]+)`", names)
+        assert shown == [*option.opts, *option.secondary_opts]
+        assert variable == f"`{option.envvar}`"
+        if option.secondary_opts:
+            assert default == ("on" if option.default else "off"), name
+        elif isinstance(option.default, float):
+            assert default == f"{option.default:g} s", name
+        elif isinstance(option.default, str | int) and not option.is_flag:
+            assert default.strip("`") in (str(option.default), "nobody"), name
+    limits = Limits()
+    fields = {
+        "--ws-max-size": f"{limits.websocket_message >> 20} MiB",
+        "--ws-ping-interval": f"{limits.websocket_ping:g} s",
+        "--ws-ping-timeout": f"{limits.websocket_pong:g} s",
+        "--timeout-keep-alive": f"{limits.http_keep_alive:g} s",
+        "--limit-connections": f"{limits.max_connections:,}",
+        "--limit-streams": str(limits.http_streams),
+        "--limit-head": f"{limits.http_head >> 10} KiB",
+    }
+    assert {name: rows[name][1] for name in fields} == fields
 
 
 def test_the_map_of_the_code_has_every_module() -> None:

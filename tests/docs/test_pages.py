@@ -19,6 +19,7 @@ README = REPOSITORY / "README.md"
 TUTORIAL = REPOSITORY / "docs" / "tutorial.md"
 ERRORS = REPOSITORY / "docs" / "errors.md"
 SERVING = REPOSITORY / "docs" / "serving.md"
+UVICORN = REPOSITORY / "docs" / "coming-from-uvicorn.md"
 LIMITS = REPOSITORY / "docs" / "limits.md"
 
 
@@ -51,6 +52,25 @@ def test_the_tutorials_programs_work_together(folder: Path, port: str) -> None:
     with server_program("serve.py", cwd=folder):
         printed = run_program(folder / "ask.py", cwd=folder)
     assert is_like(printed, output(TUTORIAL, "ask.py")), printed
+
+
+@pytest.mark.parametrize(
+    ("page", "name", "shown"),
+    [
+        (README, "app.py", PORT),
+        (SERVING, "serve_shop.py", "8443"),
+        (UVICORN, "serve_main.py", "8000"),
+    ],
+    ids=["readme", "serving", "uvicorn"],
+)
+def test_the_servers_of_applications_run(
+    page: Path, name: str, shown: str, folder: Path, port: str
+) -> None:
+    for block in blocks(page):
+        if block.title.endswith(".py"):
+            (folder / block.title).write_text(block.code.replace(shown, port))
+    with server_program(name, cwd=folder) as line:
+        assert f"127.0.0.1:{port} " in line
 
 
 def test_every_error_has_a_section() -> None:
@@ -182,6 +202,19 @@ def test_the_overview_leads_to_every_page() -> None:
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link to a heading of a page may end in, as Python-Markdown's `toc` makes it."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    plain = (re.sub(r"[^\w\s-]", "", heading).strip().lower() for heading in headings)
+    return {re.sub(r"[-\s]+", "-", heading) for heading in plain}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_to_headings_lead_to_them(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", page.read_text()):
+        assert anchor in anchors(page.parent / target if target else page), f"{target}#{anchor}"
 
 
 def test_every_attack_has_the_tests_that_are_named() -> None:

@@ -276,8 +276,12 @@ def _reload(options: dict[str, Any]) -> None:
 
     # Whoever ends this process means the other one too.
     over = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: over.set())
+
+    def on_signal(number: int, frame: object) -> None:
+        over.set()
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, on_signal)
     process = begin()
     try:
         for changes in watch(*folders, watch_filter=PythonFilter(), stop_event=over):

@@ -516,6 +516,29 @@ def test_the_command_serves_until_it_is_told_to_stop(tmp_path: Any) -> None:
     assert '"POST /api/echo/echo HTTP/2" 200' in rest
 
 
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+def test_the_command_begins_anew_and_nothing_of_it_stays(
+    end: signal.Signals, tmp_path: Any
+) -> None:
+    (tmp_path / "main.py").write_text(APP)
+    # Compiled modules are told apart by whole seconds.
+    compiled = {"PYTHONDONTWRITEBYTECODE": "1"}
+    process = jetstream("main:app", "--port", "0", "--reload", folder=tmp_path, **compiled)
+    try:
+        until_listening(process)
+        (tmp_path / "main.py").write_text(APP.replace("200", "404"))
+        where = until_listening(process).split("http://")[1].split()[0]
+        assert httpx.get(f"http://{where}/", trust_env=False).status_code == 404
+        process.send_signal(end)
+        # Both have its standard error, so it ends with the last of them.
+        _, rest = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0
+    assert "Traceback" not in rest
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [

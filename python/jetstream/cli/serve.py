@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -274,9 +275,17 @@ def _reload(options: dict[str, Any]) -> None:
     def begin() -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, env=surroundings)  # noqa: S603  our own arguments
 
+    # Whoever ends this process means the other one too.
+    over = threading.Event()
+
+    def on_signal(number: int, frame: object) -> None:
+        over.set()
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, on_signal)
     process = begin()
     try:
-        for changes in watch(*folders, watch_filter=PythonFilter(), raise_interrupt=False):
+        for changes in watch(*folders, watch_filter=PythonFilter(), stop_event=over):
             names = ", ".join(sorted({Path(path).name for _, path in changes}))
             logging.getLogger("jetstream.server").info("starting again: %s changed", names)
             _stop(process)

@@ -314,6 +314,36 @@ def test_the_server_tells_of_its_own_http3(version: str) -> None:
     run(main)
 
 
+# ---- what is not spoken ----
+
+
+@pytest.mark.parametrize("place", ["tcp", "unix"])
+@pytest.mark.parametrize("http2", [True, False])
+def test_http2_without_tls_is_for_those_who_begin_with_it(
+    place: str, http2: bool, tmp_path: Any
+) -> None:
+    """By prior knowledge (RFC 9113, section 3.3), unless HTTP/2 is off."""
+    path = str(tmp_path / "web.sock")
+
+    async def main() -> None:
+        where = {"port": 0} if place == "tcp" else {"port": None, "unix": path}
+        async with server(OK, lifespan="off", http2=http2, **where) as running:
+            assert ("HTTP/2" in repr(running)) == http2
+            if place == "tcp":
+                port = running.tcp_address.port
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            else:
+                reader, writer = await asyncio.open_unix_connection(path)
+            settings = b"\0\0\0\4\0\0\0\0\0"
+            writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings)
+            first = await reader.read(5)
+            # A frame of settings, or an answer of HTTP/1.1 that refuses, or nothing.
+            assert (first[3:4] == b"\4") == http2, first
+            writer.close()
+
+    run(main)
+
+
 # ---- HTTP/3 as an entry of a router ----
 
 

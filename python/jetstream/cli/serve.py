@@ -44,6 +44,7 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
 @_option("--host", default="127.0.0.1", help="The address to listen on.")
 @_option("--port", type=click.IntRange(0, 65_535), default=8000, help="TCP and UDP; 0: a free one.")
 @_option("--uds", help="A Unix socket to listen on, in the place of host and port.")
+@_option("--uds-mode", default="600", help="Who may connect: permissions of its file, in octal.")
 @_option("--tls-cert", "--ssl-certfile", "tls_cert", help="Our certificate: PEM, DER or PKCS#12.")
 @_option("--tls-key", "--ssl-keyfile", "tls_key", help="Its private key.")
 @_option(
@@ -56,7 +57,7 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
     type=click.Choice(["none", "optional", "required"]),
     help="Whether clients must show a certificate.  [default: required with --client-ca]",
 )
-@_option("--h2/--no-h2", default=True, help="Speak HTTP/2, over TLS.")
+@_option("--h2/--no-h2", default=True, help="Speak HTTP/2.")
 @_option("--h3/--no-h3", default=True, help="Speak HTTP/3, over TLS.")
 @_option("--rpc/--no-rpc", default=True, help="Let services be called by POST, with frames.")
 @_option("--json/--no-json", "json_rpc", default=True, help="And with JSON.")
@@ -171,6 +172,7 @@ async def _serve(app: Any, router: Any, options: dict[str, Any]) -> None:
             host=options["host"],
             port=None if options["uds"] else options["port"],
             unix=options["uds"],
+            unix_mode=_mode(options["uds_mode"]),
             options=settings,
             limits=_limits(options),
             graceful_timeout=options["graceful_timeout"],
@@ -225,6 +227,13 @@ def _limits(options: dict[str, Any]) -> Limits:
     if options["ws_ping_interval"] is not None:
         given["websocket_ping"] = options["ws_ping_interval"] or None
     return Limits(**given)
+
+
+def _mode(text: str) -> int:
+    try:
+        return int(text, 8)
+    except ValueError:
+        raise click.UsageError(f"--uds-mode {text!r}: write it in octal, such as 660.") from None
 
 
 def _header(text: str) -> tuple[str, str]:

@@ -208,11 +208,12 @@ pub(crate) fn closed(what: &str) -> PyErr {
 }
 
 /// A subscription that its taker left, and is asked for more, or for its result.
-pub(crate) fn given_up(what: &str) -> PyErr {
-    ClosedError::new_err(format!(
-        "{what}: the subscription was given up before its end, by cancel(), by leaving its 'async \
-         with', or because the task that waited for an item was cancelled; subscribe again for more"
-    ))
+pub(crate) fn given_up(py: Python<'_>, what: &str) -> PyErr {
+    static MADE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let made = MADE
+        .import(py, "jetstream._errors", "given_up")
+        .and_then(|given_up| given_up.call1((what,)));
+    made.map_or_else(|failed| failed, PyErr::from_value)
 }
 
 /// The server goes away, and has ended a subscription for that.

@@ -464,9 +464,12 @@ impl ServiceLane {
             let over = total > most && total > parked.cost();
             let pause = !inner.is_paused && (over || inner.parking.bytes() > PARKED_HIGH);
             let answers = run.answers.len() + inner.out.len();
-            if pause && self.shared.hub()?.lane_unsent(self.key) + answers > self.max_unsent() {
-                inner.is_paused = true;
-                self.shared.hub()?.pause_lane(self.key, true);
+            if pause {
+                let mut hub = self.shared.hub()?;
+                if hub.lane_unsent(self.key) + answers > self.max_unsent() {
+                    inner.is_paused = true;
+                    hub.pause_lane(self.key, true);
+                }
             }
             if over && !inner.is_paused {
                 (false, Some(total))

@@ -1,9 +1,10 @@
-//! Field lines between our own form and that of the `http` crate, which hyper and h2 speak.
+//! Requests and field lines between our own form and that of the `http` crate, which hyper and h2
+//! speak.
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use super::{Fields, ReplyError};
+use super::{Fields, ReplyError, Request, Version};
 
 /// Connection-specific fields (RFC 9110, section 7.6.1): what they say is between this end and its
 /// transport, so no owner has a say in them; `connection: close` in HTTP/1.1 excepted.
@@ -15,13 +16,45 @@ const HOP_BY_HOP: [HeaderName; 5] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
+impl Request {
+    /// A request whose head came over a socket.
+    pub(super) fn of(
+        version: Version,
+        secure: bool,
+        parts: &http::request::Parts,
+        protocol: Option<Vec<u8>>,
+        ended: bool,
+    ) -> Self {
+        let uri = &parts.uri;
+        Self {
+            version,
+            method: parts.method.as_str().as_bytes().to_vec(),
+            secure,
+            authority: uri.authority().map(|authority| authority.as_str().as_bytes().to_vec()),
+            target: match uri.path_and_query() {
+                Some(target) => target.as_str().as_bytes().to_vec(),
+                None => b"/".to_vec(),
+            },
+            protocol,
+            fields: Fields::of(&parts.headers),
+            early: false,
+            ended,
+        }
+    }
+}
+
+/// Whether a client waits to be told that the body is wanted (RFC 9110, section 10.1.1).
+pub(super) fn expects_continue(fields: &HeaderMap) -> bool {
+    fields.get(header::EXPECT).is_some_and(|value| has_token(value, "100-continue"))
+}
+
 impl Fields {
     /// None yet, with room for so many lines of so many bytes in all.
     pub(super) fn with_capacity(lines: usize, bytes: usize) -> Self {
         Self { bytes: Vec::with_capacity(bytes), ends: Vec::with_capacity(lines) }
     }
 
-    pub(super) fn of(map: &HeaderMap) -> Self {
+    fn of(map: &HeaderMap) -> Self {
         let bytes = map.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
         let mut fields = Self::with_capacity(map.len(), bytes);
         for (name, value) in map {

@@ -16,11 +16,11 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1::{Builder, Connection};
 
-use super::fields::{base64, has_token, strip};
+use super::fields::{base64, expects_continue, has_token, strip};
 use super::outgoing::{Next, Outgoing};
 use super::pipe::Pipe;
 use super::turn::Turn;
-use super::{ExchangeKey, Fields, HttpLimits, Reply, ReplyError, Request, Version};
+use super::{ExchangeKey, HttpLimits, Reply, ReplyError, Request, Version};
 
 /// The smallest buffer that hyper takes.
 const MIN_BUFFER: usize = 8 << 10;
@@ -159,27 +159,9 @@ impl Http1 {
             _ => Version::Http11,
         };
         let (protocol, accept) = websocket(&parts.method, version, &parts.headers);
-        let expects = version == Version::Http11
-            && parts
-                .headers
-                .get(header::EXPECT)
-                .is_some_and(|value| has_token(value, "100-continue"));
+        let expects = version == Version::Http11 && expects_continue(&parts.headers);
         let ended = incoming.is_end_stream();
-        let uri = parts.uri;
-        let request = Request {
-            version,
-            method: parts.method.as_str().as_bytes().to_vec(),
-            secure: turn.secure,
-            authority: uri.authority().map(|authority| authority.as_str().as_bytes().to_vec()),
-            target: match uri.path_and_query() {
-                Some(target) => target.as_str().as_bytes().to_vec(),
-                None => b"/".to_vec(),
-            },
-            protocol,
-            fields: Fields::of(&parts.headers),
-            early: false,
-            ended,
-        };
+        let request = Request::of(version, turn.secure, &parts, protocol, ended);
         let key = turn.begin(0, request);
         self.current = Some(Current {
             key,

@@ -179,3 +179,24 @@ def test_without_tls_nobody_is_proved() -> None:
             assert (await asking.get("/")).text == "ok"
 
     run(main)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_whoever_stands_behind_a_proxy_is_not_the_proxy(named: bool) -> None:
+    """Its certificate is not its client's."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        peer = JetStreamContext.from_scope(scope).peer
+        await respond(b"nobody" if peer is None else b"somebody")(scope, receive, send)
+
+    async def main() -> None:
+        trusted = ["127.0.0.1"] if named else []
+        secure = tls(client_ca=authority().ca_pem)
+        options: dict[str, Any] = {"lifespan": "off", "forwarded_allow_ips": trusted}
+        async with server(app, tls=secure, **options) as running:
+            for version in SECURE:
+                async with client(version, running, client_identity()) as asking:
+                    said = await asking.get("/", headers={"x-forwarded-for": "192.0.2.1"})
+                    assert said.text == ("nobody" if named else "somebody")
+
+    run(main)

@@ -4,6 +4,8 @@
 use jetstream_proto::frame::{FrameError, Splitter, begin, finish, frames, retag};
 use jetstream_proto::limits::FRAME_HEADER;
 
+use crate::pieces::pieces;
+
 /// Limits up to here, so that short inputs go over them too.
 const LARGEST: u32 = 600;
 
@@ -63,18 +65,6 @@ fn whole(mut stream: &[u8], limit: u32) -> (Vec<Owned>, Option<FrameError>, usiz
         found.push((frame[4], u16::from_le_bytes([frame[5], frame[6]]), frame[7..].to_vec()));
         stream = rest;
     }
-}
-
-/// Cuts of changing length: each depends on the byte that it begins with.
-fn pieces(mut stream: &[u8], cut: u8) -> Vec<&[u8]> {
-    let mut found = Vec::new();
-    while let Some(first) = stream.first() {
-        let length = usize::from(first.wrapping_mul(31) ^ cut) % 23 + 1;
-        let (piece, rest) = stream.split_at(length.min(stream.len()));
-        found.push(piece);
-        stream = rest;
-    }
-    found
 }
 
 fn collect(splitter: &mut Splitter, seen: &mut Vec<Owned>) {

@@ -10,6 +10,7 @@ pub mod fault;
 pub mod frame;
 pub mod http3;
 pub mod mux;
+mod pieces;
 pub mod qpack;
 mod script;
 pub mod subscription;

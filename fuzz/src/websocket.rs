@@ -6,6 +6,7 @@ use jetstream_proto::websocket::frame::{Header, Opcode};
 use jetstream_proto::websocket::handshake::{accept_key, names, subprotocols};
 use jetstream_proto::websocket::{Connection, Deflate, Event, Limits, State};
 
+use crate::pieces::pieces;
 use crate::script::Script;
 
 /// A mask that changes every byte.
@@ -106,18 +107,6 @@ fn frames(input: &[u8], to_client: bool) -> Vec<u8> {
         out.extend_from_slice(payload);
     }
     out
-}
-
-/// Cuts of changing length: each depends on the byte that it begins with.
-fn pieces(mut stream: &[u8], cut: u8) -> Vec<&[u8]> {
-    let mut found = Vec::new();
-    while let Some(first) = stream.first() {
-        let length = usize::from(first.wrapping_mul(31) ^ cut) % 23 + 1;
-        let (piece, rest) = stream.split_at(length.min(stream.len()));
-        found.push(piece);
-        stream = rest;
-    }
-    found
 }
 
 /// The bytes as messages from one end to the other.

@@ -27,6 +27,9 @@ VERSION: Mapping[str, str] = {"version": "3.0", "spec_version": "2.5"}
 CONNECTION = "connection"
 """Where a scope's extension ``jetstream`` keeps the connection that the request came on."""
 
+FORWARDED = "forwarded"
+"""What is beside it when the request came through a proxy whose word is believed."""
+
 _TLS_1_3 = 0x0304
 
 

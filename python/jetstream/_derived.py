@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
-from jetstream._errors import ClosedError
+from jetstream._errors import given_up
 from jetstream._subscription import Done, Subscription
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class DerivedSubscription(Subscription[T, R]):
             msg = "another task is waiting for the next item already: a stream has one taker"
             raise RuntimeError(msg)
         if self._left:
-            raise self._given_up()
+            raise given_up(self._what)
         if self._over:
             raise StopAsyncIteration
         self._taker = taker = asyncio.current_task()
@@ -66,7 +66,7 @@ class DerivedSubscription(Subscription[T, R]):
             await self._end()
             # `cancel` wakes the task that waits, which is not to be cancelled for that.
             if self._cancelled and taker is not None and taker.uncancel() == 0:
-                raise self._given_up() from None
+                raise given_up(self._what) from None
             raise
         except BaseException as error:
             self._failure = error
@@ -101,7 +101,7 @@ class DerivedSubscription(Subscription[T, R]):
         if self._failure is not None:
             raise self._failure
         if self._left:
-            raise self._given_up()
+            raise given_up(self._what)
         msg = f"{self._what} has not ended: its result comes after its last item"
         raise RuntimeError(msg)
 
@@ -120,13 +120,6 @@ class DerivedSubscription(Subscription[T, R]):
         task = loop.create_task(self._closing())
         _tasks.add(task)
         task.add_done_callback(_tasks.discard)
-
-    def _given_up(self) -> ClosedError:
-        return ClosedError(
-            f"{self._what}: the subscription was given up before its end, by cancel(), by leaving "
-            "its 'async with', or because the task that waited for an item was cancelled; "
-            "subscribe again for more"
-        )
 
     async def aclose(self) -> None:
         if self._taker is not None:

@@ -438,3 +438,11 @@ def remote_error(
         return CallError(message, code=code, help=help, url=url, backtrace=backtrace)
     gap.help, gap.url, gap.backtrace = help, url, backtrace
     return gap
+
+
+def given_up(what: str) -> ClosedError:
+    """What whoever takes from a subscription is told after it was left."""
+    return ClosedError(
+        f"{what}: the subscription was given up before its end, by cancel(), by leaving its 'async "
+        "with', or because the task that waited for an item was cancelled; subscribe again for more"
+    )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from jetstream._asgi import FORWARDED
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -85,6 +87,10 @@ class Forwarded:
         await self._app(scope, receive, send)
 
     def _believe(self, scope: Scope) -> None:
+        # Whoever stands behind a proxy is not the proxy, and has not shown us a certificate.
+        extensions = scope.get("extensions") or {}
+        ours = {**extensions.get("jetstream", {}), FORWARDED: True}
+        scope["extensions"] = {**extensions, "jetstream": ours}
         # The nearest came last. The first that is no proxy of ours is the client.
         for hop, scheme in reversed(self._read(scope["headers"])):
             if scheme in _SCHEMES:

@@ -7,12 +7,14 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Self
 
 from jetstream import _core
-from jetstream._asgi import CONNECTION
+from jetstream._asgi import CONNECTION, FORWARDED
 from jetstream._context import Context
 from jetstream._types import SocketAddress
 
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
+
+    from jetstream._identity import Peer
 
 
 class _Signature:
@@ -43,7 +45,7 @@ class JetStreamContext(Context):
         RuntimeError: It was served by another server.
     """
 
-    __slots__ = ("_version",)
+    __slots__ = ("_is_forwarded", "_version")
     __signature__ = _Signature()
 
     def __init__(self, request: "HTTPConnection") -> None:
@@ -72,6 +74,12 @@ class JetStreamContext(Context):
         super().__init__(remote=_address(scope.get("client")), method=what, early=early)
         self._connection = connection
         self._version: str = scope["http_version"]
+        self._is_forwarded = FORWARDED in extension
+
+    @property
+    def peer(self) -> "Peer | None":
+        """Who asks; `None` for somebody who proved nothing, as behind a proxy that is believed."""
+        return None if self._is_forwarded else super().peer
 
     @property
     def remote(self) -> SocketAddress | None:

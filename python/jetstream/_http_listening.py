@@ -78,7 +78,12 @@ async def listen_http(
             address = address_of(local)
         if where.unix is not None:
             path = listen_on_unix(
-                streams, where.unix, where.unix_mode, http=limits, lanes=spoken.lanes
+                streams,
+                where.unix,
+                where.unix_mode,
+                http=limits,
+                lanes=spoken.lanes,
+                http2="h2" in spoken.streams,
             )
     except BaseException:
         streams.close()

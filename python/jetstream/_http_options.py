@@ -20,7 +20,7 @@ class HttpOptions:
         root_path: Where it is mounted, as the proxy in front has it: ``/api``.
         lifespan: Whether it is told of start and stop: it must understand (``"on"``), it may
             (``"auto"``), or it is not told (``"off"``).
-        http2: Speak HTTP/2 with clients that want to; over TLS only.
+        http2: Speak HTTP/2 with clients that want to.
         http3: Speak HTTP/3, on the UDP port of the same number; over TLS only.
         alt_svc: Tell clients of HTTP/1.1 and HTTP/2 of HTTP/3.
         forwarded_allow_ips: Proxies whose word on their clients is believed: IP addresses,

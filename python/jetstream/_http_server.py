@@ -144,19 +144,27 @@ class HttpServer(Serving):
             alternative=quic[1] if quic is not None and H3_ALPN in self._alpns() else None,
         )
 
+    def _announced(self) -> str:
+        return self._spelled()
+
     def _spelled(self) -> str:
-        """Where the server listens, for people."""
+        """Where the server listens and what it speaks there, for people."""
         places: list[str] = []
-        secure = self._tls is not None
+        kinds = streams_of(self._router).items()
+        lanes = [alpn for alpn, kind in kinds if kind is True]
+        http = ["HTTP/1.1", *(["HTTP/2"] if self._options.http2 else [])]
         if self._streams is not None and self._streams.tcp_address is not None:
-            versions = "HTTP/1.1, HTTP/2" if self._options.http2 else "HTTP/1.1"
-            scheme = "https" if secure else "http"
-            places.append(f"{scheme}://{self._streams.tcp_address} ({versions})")
+            secure = self._tls is not None
+            scheme, spoken = ("https", [*http, *lanes]) if secure else ("http", http)
+            places.append(f"{scheme}://{self._streams.tcp_address} ({', '.join(spoken)})")
         if self._endpoint is not None:
-            what = [*(["HTTP/3"] if self._speaks_http3 else []), *self._router.alpns()]
-            places.append(f"UDP {self.address} ({', '.join(what)})")
+            quic = [alpn for alpn, kind in kinds if kind != "http"]
+            if self._speaks_http3 or len(quic) < len(kinds):
+                quic.insert(0, "HTTP/3")
+            places.append(f"UDP {self.address} ({', '.join(quic)})")
         if self._streams is not None and self._streams.unix_path is not None:
-            places.append(f"unix:{self._streams.unix_path} (HTTP/1.1)")
+            spoken = [*http, *(["jetstream"] if lanes else [])]
+            places.append(f"unix:{self._streams.unix_path} ({', '.join(spoken)})")
         return ", ".join(places)
 
     def __repr__(self) -> str:

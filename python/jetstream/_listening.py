@@ -137,6 +137,7 @@ def listen_on_unix(
     *,
     http: Limits | None = None,
     lanes: bool = True,
+    http2: bool = True,
 ) -> str:
     """Listens on a Unix socket, for calls, for HTTP within limits, or for both.
 
@@ -148,7 +149,7 @@ def listen_on_unix(
     """
     path = check_socket_path(unix, unix)
     try:
-        endpoint.listen_unix(path, mode, http, lanes)
+        endpoint.listen_unix(path, mode, http, lanes, http2)
     except OSError as error:
         msg = f"cannot listen on unix:{path}: {error.strerror or error}"
         raise OSError(error.errno, msg) from None

@@ -197,7 +197,11 @@ class Serving:
             self._serve_on(each)
             self._host_on(each)
             each.start()
-        _logging.server.info("listening on %s for %s", self._spelled(), ", ".join(map(str, alpns)))
+        _logging.server.info("listening on %s", self._announced())
+
+    def _announced(self) -> str:
+        """Where the server listens, and for what, for the log."""
+        return f"{self._spelled()} for {', '.join(self._alpns())}"
 
     def _spelled(self) -> str:
         """Where the server listens, for people."""
@@ -249,7 +253,7 @@ class Serving:
                 raise _not_listening()
             new = tls or self._tls
             if new is None or self._loaded is None:
-                raise TlsConfigError("there is no TLS to reload: the server has Unix sockets only")
+                raise TlsConfigError("there is no TLS to reload: the server speaks without it")
             # Files may be large, and lists of revoked certificates are.
             loaded = await asyncio.to_thread(
                 new.load, self._alpns(), limits=self._limits, previous=self._loaded

@@ -16,7 +16,8 @@ _ANNOUNCED = """
 import logging, runpy, sys
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
 sys.path.insert(0, "")
-runpy.run_path(sys.argv[1], run_name="__main__")
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
 """
 """Runs a program with the log that says when it listens."""
 
@@ -39,10 +40,13 @@ def run_program(path: Path, *arguments: str, cwd: Path) -> str:
 
 
 @contextlib.contextmanager
-def server_program(name: str, *, cwd: Path) -> Generator[None]:
-    """Runs a server of the current folder; Ctrl-C must end it with status 0."""
+def server_program(name: str | Path, *arguments: str, cwd: Path) -> Generator[str]:
+    """Runs a server of the current folder; gives the line that says where it listens.
+
+    Ctrl-C must end it with status 0.
+    """
     with subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", _ANNOUNCED, name],
+        [sys.executable, "-W", "error", "-c", _ANNOUNCED, name, *arguments],
         cwd=cwd,
         env=_environment(),
         stdin=subprocess.DEVNULL,
@@ -51,9 +55,11 @@ def server_program(name: str, *, cwd: Path) -> Generator[None]:
     ) as process:
         assert process.stderr is not None
         try:
-            first = process.stderr.readline()
-            assert "listening" in first, first + process.stderr.read()
-            yield
+            said = ""
+            while "listening" not in (line := process.stderr.readline()):
+                assert line, said
+                said += line
+            yield line
             process.send_signal(signal.SIGINT)
             _, rest = process.communicate(timeout=PATIENCE)
             assert process.returncode == 0, rest

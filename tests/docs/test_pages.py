@@ -7,6 +7,7 @@ import inspect
 import re
 from pathlib import Path
 
+import click
 import pytest
 from jetstream import JetStreamError, Limits, _errors
 
@@ -17,6 +18,8 @@ from tests.helpers import run
 README = REPOSITORY / "README.md"
 TUTORIAL = REPOSITORY / "docs" / "tutorial.md"
 ERRORS = REPOSITORY / "docs" / "errors.md"
+SERVING = REPOSITORY / "docs" / "serving.md"
+UVICORN = REPOSITORY / "docs" / "coming-from-uvicorn.md"
 LIMITS = REPOSITORY / "docs" / "limits.md"
 
 
@@ -49,6 +52,25 @@ def test_the_tutorials_programs_work_together(folder: Path, port: str) -> None:
     with server_program("serve.py", cwd=folder):
         printed = run_program(folder / "ask.py", cwd=folder)
     assert is_like(printed, output(TUTORIAL, "ask.py")), printed
+
+
+@pytest.mark.parametrize(
+    ("page", "name", "shown"),
+    [
+        (README, "app.py", PORT),
+        (SERVING, "serve_shop.py", "8443"),
+        (UVICORN, "serve_main.py", "8000"),
+    ],
+    ids=["readme", "serving", "uvicorn"],
+)
+def test_the_servers_of_applications_run(
+    page: Path, name: str, shown: str, folder: Path, port: str
+) -> None:
+    for block in blocks(page):
+        if block.title.endswith(".py"):
+            (folder / block.title).write_text(block.code.replace(shown, port))
+    with server_program(name, cwd=folder) as line:
+        assert f"127.0.0.1:{port} " in line
 
 
 def test_every_error_has_a_section() -> None:
@@ -113,6 +135,39 @@ def test_every_limit_is_listed_with_its_default() -> None:
     assert shown == {field.name: field.default for field in dataclasses.fields(Limits)}
 
 
+def test_every_option_of_serve_is_listed() -> None:
+    """With its other names, its environment variable, and what it is without."""
+    from jetstream.cli.serve import serve
+
+    lines = [line for line in SERVING.read_text().splitlines() if line.startswith("| `--")]
+    table = [[cell.strip() for cell in line.split("|")[1:]] for line in lines]
+    rows = {re.findall(r"--[\w-]+", names)[0]: (names, *rest) for names, *rest in table}
+    options = {each.opts[0]: each for each in serve.params if isinstance(each, click.Option)}
+    assert list(rows) == list(options)
+    for name, (names, default, variable, *_) in rows.items():
+        option = options[name]
+        shown = re.findall(r"`(--[\w-]+)`", names)
+        assert shown == [*option.opts, *option.secondary_opts]
+        assert variable == f"`{option.envvar}`"
+        if option.secondary_opts:
+            assert default == ("on" if option.default else "off"), name
+        elif isinstance(option.default, float):
+            assert default == f"{option.default:g} s", name
+        elif isinstance(option.default, str | int) and not option.is_flag:
+            assert default.strip("`") in (str(option.default), "nobody"), name
+    limits = Limits()
+    fields = {
+        "--ws-max-size": f"{limits.websocket_message >> 20} MiB",
+        "--ws-ping-interval": f"{limits.websocket_ping:g} s",
+        "--ws-ping-timeout": f"{limits.websocket_pong:g} s",
+        "--timeout-keep-alive": f"{limits.http_keep_alive:g} s",
+        "--limit-connections": f"{limits.max_connections:,}",
+        "--limit-streams": str(limits.http_streams),
+        "--limit-head": f"{limits.http_head >> 10} KiB",
+    }
+    assert {name: rows[name][1] for name in fields} == fields
+
+
 def test_the_map_of_the_code_has_every_module() -> None:
     """And nothing that is gone."""
     text = (REPOSITORY / "ARCHITECTURE.md").read_text()
@@ -147,6 +202,19 @@ def test_the_overview_leads_to_every_page() -> None:
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link to a heading of a page may end in, as Python-Markdown's `toc` makes it."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    plain = (re.sub(r"[^\w\s-]", "", heading).strip().lower() for heading in headings)
+    return {re.sub(r"[-\s]+", "-", heading) for heading in plain}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_to_headings_lead_to_them(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", page.read_text()):
+        assert anchor in anchors(page.parent / target if target else page), f"{target}#{anchor}"
 
 
 def test_every_attack_has_the_tests_that_are_named() -> None:

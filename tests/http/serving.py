@@ -11,14 +11,18 @@ import httpx
 from jetstream.http import HttpOptions, HttpServer
 
 from tests.helpers import authority, server_identity
+from tests.http.h3_transport import Http3Transport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
 
     from jetstream import ServerTls
 
-VERSIONS = ("http", "https", "h2")
-"""Plain HTTP/1.1, HTTP/1.1 over TLS, and HTTP/2."""
+VERSIONS = ("http", "https", "h2", "h3")
+"""Plain HTTP/1.1, HTTP/1.1 over TLS, HTTP/2 and HTTP/3."""
+
+SPOKEN = {"http": "1.1", "https": "1.1", "h2": "2", "h3": "3"}
+"""What each is called in a scope."""
 
 
 def tls(**options: Any) -> ServerTls:
@@ -51,12 +55,18 @@ def ssl_context(issued: Any = None) -> ssl.SSLContext:
     return context
 
 
-def client(version: str, server: HttpServer, **options: Any) -> httpx.AsyncClient:
-    """A client that speaks one version."""
+def client(
+    version: str, server: HttpServer, issued: Any = None, **options: Any
+) -> httpx.AsyncClient:
+    """A client that speaks one version, and shows a certificate if it has one."""
     secure = version != "http"
     scheme = "https" if secure else "http"
     address = server.tcp_address
-    options.setdefault("verify", ssl_context() if secure else True)
+    if version == "h3":
+        identity = None if issued is None else (issued.chain_pem, issued.key_pem)
+        options["transport"] = Http3Transport(authority().ca_pem, identity)
+    elif secure:
+        options["verify"] = ssl_context(issued)
     return httpx.AsyncClient(
         base_url=f"{scheme}://{address}",
         http1=version != "h2",

@@ -14,9 +14,9 @@ from jetstream.http import JetStreamContext
 from jetstream.testing import ThrowawayCA
 
 from tests.helpers import authority, client_identity, run, server_identity
-from tests.http.serving import client, respond, served, server, ssl_context, tls
+from tests.http.serving import SPOKEN, client, respond, served, server, ssl_context, tls
 
-SECURE = ("https", "h2")
+SECURE = ("https", "h2", "h3")
 
 
 def first_pem(chain: bytes) -> str:
@@ -34,7 +34,7 @@ async def seen_by(version: str, issued: Any, **options: Any) -> Any:
 
     async with (
         server(app, tls=tls(**options), lifespan="off") as running,
-        client(version, running, verify=ssl_context(issued)) as asking,
+        client(version, running, issued) as asking,
     ):
         assert (await asking.get("/")).text == "ok"
         context = JetStreamContext.from_scope(seen[0])
@@ -79,10 +79,10 @@ def test_every_field_of_the_extension(version: str, auth: str, shows: bool) -> N
             assert told["client_cert_chain"] == []
             assert told["client_cert_name"] is None
             assert peer is None
-        assert protocol == ("h2" if version == "h2" else "http/1.1")
+        assert protocol == {"https": "http/1.1"}.get(version, version)
         assert str(remote.ip) == "127.0.0.1"
         assert context.early is False
-        assert context.http_version == ("2" if version == "h2" else "1.1")
+        assert context.http_version == SPOKEN[version]
         assert context.method == "GET /"
 
     run(main)
@@ -113,7 +113,7 @@ def test_who_is_let_in(version: str, case: str) -> None:
 
         async with (
             server(app, tls=tls(**options), lifespan="off") as running,
-            client(version, running, verify=ssl_context(issued)) as asking,
+            client(version, running, issued) as asking,
         ):
             if case == "good":
                 assert (await asking.get("/")).text == "ok"
@@ -121,7 +121,7 @@ def test_who_is_let_in(version: str, case: str) -> None:
                 with pytest.raises((httpx.TransportError, ssl.SSLError)):
                     await asking.get("/")
                 assert called == []
-                async with client(version, running, verify=ssl_context(good)) as other:
+                async with client(version, running, good) as other:
                     assert (await other.get("/")).text == "ok"
 
     run(main)
@@ -147,12 +147,11 @@ def test_as_a_dependency_of_fastapi() -> None:
         from websockets.asyncio.client import connect
 
         secure = tls(client_ca=authority().ca_pem)
-        context = ssl_context(client_identity())
         async with server(app, tls=secure) as running:
             for version in SECURE:
-                async with client(version, running, verify=context) as asking:
+                async with client(version, running, client_identity()) as asking:
                     told = (await asking.get("/who")).json()
-                    assert told == {"name": "ada", "version": "2" if version == "h2" else "1.1"}
+                    assert told == {"name": "ada", "version": SPOKEN[version]}
             where = f"wss://{running.tcp_address}/who"
             async with connect(where, ssl=ssl_context(client_identity())) as websocket:
                 assert await websocket.recv() == "WebSocket /who ada"
@@ -178,5 +177,26 @@ def test_without_tls_nobody_is_proved() -> None:
     async def main() -> None:
         async with served("http", app, lifespan="off") as (_, asking):
             assert (await asking.get("/")).text == "ok"
+
+    run(main)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_whoever_stands_behind_a_proxy_is_not_the_proxy(named: bool) -> None:
+    """Its certificate is not its client's."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        peer = JetStreamContext.from_scope(scope).peer
+        await respond(b"nobody" if peer is None else b"somebody")(scope, receive, send)
+
+    async def main() -> None:
+        trusted = ["127.0.0.1"] if named else []
+        secure = tls(client_ca=authority().ca_pem)
+        options: dict[str, Any] = {"lifespan": "off", "forwarded_allow_ips": trusted}
+        async with server(app, tls=secure, **options) as running:
+            for version in SECURE:
+                async with client(version, running, client_identity()) as asking:
+                    said = await asking.get("/", headers={"x-forwarded-for": "192.0.2.1"})
+                    assert said.text == ("nobody" if named else "somebody")
 
     run(main)

@@ -27,7 +27,7 @@ from jetstream._json import NotOfType, from_json, to_json
 from jetstream._schema import describe
 
 from tests.helpers import authority, client_identity, run
-from tests.http.serving import client, respond, served, server, ssl_context, tls
+from tests.http.serving import client, respond, served, server, tls
 
 
 class Colour(enum.Enum):
@@ -204,15 +204,15 @@ def test_a_call_whose_caller_is_gone_is_cancelled(loop: str) -> None:
     run(main, loop=loop)
 
 
-@pytest.mark.parametrize("version", ["https", "h2"])
+@pytest.mark.parametrize("version", ["https", "h2", "h3"])
 def test_the_caller_is_known(version: str) -> None:
     async def main() -> None:
         secure = tls(client_ca=authority().ca_pem)
         async with (
             server(APP, router=Router(EchoImpl()), tls=secure, lifespan="off") as running,
-            client(version, running, verify=ssl_context(client_identity())) as asking,
+            client(version, running, client_identity()) as asking,
         ):
-            spoken = "h2" if version == "h2" else "http/1.1"
+            spoken = {"https": "http/1.1"}.get(version, version)
             said = await asking.post("/echo/who", json={})
             assert said.json() == f"Echo.who ada {spoken}"
 

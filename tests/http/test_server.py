@@ -9,16 +9,18 @@ import os
 import signal
 import subprocess
 import sys
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import pytest
+from jetstream import ClientTls, Router, Server, connect, service
 from jetstream._errors import StartupFailed
 from jetstream._forwarded import Forwarded, TrustedProxies
 from jetstream.http import AltSvcMiddleware, H3Service, HttpOptions, HttpServer
 
 from tests.helpers import authority, run, server_identity
-from tests.http.serving import respond, served, server
+from tests.http.h3_transport import Http3Transport
+from tests.http.serving import SPOKEN, client, respond, served, server, tls
 
 OK = respond(b"ok")
 
@@ -229,7 +231,7 @@ def test_a_websocket_behind_a_proxy() -> None:
 # ---- access log ----
 
 
-@pytest.mark.parametrize("version", ["http", "h2"])
+@pytest.mark.parametrize("version", ["http", "h2", "h3"])
 def test_a_line_for_each_request(version: str, caplog: pytest.LogCaptureFixture) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["path"] == "/fail":
@@ -247,7 +249,7 @@ def test_a_line_for_each_request(version: str, caplog: pytest.LogCaptureFixture)
 
     run(main)
     lines = [each.getMessage() for each in caplog.records if each.name == "jetstream.access"]
-    spoken = "2" if version == "h2" else "1.1"
+    spoken = SPOKEN[version]
     assert [line.partition(" - ")[2] for line in lines] == [
         f'"GET /a%20b?c=d HTTP/{spoken}" 404',
         f'"POST /wait HTTP/{spoken}" 404',
@@ -296,20 +298,167 @@ def test_over_http3_nothing_is_added() -> None:
     assert not list(sent[0]["headers"])
 
 
-def test_http3_as_an_entry_of_a_router() -> None:
-    from jetstream import Router, service
+@pytest.mark.parametrize("version", ["https", "h2", "h3"])
+def test_the_server_tells_of_its_own_http3(version: str) -> None:
+    async def main() -> None:
+        async with served(version, OK, lifespan="off") as (running, asking):
+            said = (await asking.get("/")).headers.get("alt-svc")
+            own = f'h3=":{running.address.port}"; ma=86400'
+            assert said == (None if version == "h3" else own)
+        for silent in ({"alt_svc": False}, {"http3": False}):
+            if version == "h3" and silent == {"http3": False}:
+                continue
+            async with served(version, OK, lifespan="off", **silent) as (_, asking):
+                assert "alt-svc" not in (await asking.get("/")).headers
 
-    @service
-    class Echo:
-        async def echo(self, message: str) -> str: ...
+    run(main)
 
-    class EchoImpl(Echo):
-        async def echo(self, message: str) -> str:
-            return message
 
-    entry = H3Service(OK).with_handler(EchoImpl())
-    assert Router(EchoImpl(), entry).alpns()[-1] == "h3"
-    assert [each.definition.name for each in entry.router.services] == ["echo"]
+# ---- what is not spoken ----
+
+
+@pytest.mark.parametrize("place", ["tcp", "unix"])
+@pytest.mark.parametrize("http2", [True, False])
+def test_http2_without_tls_is_for_those_who_begin_with_it(
+    place: str, http2: bool, tmp_path: Any
+) -> None:
+    """By prior knowledge (RFC 9113, section 3.3), unless HTTP/2 is off."""
+    path = str(tmp_path / "web.sock")
+
+    async def main() -> None:
+        where = {"port": 0} if place == "tcp" else {"port": None, "unix": path}
+        async with server(OK, lifespan="off", http2=http2, **where) as running:
+            assert ("HTTP/2" in repr(running)) == http2
+            if place == "tcp":
+                port = running.tcp_address.port
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            else:
+                reader, writer = await asyncio.open_unix_connection(path)
+            settings = b"\0\0\0\4\0\0\0\0\0"
+            writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings)
+            first = await reader.read(5)
+            # A frame of settings, or an answer of HTTP/1.1 that refuses, or nothing.
+            assert (first[3:4] == b"\4") == http2, first
+            writer.close()
+
+    run(main)
+
+
+# ---- HTTP/3 as an entry of a router ----
+
+
+@service
+class Echo(Protocol):
+    async def echo(self, message: str) -> str: ...
+
+
+class EchoImpl(Echo):
+    async def echo(self, message: str) -> str:
+        return message
+
+
+class Living:
+    """An application that says which life it is in."""
+
+    def __init__(self) -> None:
+        self.life: list[str] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            for what in ("startup", "shutdown"):
+                assert (await receive())["type"] == f"lifespan.{what}"
+                self.life.append(what)
+                await send({"type": f"lifespan.{what}.complete"})
+            return
+        self.life.append(scope["http_version"])
+        await respond(b"entry")(scope, receive, send)
+
+
+def test_an_entry_of_a_router_beside_services() -> None:
+    """As the protocol's document has it: on one QUIC port services and HTTP/3, each by its name."""
+    app = Living()
+
+    async def main() -> None:
+        entry = H3Service(app).with_handler(EchoImpl())
+        assert [each.definition.name for each in entry.router.services] == ["echo"]
+        router = Router(EchoImpl(), entry)
+        assert router.alpns()[-1] == "h3"
+        trust = ClientTls(authority().ca_pem)
+        async with Server(router, tls=tls(), port=0) as running:
+            where = f"https://{running.address}"
+            transport = Http3Transport(authority().ca_pem)
+            async with httpx.AsyncClient(base_url=where, transport=transport) as asking:
+                assert (await asking.get("/")).text == "entry"
+                assert (await asking.post("/echo/echo", json={"message": "hi"})).json() == "hi"
+            async with connect(str(running.address), tls=trust) as session:
+                assert await session.channel(Echo).echo("lanes") == "lanes"
+
+    run(main)
+    assert app.life == ["startup", "3", "shutdown"]
+
+
+def test_an_entry_of_its_own_beside_an_application() -> None:
+    app = Living()
+
+    async def main() -> None:
+        options = {"router": Router(H3Service(app)), "tls": tls(), "lifespan": "off"}
+        async with server(OK, **options) as running:
+            async with client("h2", running) as asking:
+                said = await asking.get("/")
+                assert said.text == "ok"
+                assert f":{running.address.port}" in said.headers["alt-svc"]
+            async with client("h3", running) as asking:
+                assert (await asking.get("/")).text == "entry"
+
+    run(main)
+    assert app.life == ["3"]
+
+
+def test_an_application_of_a_router_that_cannot_start() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "no database"})
+
+    async def main() -> None:
+        running = Server(Router(H3Service(app)), tls=tls(), port=0)
+        with pytest.raises(StartupFailed, match="no database"):
+            await running.start()
+        assert running.connections == 0
+
+    run(main)
+
+
+@pytest.mark.parametrize("name", ["h2", "http/1.1"])
+def test_what_is_tcps_is_no_protocol_of_a_router(name: str) -> None:
+    class Handler:
+        def alpns(self) -> list[str]:
+            return [name]
+
+        async def accept(self, ctx: Any, connection: Any) -> None: ...
+
+    with pytest.raises(ValueError, match="HttpServer"):
+        Router(Handler())
+
+
+def test_over_quic_only_http3_is_negotiated() -> None:
+    from aioquic.asyncio.client import connect as open_quic
+    from aioquic.quic.configuration import QuicConfiguration
+
+    async def main() -> None:
+        async with server(OK, tls=tls(), lifespan="off") as running:
+            for alpn, agreed in (("h2", False), ("h3", True)):
+                wanted = QuicConfiguration(alpn_protocols=[alpn], server_name="127.0.0.1")
+                wanted.load_verify_locations(cadata=authority().ca_pem)
+                opened = open_quic("127.0.0.1", running.address.port, configuration=wanted)
+                if agreed:
+                    async with opened:
+                        pass
+                else:
+                    with pytest.raises(ConnectionError):
+                        async with opened:
+                            pass
+
+    run(main)
 
 
 # ---- the command line ----
@@ -395,6 +544,29 @@ def test_the_command_serves_until_it_is_told_to_stop(tmp_path: Any) -> None:
         process.wait()
     assert process.returncode == 0
     assert '"POST /api/echo/echo HTTP/2" 200' in rest
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+def test_the_command_begins_anew_and_nothing_of_it_stays(
+    end: signal.Signals, tmp_path: Any
+) -> None:
+    (tmp_path / "main.py").write_text(APP)
+    # Compiled modules are told apart by whole seconds.
+    compiled = {"PYTHONDONTWRITEBYTECODE": "1"}
+    process = jetstream("main:app", "--port", "0", "--reload", folder=tmp_path, **compiled)
+    try:
+        until_listening(process)
+        (tmp_path / "main.py").write_text(APP.replace("200", "404"))
+        where = until_listening(process).split("http://")[1].split()[0]
+        assert httpx.get(f"http://{where}/", trust_env=False).status_code == 404
+        process.send_signal(end)
+        # Both have its standard error, so it ends with the last of them.
+        _, rest = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0
+    assert "Traceback" not in rest
 
 
 @pytest.mark.parametrize(

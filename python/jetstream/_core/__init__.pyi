@@ -187,6 +187,7 @@ class ServerTls:
     @property
     def trusted(self) -> tuple[int, int]:
         """How many authorities of clients it trusts, and how many revocation lists it has."""
+    @property
     def certificate(self) -> bytes:
         """Our certificate in DER."""
 
@@ -356,7 +357,12 @@ class Endpoint:
         """
 
     def listen_unix(
-        self, path: str, mode: int, http: Limits | None = None, lanes: bool = True
+        self,
+        path: str,
+        mode: int,
+        http: Limits | None = None,
+        lanes: bool = True,
+        http2: bool = True,
     ) -> None:
         """Takes connections over a Unix socket; its file is gone when the endpoint is.
 
@@ -365,6 +371,7 @@ class Endpoint:
             mode: The file's permissions.
             http: The limits of HTTP, where it is spoken.
             lanes: Whether lanes are.
+            http2: Whether HTTP/2 is, with clients that begin with it.
 
         Raises:
             OSError: Somebody listens there, or the file cannot be made.

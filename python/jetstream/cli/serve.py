@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,7 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
 @_option("--host", default="127.0.0.1", help="The address to listen on.")
 @_option("--port", type=click.IntRange(0, 65_535), default=8000, help="TCP and UDP; 0: a free one.")
 @_option("--uds", help="A Unix socket to listen on, in the place of host and port.")
+@_option("--uds-mode", default="600", help="Who may connect: permissions of its file, in octal.")
 @_option("--tls-cert", "--ssl-certfile", "tls_cert", help="Our certificate: PEM, DER or PKCS#12.")
 @_option("--tls-key", "--ssl-keyfile", "tls_key", help="Its private key.")
 @_option(
@@ -55,7 +57,7 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
     type=click.Choice(["none", "optional", "required"]),
     help="Whether clients must show a certificate.  [default: required with --client-ca]",
 )
-@_option("--h2/--no-h2", default=True, help="Speak HTTP/2, over TLS.")
+@_option("--h2/--no-h2", default=True, help="Speak HTTP/2.")
 @_option("--h3/--no-h3", default=True, help="Speak HTTP/3, over TLS.")
 @_option("--rpc/--no-rpc", default=True, help="Let services be called by POST, with frames.")
 @_option("--json/--no-json", "json_rpc", default=True, help="And with JSON.")
@@ -144,7 +146,8 @@ def serve(**options: Any) -> None:
 
 
 async def _serve(app: Any, router: Any, options: dict[str, Any]) -> None:
-    from jetstream._http_server import HttpOptions, HttpServer
+    from jetstream._http_options import HttpOptions
+    from jetstream._http_server import HttpServer
 
     trusted = [each.strip() for each in options["forwarded_allow_ips"].split(",") if each.strip()]
     try:
@@ -169,6 +172,7 @@ async def _serve(app: Any, router: Any, options: dict[str, Any]) -> None:
             host=options["host"],
             port=None if options["uds"] else options["port"],
             unix=options["uds"],
+            unix_mode=_mode(options["uds_mode"]),
             options=settings,
             limits=_limits(options),
             graceful_timeout=options["graceful_timeout"],
@@ -225,6 +229,13 @@ def _limits(options: dict[str, Any]) -> Limits:
     return Limits(**given)
 
 
+def _mode(text: str) -> int:
+    try:
+        return int(text, 8)
+    except ValueError:
+        raise click.UsageError(f"--uds-mode {text!r}: write it in octal, such as 660.") from None
+
+
 def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon:
@@ -273,9 +284,17 @@ def _reload(options: dict[str, Any]) -> None:
     def begin() -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, env=surroundings)  # noqa: S603  our own arguments
 
+    # Whoever ends this process means the other one too.
+    over = threading.Event()
+
+    def on_signal(number: int, frame: object) -> None:
+        over.set()
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, on_signal)
     process = begin()
     try:
-        for changes in watch(*folders, watch_filter=PythonFilter(), raise_interrupt=False):
+        for changes in watch(*folders, watch_filter=PythonFilter(), stop_event=over):
             names = ", ".join(sorted({Path(path).name for _, path in changes}))
             logging.getLogger("jetstream.server").info("starting again: %s changed", names)
             _stop(process)

@@ -5,12 +5,13 @@
 //! certificate chain once, in as many turns as it takes.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ring::digest::{Context, SHA256};
 use rustls::pki_types::CertificateDer;
 
-use crate::tls::TlsFailure;
+use crate::tls::{ClientTls, ServerTls, TlsFailure};
 
 /// For how long one turn looks and judges: a few tens of judgments, and a pause that nobody notices.
 const TIME_PER_TURN: Duration = Duration::from_millis(5);
@@ -65,6 +66,45 @@ impl<K: Copy> Docket<K> {
         self.outcome.judged += 1;
         self.outcome.sent_away += usize::from(verdict.is_err());
         verdict
+    }
+}
+
+/// By which TLS those who are connected are judged, and who is still to be.
+#[derive(Default)]
+pub(crate) struct Review<K> {
+    /// Counts the changes: beside each peer stands the one after which it was judged last.
+    pub(crate) generation: u32,
+    /// For clients.
+    pub(crate) incoming: Option<Arc<ServerTls>>,
+    /// For servers.
+    pub(crate) outgoing: Option<ClientTls>,
+    pub(crate) docket: Docket<K>,
+}
+
+impl<K: Copy> Review<K> {
+    /// There is other TLS, by which all of these are to be judged.
+    pub(crate) fn begin(&mut self, all: Vec<K>) {
+        self.generation = self.generation.wrapping_add(1);
+        self.docket.fill(all);
+    }
+
+    /// Whether a client, if it is `incoming`, or a server seems to have lost the trust that it had.
+    pub(crate) fn suspects(&self, incoming: bool, chain: &[CertificateDer<'_>]) -> bool {
+        match incoming {
+            true => self.incoming.as_ref().is_some_and(|tls| tls.suspects(chain)),
+            false => self.outgoing.as_ref().is_some_and(|tls| tls.suspects(chain)),
+        }
+    }
+
+    /// Judges a server that is to have the name `asked`, or without one a client.
+    pub(crate) fn verdict(&mut self, chain: &[CertificateDer<'_>], asked: Option<&str>) -> Verdict {
+        match (asked, &self.incoming, &self.outgoing) {
+            (None, Some(tls), _) => self.docket.verdict(chain, "", || tls.judge(chain)),
+            (Some(name), _, Some(tls)) => {
+                self.docket.verdict(chain, name, || tls.judge(chain, name))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

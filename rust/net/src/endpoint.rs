@@ -13,11 +13,10 @@ use quinn_proto::{
 use crate::config::{ConnectOptions, Incoming, ServerOptions};
 use crate::congestion::Lift;
 use crate::connection::{Connection, ConnectionKey, Deadline, Surroundings};
-use crate::docket::Reviewing;
+use crate::docket::{Review, Reviewing};
 use crate::event::{Event, Lost};
 use crate::http::Exchanges;
 use crate::lane::Lane;
-use crate::review::Review;
 use crate::slab::Slab;
 use crate::socket::{Arrived, Socket};
 use crate::stream::code;
@@ -80,7 +79,7 @@ pub struct Endpoint {
     pub(crate) begun: u32,
     pub(crate) server: Option<ServerOptions>,
     pub(crate) server_quic: Option<quinn_proto::ServerConfig>,
-    pub(crate) review: Review,
+    pub(crate) review: Review<u32>,
     /// Connections whose key may be given out again once the owner has seen their end.
     pub(crate) drained: Vec<u32>,
     pub(crate) unsent: Option<(Transmit, Vec<u8>)>,

@@ -14,16 +14,6 @@ use crate::event::{Event, Lost};
 use crate::stream::code;
 use crate::tls::{ClientTls, ServerTls, TlsFailure};
 
-/// By which TLS those who are connected are judged, and who is still to be.
-#[derive(Default)]
-pub(crate) struct Review {
-    /// Counts the changes: a connection remembers with which one it was judged last.
-    pub(crate) generation: u32,
-    pub(crate) incoming: Option<Arc<ServerTls>>,
-    outgoing: Option<ClientTls>,
-    docket: Docket<u32>,
-}
-
 impl Endpoint {
     /// Serves with `tls` from the next handshake on. Clients that it would refuse are sent away in
     /// the next turns; all others notice nothing.
@@ -46,10 +36,9 @@ impl Endpoint {
     }
 
     fn begin_review(&mut self, incoming: bool) {
-        self.review.generation = self.review.generation.wrapping_add(1);
         let found = self.connections.iter().flatten().filter(|found| found.server == incoming);
         let keys = found.map(|connection| connection.key.0).collect();
-        self.review.docket.fill(keys);
+        self.review.begin(keys);
     }
 
     fn send_away(&mut self, key: ConnectionKey, now: Instant, failure: Box<TlsFailure>) {
@@ -70,12 +59,7 @@ impl Reviewing for Endpoint {
 
     fn is_suspect(&self, key: u32) -> bool {
         let Some(connection) = self.get(ConnectionKey(key)) else { return false };
-        let chain = connection.peer_chain();
-        match (connection.server, &self.review.incoming, &self.review.outgoing) {
-            (true, Some(tls), _) => tls.suspects(&chain),
-            (false, _, Some(tls)) => tls.suspects(&chain),
-            _ => false,
-        }
+        self.review.suspects(connection.server, &connection.peer_chain())
     }
 
     /// Judges a connection that has not been since the last change. Nothing can be said of a peer
@@ -91,14 +75,7 @@ impl Reviewing for Endpoint {
             return;
         }
         connection.generation = generation;
-        let asked = connection.asked.as_deref().unwrap_or_default();
-        let Review { docket, incoming, outgoing, .. } = &mut self.review;
-        let judged = match (connection.server, incoming, outgoing) {
-            (true, Some(tls), _) => docket.verdict(&chain, asked, || tls.judge(&chain)),
-            (false, _, Some(tls)) => docket.verdict(&chain, asked, || tls.judge(&chain, asked)),
-            _ => Ok(()),
-        };
-        if let Err(failure) = judged {
+        if let Err(failure) = self.review.verdict(&chain, connection.asked.as_deref()) {
             self.send_away(ConnectionKey(key), now, failure);
         }
     }

@@ -12,6 +12,8 @@ pub mod frame;
 pub mod http3;
 pub mod limits;
 pub mod mux;
+#[cfg(test)]
+mod random;
 pub mod version;
 pub mod websocket;
 pub mod wire;

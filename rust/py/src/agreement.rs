@@ -99,7 +99,7 @@ impl ServiceLane {
         {
             let mut inner = lock(&self.inner);
             inner.limit = msize;
-            inner.limit_is_ours = services.msize <= msize;
+            inner.limit_is_ours = services.limits.msize <= msize;
         }
         self.shared.hub()?.set_lane_limit(self.key, msize);
         Ok(())
@@ -132,7 +132,7 @@ fn agree(
     msize: u32,
     extension: bool,
 ) -> Option<Offer> {
-    let msize = msize.min(services.msize);
+    let msize = msize.min(services.limits.msize);
     if msize < MIN_MSIZE || !table.version.serves(client) {
         return None;
     }

@@ -174,7 +174,7 @@ impl ServiceLane {
     /// A place among the streams of the connection. They run for as long as anybody listens, or
     /// sends, so they have a limit of their own and leave the handlers to the calls.
     fn take_seat(&self, py: Python<'_>, method: &ServiceMethod) -> PyResult<Seat> {
-        let most = self.services.get().map_or(0, |services| services.max_subscriptions);
+        let most = self.service_limits().max_subscriptions;
         Seat::take(&self.connection.get().streams, most).map_err(|count| {
             let limit = format!("streams that run for one connection, with {}", method.what);
             errors::over_limit(py, &limit, count as u64, most as u64, "max_subscriptions")
@@ -405,7 +405,7 @@ impl ServiceLane {
         if metadata.0.is_empty() {
             return Ok(());
         }
-        let most = self.services.get().map_or(0, |services| services.max_metadata);
+        let most = self.service_limits().max_metadata;
         metadata.check(most.min((limit as usize).saturating_sub(FRAME_HEADER))).map_err(
             |error| {
                 PyValueError::new_err(format!(

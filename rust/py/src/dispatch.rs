@@ -21,7 +21,7 @@ use crate::faults;
 use crate::handling::Context;
 use crate::inlet::Inlet;
 use crate::parking::{Parked, Parking};
-use crate::service::{ServiceMethod, ServiceTable, Services};
+use crate::service::{ServiceLimits, ServiceMethod, ServiceTable, Services};
 use crate::shared::{LIVE_LANES, Role, Shared, lock};
 use crate::waiting::{Handlers, cancel_task};
 
@@ -202,7 +202,7 @@ impl ServiceLane {
         if let (Some(services), Some((table, _))) = (services, alone) {
             {
                 let mut inner = lock(&lane.inner);
-                inner.limit = services.msize;
+                inner.limit = services.limits.msize;
                 inner.limit_is_ours = true;
                 inner.phase = Phase::Open(table);
             }
@@ -216,9 +216,14 @@ impl ServiceLane {
         self.extension.load(Ordering::Relaxed)
     }
 
+    /// The limits under which what it is for is served.
+    pub(crate) fn service_limits(&self) -> &ServiceLimits {
+        self.services.get().map_or(&ServiceLimits::NONE, |services| &services.limits)
+    }
+
     /// Answers over which requests wait until the peer has taken some.
     pub(crate) fn max_unsent(&self) -> usize {
-        self.services.get().map_or(0, |services| services.max_unsent)
+        self.service_limits().max_unsent
     }
 
     pub(crate) fn take_frames(&self) -> Option<(LaneKey, Vec<u8>)> {
@@ -419,7 +424,7 @@ impl ServiceLane {
         let connection = self.connection.get();
         let running = connection.running.load(Ordering::Relaxed);
         let calls = running.saturating_sub(connection.streams.load(Ordering::Relaxed));
-        self.services.get().is_some_and(|services| calls >= services.max_handlers)
+        calls >= self.service_limits().max_handlers
     }
 
     /// Whether a request for `method` that comes now may have been recorded and sent once more, and
@@ -441,7 +446,7 @@ impl ServiceLane {
         asked: Asked<'_>,
         run: &mut Run,
     ) -> PyResult<()> {
-        let most = self.services.get().map_or(0, |services| services.max_queued);
+        let most = self.service_limits().max_queued;
         let tag = asked.tag;
         let parked = Parked {
             index: method.index,
@@ -459,9 +464,12 @@ impl ServiceLane {
             let over = total > most && total > parked.cost();
             let pause = !inner.is_paused && (over || inner.parking.bytes() > PARKED_HIGH);
             let answers = run.answers.len() + inner.out.len();
-            if pause && self.shared.hub()?.lane_unsent(self.key) + answers > self.max_unsent() {
-                inner.is_paused = true;
-                self.shared.hub()?.pause_lane(self.key, true);
+            if pause {
+                let mut hub = self.shared.hub()?;
+                if hub.lane_unsent(self.key) + answers > self.max_unsent() {
+                    inner.is_paused = true;
+                    hub.pause_lane(self.key, true);
+                }
             }
             if over && !inner.is_paused {
                 (false, Some(total))

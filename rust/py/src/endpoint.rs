@@ -143,17 +143,18 @@ impl Endpoint {
 
     /// Takes connections over a Unix socket, whose file has the permissions of `mode`: of lanes, of
     /// HTTP if `http` is given, or of both.
-    #[pyo3(signature = (path, mode, http=None, lanes=true))]
+    #[pyo3(signature = (path, mode, http=None, lanes=true, http2=true))]
     fn listen_unix(
         &self,
         path: PathBuf,
         mode: u32,
         http: Option<Limits>,
         lanes: bool,
+        http2: bool,
     ) -> PyResult<()> {
         let name = UnixAddress::new(&path);
         let http = http.map(|limits| limits.http()).transpose()?.map(Arc::new);
-        let speaks = Speaks { lanes, http };
+        let speaks = Speaks { lanes, http, http2 };
         self.with_streams(|streams| streams.serve_unix(&name, mode, speaks))?.map_err(os_error)
     }
 

@@ -78,11 +78,7 @@ pub(crate) fn too_large(py: Python<'_>, what: &str, error: FrameError, side: &st
         FrameError::TooLarge { size, limit } => (size, limit),
         FrameError::TooSmall { size } => (u64::from(size), 0),
     };
-    make(
-        py.get_type::<LimitExceeded>(),
-        (format!("message size of {what}"), size, limit, side, "Limits(msize=...)"),
-        &[],
-    )
+    exceeded(py, &format!("message size of {what}"), size, limit.into(), side, "msize")
 }
 
 /// What a method gives is too large for a frame: its caller is told by the same error. Only what this
@@ -110,7 +106,7 @@ pub(crate) fn metadata_too_large(py: Python<'_>, of: &str, error: &ExtError) -> 
     over_limit(py, &format!("metadata of {of}"), size as u64, limit as u64, "max_metadata")
 }
 
-/// Something of a peer's is over a limit of ours, which this setting sets.
+/// Something is over a limit of ours, which this setting sets.
 pub(crate) fn over_limit(
     py: Python<'_>,
     limit: &str,
@@ -118,8 +114,20 @@ pub(crate) fn over_limit(
     allowed: u64,
     setting: &str,
 ) -> PyErr {
+    exceeded(py, limit, size, allowed, "here", setting)
+}
+
+/// Something is over a limit of ours (`here`) or of the `peer`, which this setting sets.
+fn exceeded(
+    py: Python<'_>,
+    limit: &str,
+    size: u64,
+    allowed: u64,
+    side: &str,
+    setting: &str,
+) -> PyErr {
     let setting = format!("Limits({setting}=...)");
-    make(py.get_type::<LimitExceeded>(), (limit, size, allowed, "here", setting), &[])
+    make(py.get_type::<LimitExceeded>(), (limit, size, allowed, side, setting), &[])
 }
 
 /// The peer broke the rules.
@@ -154,17 +162,8 @@ pub(crate) fn cancelled_by_peer(py: Python<'_>, what: &str) -> PyErr {
 
 /// A peer that nothing holds up sends faster than its items are taken.
 pub(crate) fn stream_overflow(py: Python<'_>, held: usize, window: u32) -> PyErr {
-    make(
-        py.get_type::<LimitExceeded>(),
-        (
-            "bytes of a subscription ahead of its taker",
-            held,
-            window,
-            "here",
-            "Limits(stream_window=...)",
-        ),
-        &[],
-    )
+    let limit = "bytes of a subscription ahead of its taker";
+    over_limit(py, limit, held as u64, window.into(), "stream_window")
 }
 
 /// The server is going away and had not begun the call.
@@ -194,9 +193,8 @@ pub(crate) fn no_connection(why: &str) -> PyErr {
 
 /// There is no connection, and enough calls wait for one.
 pub(crate) fn too_many_waiting(py: Python<'_>, size: usize, allowed: usize) -> PyErr {
-    let setting = "Limits(max_waiting=...)";
     let limit = "calls that wait for a connection";
-    make(py.get_type::<LimitExceeded>(), (limit, size, allowed, "here", setting), &[])
+    over_limit(py, limit, size as u64, allowed as u64, "max_waiting")
 }
 
 /// The connection under a call is gone, for a reason of ours.
@@ -210,11 +208,12 @@ pub(crate) fn closed(what: &str) -> PyErr {
 }
 
 /// A subscription that its taker left, and is asked for more, or for its result.
-pub(crate) fn given_up(what: &str) -> PyErr {
-    ClosedError::new_err(format!(
-        "{what}: the subscription was given up before its end, by cancel(), by leaving its 'async \
-         with', or because the task that waited for an item was cancelled; subscribe again for more"
-    ))
+pub(crate) fn given_up(py: Python<'_>, what: &str) -> PyErr {
+    static MADE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let made = MADE
+        .import(py, "jetstream._errors", "given_up")
+        .and_then(|given_up| given_up.call1((what,)));
+    made.map_or_else(|failed| failed, PyErr::from_value)
 }
 
 /// The server goes away, and has ended a subscription for that.

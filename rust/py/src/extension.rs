@@ -62,7 +62,7 @@ impl ServiceLane {
     }
 
     fn on_head(&self, frame: Frame<'_>) -> Result<(), String> {
-        let limit = self.services.get().map_or(0, |services| services.max_metadata);
+        let limit = self.service_limits().max_metadata;
         let head = match Head::decode(frame.payload, limit) {
             // The request that follows is answered with that, and nothing else is the worse for it.
             Err(error) if !matches!(error, ExtError::TooLarge { .. }) => {
@@ -154,8 +154,8 @@ impl ServiceLane {
 
     /// What the streams of the connection may hold.
     pub(crate) fn budget(&self) -> &Mutex<Budget> {
-        let most = || self.services.get().map_or(ext::INITIAL_WINDOW, |s| s.inbound_window);
-        self.connection.get().inbound.get_or_init(|| Mutex::new(Budget::new(most())))
+        let budget = || Mutex::new(Budget::new(self.service_limits().inbound_window));
+        self.connection.get().inbound.get_or_init(budget)
     }
 
     /// Begins to take the stream of a request, as far as every stream may come unasked: it may be
@@ -169,7 +169,7 @@ impl ServiceLane {
         method: &Py<ServiceMethod>,
         tag: u16,
     ) -> PyResult<()> {
-        let window = self.services.get().map_or(ext::INITIAL_WINDOW, |s| s.stream_window);
+        let window = self.service_limits().stream_window;
         let share = {
             let budget = &mut *lock(self.budget());
             Share::begin(window, budget)

@@ -256,7 +256,7 @@ pub(crate) trait Taker {
     /// An item could not be read.
     fn fail(&self, py: Python<'_>, error: &PyErr);
     /// What to tell those who take after somebody left.
-    fn left(&self) -> PyErr;
+    fn left(&self, py: Python<'_>) -> PyErr;
 }
 
 /// What a step towards the next item came to.
@@ -277,7 +277,7 @@ fn step<'py>(py: Python<'py>, taker: &dyn Taker, waited: bool) -> PyResult<Step<
         }
         Ok((Taken::End(None), _)) => Err(PyStopAsyncIteration::new_err(())),
         Ok((Taken::End(Some(error)), _)) => Err(error),
-        Ok((Taken::Left, _)) => Err(taker.left()),
+        Ok((Taken::Left, _)) => Err(taker.left(py)),
         Ok((Taken::Empty, _)) => {
             let waiter = Bound::new(py, Reply::new(taker.shared().clone()))?;
             let mut state = lock(&inbox.state);

@@ -199,7 +199,7 @@ impl Taker for Inlet {
 
     fn fail(&self, _py: Python<'_>, _error: &PyErr) {}
 
-    fn left(&self) -> PyErr {
+    fn left(&self, _py: Python<'_>) -> PyErr {
         errors::closed(&format!("the stream from the caller of {}", self.method.get().what))
     }
 }

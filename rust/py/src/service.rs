@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use jetstream_proto::dialect::Dialect;
+use jetstream_proto::ext::INITIAL_WINDOW;
 use jetstream_proto::version::Version;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -119,21 +120,8 @@ impl ServiceTable {
 }
 
 /// The limits that matter to whoever serves.
-#[derive(FromPyObject)]
+#[derive(Clone, Copy, FromPyObject)]
 pub(crate) struct ServiceLimits {
-    msize: u32,
-    max_handlers: usize,
-    max_subscriptions: usize,
-    max_queued: usize,
-    max_unsent: usize,
-    max_metadata: usize,
-    stream_window: u32,
-    inbound_window: u32,
-}
-
-/// All that one end serves, and the limits it serves under.
-pub(crate) struct Services {
-    pub(crate) by_name: HashMap<String, Py<ServiceTable>>,
     pub(crate) msize: u32,
     pub(crate) max_handlers: usize,
     pub(crate) max_subscriptions: usize,
@@ -142,6 +130,26 @@ pub(crate) struct Services {
     pub(crate) max_metadata: usize,
     pub(crate) stream_window: u32,
     pub(crate) inbound_window: u32,
+}
+
+impl ServiceLimits {
+    /// Those of a lane that is for no service yet: no request gets as far as to meet them.
+    pub(crate) const NONE: Self = Self {
+        msize: 0,
+        max_handlers: usize::MAX,
+        max_subscriptions: 0,
+        max_queued: 0,
+        max_unsent: 0,
+        max_metadata: 0,
+        stream_window: INITIAL_WINDOW,
+        inbound_window: INITIAL_WINDOW,
+    };
+}
+
+/// All that one end serves, and the limits it serves under.
+pub(crate) struct Services {
+    pub(crate) by_name: HashMap<String, Py<ServiceTable>>,
+    pub(crate) limits: ServiceLimits,
     /// Makes the context of a call from `(connection, what, deadline, metadata)`, the last two of
     /// which may be left out.
     pub(crate) make_context: Py<PyAny>,
@@ -160,30 +168,7 @@ impl Services {
         explain: Py<PyAny>,
         make_session: Py<PyAny>,
     ) -> Self {
-        let &ServiceLimits {
-            msize,
-            max_handlers,
-            max_subscriptions,
-            max_queued,
-            max_unsent,
-            max_metadata,
-            stream_window,
-            inbound_window,
-        } = limits;
-        Self {
-            by_name,
-            msize,
-            max_handlers,
-            max_subscriptions,
-            max_queued,
-            max_unsent,
-            max_metadata,
-            stream_window,
-            inbound_window,
-            make_context,
-            explain,
-            make_session,
-        }
+        Self { by_name, limits: *limits, make_context, explain, make_session }
     }
 
     /// The service that a connection of this protocol is for, if for one alone.

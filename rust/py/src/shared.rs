@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use jetstream_net::{ConnectionKey, ExchangeKey, Hub, LaneKey, Lost, Memory};
 use jetstream_proto::mux::{Deadlines, Ticket};
+use pyo3::call::PyCallArgs;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -228,6 +229,18 @@ impl Shared {
         state.on_reviewed = reviewed;
     }
 
+    /// Calls one of the hooks, if it was set.
+    pub(crate) fn tell<'py>(
+        &self,
+        py: Python<'py>,
+        hook: impl FnOnce(&State) -> Option<&Py<PyAny>>,
+        about: impl PyCallArgs<'py>,
+    ) -> PyResult<()> {
+        // Called only when the lock is free again.
+        let hook = hook(&lock(&self.state)).map(|hook| hook.clone_ref(py));
+        hook.map_or(Ok(()), |hook| hook.call1(py, about).map(drop))
+    }
+
     pub(crate) fn set_services(&self, services: Arc<Services>) {
         lock(&self.state).services = Some(services);
     }
@@ -440,11 +453,7 @@ impl Shared {
         why: &str,
     ) -> PyResult<()> {
         let Some(why) = connection.get().violation(why) else { return Ok(()) };
-        let hook = lock(&self.state).on_violation.as_ref().map(|hook| hook.clone_ref(py));
-        match hook {
-            Some(hook) => hook.call1(py, (connection, why)).map(drop),
-            None => Ok(()),
-        }
+        self.tell(py, |state| state.on_violation.as_ref(), (connection, why))
     }
 
     /// A lane has something to send.

@@ -232,8 +232,8 @@ impl Taker for Subscription {
         self.abandon(py);
     }
 
-    fn left(&self) -> PyErr {
-        errors::given_up(&self.method.get().what)
+    fn left(&self, py: Python<'_>) -> PyErr {
+        errors::given_up(py, &self.method.get().what)
     }
 }
 
@@ -271,7 +271,7 @@ impl Subscription {
         }
         match self.flow.inbox.failure(py) {
             Some(error) => Err(error),
-            None if self.flow.inbox.is_left() => Err(self.left()),
+            None if self.flow.inbox.is_left() => Err(self.left(py)),
             None => Err(PyRuntimeError::new_err(format!(
                 "{} has not ended: its result comes after its last item",
                 self.method.get().what

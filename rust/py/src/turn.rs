@@ -245,32 +245,19 @@ impl Shared {
                 if early && !incoming {
                     self.on_early_over(py, key, connection.get())?;
                 }
-                let hook = lock(&self.state).on_connected.as_ref().map(|hook| hook.clone_ref(py));
-                match hook {
-                    Some(hook) => hook.call1(py, (connection, incoming)).map(drop),
-                    None => Ok(()),
-                }
+                self.tell(py, |state| state.on_connected.as_ref(), (connection, incoming))
             }
             Event::Confirmed { connection } => match self.known(py, connection) {
                 Some(found) => found.get().on_confirmed(py),
                 None => Ok(()),
             },
             Event::HandshakeFailed { remote, reason } => {
-                let hook = lock(&self.state).on_failed.as_ref().map(|hook| hook.clone_ref(py));
-                match hook {
-                    Some(hook) => {
-                        let error = errors::lost(py, &reason);
-                        hook.call1(py, (remote.to_string(), error.value(py))).map(drop)
-                    }
-                    None => Ok(()),
-                }
+                let error = errors::lost(py, &reason);
+                let told = (remote.to_string(), error.value(py));
+                self.tell(py, |state| state.on_failed.as_ref(), told)
             }
             Event::Reviewed { judged, sent_away } => {
-                let hook = lock(&self.state).on_reviewed.as_ref().map(|hook| hook.clone_ref(py));
-                match hook {
-                    Some(hook) => hook.call1(py, (judged, sent_away)).map(drop),
-                    None => Ok(()),
-                }
+                self.tell(py, |state| state.on_reviewed.as_ref(), (judged, sent_away))
             }
             Event::Lost { connection, reason } => {
                 self.on_lost(py, connection, &reason);

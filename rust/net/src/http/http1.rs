@@ -15,21 +15,19 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1::{Builder, Connection};
+use jetstream_proto::websocket::handshake;
 
-use super::fields::{base64, has_token, strip};
+use super::fields::{expects_continue, strip};
 use super::outgoing::{Next, Outgoing};
 use super::pipe::Pipe;
 use super::turn::Turn;
-use super::{ExchangeKey, Fields, HttpLimits, Reply, ReplyError, Request, Version};
+use super::{ExchangeKey, HttpLimits, Reply, ReplyError, Request, Version};
 
 /// The smallest buffer that hyper takes.
 const MIN_BUFFER: usize = 8 << 10;
 
 /// Field lines for which hyper has room on its stack.
 const USUAL_FIELDS: u32 = 100;
-
-/// What a key of a WebSocket is hashed with (RFC 6455, section 1.3).
-const WEBSOCKET: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// How a look at a connection ended.
 #[derive(Debug)]
@@ -148,38 +146,23 @@ impl Http1 {
         let mut desk = self.desk.lock();
         let Some(asked) = desk.asked.take() else { return true };
         let (parts, incoming) = asked.into_parts();
-        if let Some(status) = refusal(&parts) {
-            desk.answer = Some(Answer::Head(last(status)));
-            return false;
-        }
+        let accept = match refusal(&parts).map_or_else(|| websocket(&parts), Err) {
+            Ok(accept) => accept,
+            Err(status) => {
+                desk.answer = Some(Answer::Head(last(status)));
+                return false;
+            }
+        };
         desk.outgoing = Outgoing::default();
         drop(desk);
         let version = match parts.version {
             http::Version::HTTP_10 => Version::Http10,
             _ => Version::Http11,
         };
-        let (protocol, accept) = websocket(&parts.method, version, &parts.headers);
-        let expects = version == Version::Http11
-            && parts
-                .headers
-                .get(header::EXPECT)
-                .is_some_and(|value| has_token(value, "100-continue"));
+        let protocol = accept.is_some().then(|| b"websocket".to_vec());
+        let expects = version == Version::Http11 && expects_continue(&parts.headers);
         let ended = incoming.is_end_stream();
-        let uri = parts.uri;
-        let request = Request {
-            version,
-            method: parts.method.as_str().as_bytes().to_vec(),
-            secure: turn.secure,
-            authority: uri.authority().map(|authority| authority.as_str().as_bytes().to_vec()),
-            target: match uri.path_and_query() {
-                Some(target) => target.as_str().as_bytes().to_vec(),
-                None => b"/".to_vec(),
-            },
-            protocol,
-            fields: Fields::of(&parts.headers),
-            early: false,
-            ended,
-        };
+        let request = Request::of(version, turn.secure, &parts, protocol, ended);
         let key = turn.begin(0, request);
         self.current = Some(Current {
             key,
@@ -318,25 +301,22 @@ fn refusal(request: &http::request::Parts) -> Option<StatusCode> {
     (request.method == Method::CONNECT).then_some(StatusCode::NOT_IMPLEMENTED)
 }
 
-/// What is asked of a connection that is to become a WebSocket, and how that is agreed to.
-fn websocket(
-    method: &Method,
-    version: Version,
-    fields: &HeaderMap,
-) -> (Option<Vec<u8>>, Option<HeaderValue>) {
-    let says = |name, token| fields.get_all(name).iter().any(|value| has_token(value, token));
-    let asked = version == Version::Http11
-        && *method == Method::GET
+/// How it is agreed to that the connection becomes a WebSocket, where that is asked for.
+fn websocket(request: &http::request::Parts) -> Result<Option<HeaderValue>, StatusCode> {
+    let fields = &request.headers;
+    let says = |name, token| {
+        fields.get_all(name).iter().any(|value| handshake::names(value.as_bytes(), token))
+    };
+    let asked = request.version == http::Version::HTTP_11
+        && request.method == Method::GET
         && says(header::CONNECTION, "upgrade")
         && says(header::UPGRADE, "websocket");
     let Some(key) = fields.get(header::SEC_WEBSOCKET_KEY).filter(|_| asked) else {
-        return (None, None);
+        return Ok(None);
     };
-    let mut hash = ring::digest::Context::new(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY);
-    hash.update(key.as_bytes());
-    hash.update(WEBSOCKET);
-    let accept = HeaderValue::from_str(&base64(hash.finish().as_ref())).ok();
-    (Some(b"websocket".to_vec()), accept)
+    // One that is none is no handshake (RFC 6455, section 4.2.1).
+    let accept = handshake::accept_key(key.as_bytes()).map_err(|_| StatusCode::BAD_REQUEST)?;
+    Ok(HeaderValue::try_from(accept).ok())
 }
 
 fn interim(status: u16, fields: &HeaderMap) -> Result<Vec<u8>, ReplyError> {

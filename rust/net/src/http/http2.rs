@@ -18,12 +18,12 @@ use http::{HeaderValue, Method, Response, StatusCode, header};
 
 use self::stream::{Answer, Stream};
 use super::bell::Bell;
-use super::fields::has_token;
+use super::fields::expects_continue;
 use super::http1::Step;
 use super::outgoing::Outgoing;
 use super::pipe::Pipe;
 use super::turn::Turn;
-use super::{Fields, HttpLimits, Reply, ReplyError, Request, Version};
+use super::{HttpLimits, Reply, ReplyError, Request, Version};
 
 /// Streams that the peer resets before they are taken, after which it is told to calm down: rapid
 /// reset (CVE-2023-44487). h2's own default, written down.
@@ -221,27 +221,10 @@ impl Http2 {
             return;
         }
         let ended = incoming.is_end_stream();
-        let expects = !ended
-            && parts
-                .headers
-                .get(header::EXPECT)
-                .is_some_and(|value| has_token(value, "100-continue"));
-        let uri = &parts.uri;
-        let asked = Request {
-            version: Version::Http2,
-            method: parts.method.as_str().as_bytes().to_vec(),
-            secure: turn.secure,
-            authority: uri.authority().map(|authority| authority.as_str().as_bytes().to_vec()),
-            target: match uri.path_and_query() {
-                Some(target) => target.as_str().as_bytes().to_vec(),
-                None => b"/".to_vec(),
-            },
-            protocol: protocol.map(|protocol| protocol.as_str().as_bytes().to_vec()),
-            fields: Fields::of(&parts.headers),
-            early: false,
-            ended,
-        };
-        let asks = asked.protocol.is_some();
+        let expects = !ended && expects_continue(&parts.headers);
+        let protocol = protocol.map(|protocol| protocol.as_str().as_bytes().to_vec());
+        let asks = protocol.is_some();
+        let asked = Request::of(Version::Http2, turn.secure, &parts, protocol, ended);
         let key = turn.begin(index, asked);
         self.open += 1;
         slot.stream = Some(Stream {

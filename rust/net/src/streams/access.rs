@@ -18,7 +18,7 @@ use crate::connection::ConnectionKey;
 use crate::endpoint::ConnectError;
 use crate::event::Lost;
 use crate::lane::LaneKey;
-use crate::tls::StreamAcceptor;
+use crate::tls::{HTTP2, StreamAcceptor};
 
 impl Streams {
     // ---- listening ----
@@ -35,7 +35,8 @@ impl Streams {
         let nameless = server.http.is_some();
         let tls = server.tls.as_ref();
         let tls = tls.map(|tls| StreamAcceptor::new(tls, &server.alpns, nameless));
-        let speaks = Speaks { lanes: tls.is_some(), http: server.http.clone() };
+        let http2 = server.alpns.iter().any(|alpn| alpn == HTTP2);
+        let speaks = Speaks { lanes: tls.is_some(), http: server.http.clone(), http2 };
         let listener = Listener::tcp(address, tls, speaks)?;
         let local = listener.local().unwrap_or(address);
         self.listen(listener)?;

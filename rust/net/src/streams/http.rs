@@ -24,15 +24,16 @@ impl Streams {
             return true;
         };
         let alpn = wire.tls.as_ref().map(|tls| tls.alpn());
+        let plain = if wire.speaks.http2 { Input::Either } else { Input::One };
         let input = match alpn.as_ref().map(Option::as_deref) {
             Some(Some(HTTP2)) => Some(Input::Two),
             Some(Some(HTTP1) | None) => Some(Input::One),
             Some(Some(_)) => None,
-            None if !wire.speaks.lanes => Some(Input::Either),
+            None if !wire.speaks.lanes => Some(plain),
             None => match wire.taker.first() {
                 First::Unknown => return false,
                 First::Frame => None,
-                First::Http => Some(Input::Either),
+                First::Http => Some(plain),
             },
         };
         let other = match input {

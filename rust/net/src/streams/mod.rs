@@ -36,11 +36,10 @@ use mio::{Events, Poll, Token};
 
 use self::link::{Link, Links};
 use self::listener::{Listener, Newcomer};
-use self::review::Review;
 use self::taker::Taker;
 use self::wire::{Ending, Phase, Wire};
 use crate::connection::ConnectionKey;
-use crate::docket::Reviewing;
+use crate::docket::{Review, Reviewing};
 use crate::endpoint::Progress;
 use crate::event::{Event, LaneEnd, Lost};
 use crate::http::{Board, Exchanges};
@@ -94,7 +93,7 @@ pub struct Streams {
     incoming: usize,
     /// Those of them whose handshake is not over.
     handshaking: usize,
-    review: Review,
+    review: Review<u64>,
     timers: Timers,
     /// Sockets that must be looked at, each once.
     active: Vec<u64>,

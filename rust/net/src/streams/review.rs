@@ -12,16 +12,6 @@ use crate::docket::{Docket, Outcome, Reviewing};
 use crate::event::{Event, Lost};
 use crate::tls::{ClientTls, ServerTls, StreamTls};
 
-/// By which TLS those who are connected are judged, and who is still to be.
-#[derive(Default)]
-pub(super) struct Review {
-    /// Counts the changes: a socket remembers with which one it was judged last.
-    pub(super) generation: u32,
-    incoming: Option<Arc<ServerTls>>,
-    outgoing: Option<ClientTls>,
-    docket: Docket<u64>,
-}
-
 impl Streams {
     /// Serves with `tls` from the next handshake on. Clients that it would refuse are sent away in
     /// the next turns; all others notice nothing.
@@ -44,8 +34,7 @@ impl Streams {
     }
 
     fn begin_review(&mut self, incoming: bool) {
-        self.review.generation = self.review.generation.wrapping_add(1);
-        self.review.docket.fill(self.wires.keys(|wire| wire.incoming == incoming));
+        self.review.begin(self.wires.keys(|wire| wire.incoming == incoming));
     }
 
     /// Judges a peer that has not been since the last change; one whose handshake is not over is
@@ -61,16 +50,12 @@ impl Streams {
         }
         let chain = chain_of(tls);
         let target = self.links.get(link).and_then(|link| link.target.as_ref());
-        let Review { docket, incoming, outgoing, .. } = &mut self.review;
-        let judged = match (target, incoming, outgoing) {
-            (None, Some(tls), _) => docket.verdict(&chain, "", || tls.judge(&chain)),
-            (Some(Target::Tcp(options, _)), _, Some(tls)) => {
-                let asked = &options.server_name;
-                docket.verdict(&chain, asked, || tls.judge(&chain, asked))
-            }
-            _ => Ok(()),
+        let asked = match target {
+            None => None,
+            Some(Target::Tcp(options, _)) => Some(options.server_name.as_str()),
+            Some(Target::Unix(..)) => return true,
         };
-        let Err(failure) = judged else { return true };
+        let Err(failure) = self.review.verdict(&chain, asked) else { return true };
         let wires = self.links.get(link).map(|link| link.wires.clone()).unwrap_or_default();
         for key in wires {
             if let Some(wire) = self.wires.get_mut(key).filter(|wire| wire.incoming) {
@@ -97,11 +82,7 @@ impl Reviewing for Streams {
             return false;
         };
         let chain = wire.tls.as_deref().map(chain_of).unwrap_or_default();
-        match (wire.incoming, &self.review.incoming, &self.review.outgoing) {
-            (true, Some(tls), _) => tls.suspects(&chain),
-            (false, _, Some(tls)) => tls.suspects(&chain),
-            _ => false,
-        }
+        self.review.suspects(wire.incoming, &chain)
     }
 
     fn review_one(&mut self, key: u64, now: Instant) {

@@ -14,12 +14,14 @@ pub struct Speaks {
     pub lanes: bool,
     /// HTTP, within these limits.
     pub http: Option<Arc<HttpLimits>>,
+    /// HTTP/2 with clients that begin with it where TLS names nothing (RFC 9113, section 3.3).
+    pub http2: bool,
 }
 
 impl Speaks {
     /// Lanes, and nothing else.
     pub fn lanes() -> Self {
-        Self { lanes: true, http: None }
+        Self { lanes: true, http: None, http2: false }
     }
 }
 

@@ -1,17 +1,8 @@
 //! What tests of several modules use.
 
-/// SplitMix64: enough for this, and the same everywhere.
-pub(super) struct Random(pub u64);
+use crate::random::Random;
 
 impl Random {
-    pub(super) fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % end.max(1) as u64) as usize
-    }
-
     /// A field as they are, or of any bytes.
     pub(super) fn field(&mut self) -> (Vec<u8>, Vec<u8>) {
         const NAMES: [&str; 8] = [

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use super::frame::{Header, Opcode};
 use super::*;
+use crate::random::Random;
 
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 const CONTEXTS: Deflate = Deflate { level: 6, threshold: 0, own_context: true, peer_context: true };
@@ -483,18 +484,5 @@ fn what_one_end_sends_the_other_reads() {
             assert_eq!(feed(&mut sender, &answer, 3), [closed(3000 + seed as u16, "")]);
             assert_eq!((sender.state(), receiver.state()), (State::Closed, State::Closed));
         }
-    }
-}
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % end.max(1) as u64) as usize
     }
 }

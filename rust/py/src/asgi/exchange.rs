@@ -418,10 +418,17 @@ impl Exchange {
         for (name, value) in &self.site.headers {
             fields.push(name, value);
         }
-        if let (Some(value), true) = (&self.site.alt_svc, self.version != Version::Http3) {
+        fields
+    }
+
+    /// Says where HTTP/3 is spoken, where the application does not do so itself.
+    pub(super) fn add_alt_svc(&self, fields: &mut Fields) {
+        let Some(value) = &self.site.alt_svc else { return };
+        let said =
+            |fields: &Fields| fields.iter().any(|(name, _)| name.eq_ignore_ascii_case(b"alt-svc"));
+        if self.version != Version::Http3 && !said(fields) {
             fields.push(b"alt-svc", value);
         }
-        fields
     }
 }
 

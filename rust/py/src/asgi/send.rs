@@ -56,6 +56,7 @@ impl Exchange {
         let trailers = message.flag(intern!(message.py(), "trailers"))?;
         let mut fields = self.usual_fields();
         let mut length = message.headers(&mut fields)?;
+        self.add_alt_svc(&mut fields);
         if self.bodiless || matches!(status, 204 | 304) {
             length = None;
         }

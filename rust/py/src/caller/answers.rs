@@ -311,8 +311,7 @@ impl CallerLane {
     }
 
     fn done(&self, py: Python<'_>, pending: Pending, frame: Frame<'_>) -> PyResult<()> {
-        self.shared.calls.fetch_sub(1, Ordering::Relaxed);
-        pending.stop_feed(py);
+        self.ended(py, &pending);
         let Waiter::Stream(flow) = &pending.waiter else { return Ok(()) };
         let payload = frame.payload.get(1..).unwrap_or_default();
         match pending.method.get().decode(py, payload) {
@@ -334,8 +333,7 @@ impl CallerLane {
         frame: Frame<'_>,
         failed: bool,
     ) -> PyResult<()> {
-        self.shared.calls.fetch_sub(1, Ordering::Relaxed);
-        pending.stop_feed(py);
+        self.ended(py, &pending);
         let outcome = if failed {
             Err(match Fault::decode(frame.payload) {
                 Ok(fault) => self.told(py, &pending, fault),
@@ -366,8 +364,7 @@ impl CallerLane {
 
     /// Ends a call with an error, from the top of a turn.
     pub(super) fn over_now(&self, py: Python<'_>, pending: Pending, error: PyErr) -> PyResult<()> {
-        self.shared.calls.fetch_sub(1, Ordering::Relaxed);
-        pending.stop_feed(py);
+        self.ended(py, &pending);
         match &pending.waiter {
             Waiter::Reply(reply) => Reply::complete_now(reply.bind(py), Err(error)),
             Waiter::Stream(flow) => {
@@ -379,8 +376,7 @@ impl CallerLane {
 
     /// Ends a call with an error, from anywhere.
     pub(super) fn over(&self, py: Python<'_>, pending: Pending, error: PyErr) -> PyResult<()> {
-        self.shared.calls.fetch_sub(1, Ordering::Relaxed);
-        pending.stop_feed(py);
+        self.ended(py, &pending);
         match &pending.waiter {
             Waiter::Reply(reply) => Reply::fail_soon(reply.bind(py), error),
             Waiter::Stream(flow) => {

@@ -61,13 +61,6 @@ impl Pending {
         self.feed.is_none() && !self.frame.is_empty()
     }
 
-    /// It is over, and so is the stream from the caller.
-    pub(super) fn stop_feed(&self, py: Python<'_>) {
-        if let Some(feed) = &self.feed {
-            feed.stop(py);
-        }
-    }
-
     /// Whether it waits for a server, however long there is none.
     pub(super) fn waits_for_ready(&self) -> bool {
         self.method.get().wait_for_ready
@@ -426,8 +419,7 @@ impl CallerLane {
             return lane.abandon(py, ticket);
         }
         if let Some(pending) = self.withdraw(ticket) {
-            self.shared.calls.fetch_sub(1, Ordering::Relaxed);
-            pending.stop_feed(py);
+            self.ended(py, &pending);
             drop(pending);
             if let Err(error) = self.after_withdrawal(py) {
                 error.write_unraisable(py, None);
@@ -441,17 +433,17 @@ impl CallerLane {
             return lane.expire(py, ticket);
         }
         let Some(pending) = self.withdraw(ticket) else { return Ok(()) };
-        self.shared.calls.fetch_sub(1, Ordering::Relaxed);
-        pending.stop_feed(py);
         let error = errors::deadline(py, pending.what(py), pending.timeout, pending.inherited);
-        let told = match &pending.waiter {
-            Waiter::Reply(reply) => Reply::complete_now(reply.bind(py), Err(error)),
-            Waiter::Stream(flow) => {
-                flow.inbox.end(py, Some(error));
-                flow.inbox.wake_now(py)
-            }
-        };
+        let told = self.over_now(py, pending, error);
         self.after_withdrawal(py).and(told)
+    }
+
+    /// A call is over, and so is the stream from the caller that its request carried.
+    pub(super) fn ended(&self, py: Python<'_>, pending: &Pending) {
+        self.shared.calls.fetch_sub(1, Ordering::Relaxed);
+        if let Some(feed) = &pending.feed {
+            feed.stop(py);
+        }
     }
 
     /// A call was taken off: what tells the called end leaves, and a stream's own lane ends.

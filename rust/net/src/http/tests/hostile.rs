@@ -40,6 +40,33 @@ fn a_host_has_to_be_named() {
 }
 
 #[test]
+fn a_websocket_has_a_key_of_16_bytes() {
+    // RFC 6455, section 4.2.1.
+    let wrong = [
+        "",
+        "short",
+        "dGhlIHNhbXBsZSBub25jZQ",
+        "dGhlIHNhbXBsZSBub25jZQAA",
+        "dGhlIHNhbXBsZSBub25jZSE=",
+        "dGhlIHNhbXBsZSBub25j*Q==",
+    ];
+    let asking = "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n";
+    for key in wrong {
+        let mut world = World::plain(|_| {});
+        let mut client = Client::plain(&world);
+        client.send(format!("{asking}sec-websocket-key: {key}\r\n\r\n"));
+        let text = world.read_all(&mut client);
+        assert!(text.starts_with("HTTP/1.1 400 "), "{key:?}: {text}");
+        assert!(world.next_request().is_none());
+    }
+    // Who does not ask for a WebSocket may say there what they want.
+    let mut world = World::plain(|_| {});
+    let mut client = Client::plain(&world);
+    client.send("GET / HTTP/1.1\r\nhost: a\r\nsec-websocket-key: short\r\n\r\n");
+    assert_eq!(world.request_of(&mut client).1.protocol, None);
+}
+
+#[test]
 fn chunked_overrides_a_length_and_the_connection_ends() {
     let mut world = World::plain(|_| {});
     let mut client = Client::plain(&world);

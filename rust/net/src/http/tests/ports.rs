@@ -89,7 +89,7 @@ fn lanes_and_http_share_a_port() {
 fn first_bytes_tell_lanes_from_http() {
     let path = std::env::temp_dir().join(format!("jetstream-ports-{}.sock", std::process::id()));
     let address = UnixAddress::new(&path);
-    let speaks = Speaks { lanes: true, http: Some(Arc::new(http_limits())) };
+    let speaks = Speaks { lanes: true, http: Some(Arc::new(http_limits())), http2: true };
     let mut world = World::plain(|_| {});
     world.server.serve_unix(&address, 0o600, speaks).unwrap();
     let mut caller = Streams::new(stream_limits()).unwrap();
@@ -143,7 +143,7 @@ fn turn(hub: &mut Streams) {
 #[test]
 fn a_peer_that_takes_nothing_is_lost_over_unix_sockets_too() {
     let path = std::env::temp_dir().join(format!("jetstream-stall-{}.sock", std::process::id()));
-    let speaks = Speaks { lanes: false, http: Some(Arc::new(http_limits())) };
+    let speaks = Speaks { lanes: false, http: Some(Arc::new(http_limits())), http2: true };
     let mut limits = stream_limits();
     limits.idle_timeout = Duration::from_millis(50);
     let mut world = World::plain(|_| {});

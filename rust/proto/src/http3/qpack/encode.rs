@@ -57,7 +57,8 @@ mod tests {
     use super::*;
     use crate::http3::fields::Fields;
     use crate::http3::qpack::decode;
-    use crate::http3::tests::{Random, hex};
+    use crate::http3::tests::hex;
+    use crate::random::Random;
 
     fn encoded(name: &str, value: &str) -> Vec<u8> {
         let mut out = Vec::new();

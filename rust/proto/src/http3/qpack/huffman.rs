@@ -218,7 +218,8 @@ pub(super) fn encode(string: &[u8], out: &mut Vec<u8>) {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::http3::tests::{Random, hex};
+    use crate::http3::tests::hex;
+    use crate::random::Random;
 
     fn decoded(bytes: &[u8]) -> Result<Vec<u8>, Wrong> {
         let mut out = Vec::new();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::http3::tests::Random;
+use crate::random::Random;
 
 /// What is on its way to one end.
 #[derive(Default)]

@@ -36,6 +36,7 @@ def h2spec() -> str:
     if go is None:
         pytest.skip("h2spec is missing, and so is go, which builds it")
     program = REPOSITORY / "target" / "h2spec"
+    program.parent.mkdir(exist_ok=True)
     done = subprocess.run(
         [go, "build", "-mod=readonly", "-o", program, PACKAGE],
         cwd=HERE / "h2spec",

@@ -309,3 +309,46 @@ def test_many_beside_requests_on_one_connection(version: str, loop: str) -> None
                 assert await client.recv() == "still"
 
     run(main, loop=loop)
+
+
+def test_messages_that_nobody_takes_hold_the_peer_up(version: str) -> None:
+    size, count = 64 << 10, 96
+
+    async def main() -> None:
+        go, over = asyncio.Event(), asyncio.Event()
+        got = 0
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            nonlocal got
+            if scope["type"] == "http":
+                await respond(b"ok")(scope, receive, send)
+                return
+            await receive()
+            await send({"type": "websocket.accept"})
+            await go.wait()
+            while (message := await receive())["type"] != "websocket.disconnect":
+                got += len(message["bytes"])
+            over.set()
+
+        async with served(app) as running, connected(version, running) as connection:
+            client = await connection.websocket()
+
+            async def send_all() -> None:
+                for _ in range(count):
+                    await client.send(bytes(size))
+                await client.close(1000)
+
+            sending = asyncio.ensure_future(send_all())
+            # What was sent before a request is heard before it: until nothing more is let through.
+            number, quiet = client.stream.number, 0
+            while quiet < 5:
+                before = connection.sent(number)
+                assert await connection.get().rest() == b"ok"
+                quiet = quiet + 1 if connection.sent(number) == before > 0 else 0
+            assert connection.sent(number) < 2 << 20
+            go.set()
+            await sending
+            await over.wait()
+            assert got == size * count
+
+    run(main)

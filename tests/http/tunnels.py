@@ -107,6 +107,10 @@ class Connection:
     def reset(self, number: int) -> None:
         raise NotImplementedError
 
+    def sent(self, number: int) -> int:
+        """Bytes that the server has let us send on a stream."""
+        raise NotImplementedError
+
     def abort(self) -> None:
         """Ends the connection, and all that is on it."""
         raise NotImplementedError
@@ -163,6 +167,7 @@ class Http2(Connection):
         self._h2.increment_flow_control_window(1 << 24)
         self._has_settings = asyncio.Event()
         self._has_room = asyncio.Event()
+        self._sent: dict[int, int] = {}
         self._buffer = b""
         self.goaways: list[int] = []
         """Why, each time."""
@@ -237,11 +242,15 @@ class Http2(Connection):
                 await self._has_room.wait()
                 continue
             self._h2.send_data(number, bytes(left[:size]))
+            self._sent[number] = self._sent.get(number, 0) + len(left[:size])
             left = left[size:]
             self._flush()
         if end:
             self._h2.end_stream(number)
             self._flush()
+
+    def sent(self, number: int) -> int:
+        return self._sent.get(number, 0)
 
     def reset(self, number: int) -> None:
         self._h2.reset_stream(number, 0x8)
@@ -310,6 +319,9 @@ class Http3(Connection):
     async def send(self, number: int, data: bytes, *, end: bool) -> None:
         self._h3.send_data(number, data, end_stream=end)
         self._quic.transmit()
+
+    def sent(self, number: int) -> int:
+        return self._quic._quic._streams[number].sender.highest_offset
 
     def reset(self, number: int) -> None:
         self._quic._quic.reset_stream(number, 0x10C)

@@ -187,6 +187,7 @@ class ServerTls:
     @property
     def trusted(self) -> tuple[int, int]:
         """How many authorities of clients it trusts, and how many revocation lists it has."""
+    @property
     def certificate(self) -> bytes:
         """Our certificate in DER."""
 

@@ -7,8 +7,9 @@ answer, the end of a stream, or that of the connection.
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pylsqpack
@@ -163,6 +164,8 @@ class Peer(QuicConnectionProtocol):
         self.streams: dict[int, Received] = {}
         self.closed: events.ConnectionTerminated | None = None
         self._news = asyncio.Event()
+        self._pings = count()
+        self._pongs: set[int] = set()
         self._decoder = pylsqpack.Decoder(0, 0)
 
     # ---- acting ----
@@ -263,12 +266,12 @@ class Peer(QuicConnectionProtocol):
 
     async def turn(self) -> None:
         """Waits until the server has seen all that was sent; nothing if it has closed."""
-        if self.closed is None:
-            async with asyncio.timeout(PATIENCE):
-                try:
-                    await self.ping()
-                except ConnectionError:
-                    assert self.closed is not None
+        number = next(self._pings)
+        self._quic.send_ping(number)
+        self.transmit()
+        with suppress(Closed):
+            await self.until(lambda: number in self._pongs or None)
+            self._pongs.remove(number)
 
     def _whole(self, stream: int, received: Received) -> Answer:
         status, fields, body = 0, {}, b""
@@ -300,6 +303,8 @@ class Peer(QuicConnectionProtocol):
             self.received(event.stream_id).reset = event.error_code
         elif isinstance(event, events.StopSendingReceived):
             self.received(event.stream_id).stopped = event.error_code
+        elif isinstance(event, events.PingAcknowledged):
+            self._pongs.add(event.uid)
         elif isinstance(event, events.ConnectionTerminated):
             self.closed = self.closed or event
         self._news.set()

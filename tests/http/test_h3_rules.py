@@ -452,6 +452,13 @@ STREAMS = [
     ],
     on_uni("9114-6.2.2 a push stream of a client", varint(PUSH) + b"\0", expected=TWICE),
     on_request("9114-6.2.1 a request before settings", headers(*request()), 200, begins=False),
+    on_uni(
+        "9114-6.2.1 a control stream whose type is longer than need be, and a second",
+        b"\xc0" + bytes(7) + settings(),
+        b"\x40\0",
+        expected=TWICE,
+        begins=False,
+    ),
     on_uni("9204-4.2 a second encoder stream", b"\x02", b"\x02", expected=TWICE),
     on_uni("9204-4.2 a second decoder stream", b"\x03", b"\x03", expected=TWICE),
     on_uni("9204-4.2 one of each", b"\x02", b"\x03", expected=None),
@@ -571,6 +578,17 @@ FRAMES = [
     *[
         on_request(f"9114-7.2.8 {kind:#x} of http/2 in a request", HEAD + frame(kind), UNEXPECTED)
         for kind in (0x02, 0x06, 0x08, 0x09)
+    ],
+    *[
+        on_request(f"9114-4.1 {name} instead of a request", frame(kind, payload), UNEXPECTED)
+        for name, kind, payload in (
+            ("cancel_push", CANCEL_PUSH, b"\0"),
+            ("push_promise", PUSH_PROMISE, b"\0\0\0"),
+            ("goaway", GOAWAY, b"\0"),
+            ("max_push_id", MAX_PUSH_ID, b"\0"),
+            ("priority_update", PRIORITY_UPDATE, b"\0"),
+            ("frame 0x2 of http/2", 0x02, b""),
+        )
     ],
     *[
         on_control(f"9114-7.2.8 reserved frame {kind:#x}", frame(kind, b"x" * 5000), IGNORED)

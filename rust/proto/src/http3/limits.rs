@@ -22,8 +22,9 @@ pub struct Limits {
     /// packets are reordered by.
     pub max_early_priorities: u16,
     /// What the peer may do that brings nothing: unknown frames and streams, empty DATA, changes of
-    /// priority, requests that it takes back. Each costs one; content and every request that is
-    /// answered give back [`Budget::EARNED`](crate::http3::Budget::EARNED). Padding and
+    /// priority. Each costs one; content and every request that is answered give back
+    /// [`Budget::EARNED`](crate::http3::Budget::EARNED). Requests that it takes back or that are
+    /// malformed are counted apart, and only those that are answered give back. Padding and
     /// cancellation are legitimate, and nobody who loads pages comes near a thousand in a row.
     pub idle_work: u32,
 }

@@ -330,8 +330,13 @@ impl Exchange {
     }
 
     pub(super) fn reply(&self, py: Python<'_>, part: Part) -> PyResult<()> {
-        // What is made here can be sent, or nobody waits for it.
-        let _ = self.shared.hub()?.http_reply(self.key, part);
+        {
+            let mut hub = self.shared.hub()?;
+            // What is made here can be sent, unless its peer takes no fields of that size.
+            if hub.http_reply(self.key, part).is_err() {
+                let _ = hub.http_reply(self.key, Part::Abort);
+            }
+        }
         self.shared.schedule(py)
     }
 

@@ -162,8 +162,11 @@ impl Http3 {
             _ => None,
         };
         if let Some(status) = refusal {
-            let _ = self.core.respond(id.into(), status, NO_FIELDS, Content::None);
-            return self.core.stop_reading(id.into(), Code::NO_ERROR);
+            return match self.core.respond(id.into(), status, NO_FIELDS, Content::None) {
+                Ok(()) => self.core.stop_reading(id.into(), Code::NO_ERROR),
+                // The peer takes no fields at all, not even these.
+                Err(_) => self.core.abort(id.into(), Code::INTERNAL_ERROR),
+            };
         }
         let Some(stream) = self.stream_mut(slot) else { return };
         let bytes = head.fields().map(|(name, value)| name.len() + value.len()).sum();

@@ -49,6 +49,9 @@ pub struct Connection {
     role: Role,
     config: Arc<Config>,
     budget: Budget,
+    /// For requests that end without an answer. Content gives nothing back here: a byte of it is
+    /// less than what a request costs.
+    patience: Budget,
     peer: Option<Peer>,
     /// Our control stream, and what it is to carry while it is not open.
     control: Option<u64>,
@@ -87,6 +90,7 @@ impl Connection {
         Self {
             role,
             budget: Budget::new(limits.idle_work),
+            patience: Budget::new(limits.idle_work),
             peer: None,
             control: None,
             pending,

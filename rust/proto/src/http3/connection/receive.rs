@@ -97,9 +97,13 @@ impl Connection {
     /// RFC 9114, section 4.2.2: 431, and nothing more is read.
     fn refuse_large(&mut self, stream: u64) -> Result<(), ConnectionError> {
         self.budget.spend()?;
-        // Nothing was said on the stream, and 431 alone is below any limit that a peer may have.
-        let _ = self.respond(stream, 431, super::send::NO_FIELDS, Content::None);
-        self.stop_reading(stream, Code::NO_ERROR);
+        // Nothing was said on the stream.
+        if self.respond(stream, 431, super::send::NO_FIELDS, Content::None).is_ok() {
+            self.stop_reading(stream, Code::NO_ERROR);
+        } else {
+            // The peer takes no fields at all, not even these.
+            self.break_off(stream, Code::EXCESSIVE_LOAD);
+        }
         Ok(())
     }
 
@@ -110,7 +114,7 @@ impl Connection {
         if is_told {
             self.events.push_back(Event::Failed { stream, error });
         }
-        self.budget.spend()
+        self.patience.spend()
     }
 
     /// Whether the owner knows of an exchange.
@@ -177,7 +181,7 @@ impl Connection {
             Role::Client => self.break_off(stream, Code::REQUEST_CANCELLED),
         }
         // A request that is taken back costs more than it brings (CVE-2023-44487).
-        if is_unanswered { self.budget.spend() } else { Ok(()) }
+        if is_unanswered { self.patience.spend() } else { Ok(()) }
     }
 
     pub(super) fn stop_exchange(&mut self, stream: u64, code: Code) -> Result<(), ConnectionError> {
@@ -197,7 +201,7 @@ impl Connection {
             Role::Server => self.break_off(stream, Code::REQUEST_CANCELLED),
             Role::Client => self.settle(stream),
         }
-        if before == Outgoing::Head { self.budget.spend() } else { Ok(()) }
+        if before == Outgoing::Head { self.patience.spend() } else { Ok(()) }
     }
 
     /// Forgets an exchange whose sides are both done.
@@ -205,6 +209,7 @@ impl Connection {
         if self.exchanges.get(&stream).is_some_and(Exchange::is_over) {
             self.exchanges.remove(&stream);
             self.budget.earn();
+            self.patience.earn();
             if self.exchanges.is_empty() && self.exchanges.capacity() > 32 {
                 // As with the queues: nothing of a crowd is kept.
                 self.exchanges = Exchanges::default();

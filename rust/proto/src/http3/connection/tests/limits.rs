@@ -27,6 +27,14 @@ fn a_field_section_is_refused_by_its_declared_length() {
         assert_eq!(server.connection.held(), 0);
         server.others_are_unharmed();
     }
+    // A peer that takes no fields, not even these, is not kept waiting either.
+    let mut server = End::new(Role::Server, config());
+    server.open(2, &[vec![0], settings(&[(0x06, 0)])].concat());
+    let mut bytes = Vec::new();
+    frame::header(kind::HEADERS, 65_537, &mut bytes);
+    server.open(0, &bytes);
+    assert_eq!(failed(&mut server, 0), Code::EXCESSIVE_LOAD);
+    assert_eq!(server.connection.open_requests(), 0);
     // One that is not too large is held as it comes.
     let mut server = End::server();
     server.open(0, &[&[1, 0x80, 0, 0xff, 0][..], &[0; 1000]].concat());
@@ -88,7 +96,7 @@ fn work_that_brings_nothing_is_bounded() {
         max_early_priorities: 16,
     };
     type Flood = fn(&mut End, u64);
-    let floods: [(&str, Flood); 13] = [
+    let floods: [(&str, Flood); 15] = [
         ("unknown frames", |server, n| match n {
             0 => server.open(0, &[headers(&POST), frame(0x21, &[])].concat()),
             _ => server.send(0, &frame(0x21, &[])),
@@ -121,9 +129,19 @@ fn work_that_brings_nothing_is_bounded() {
             server.whole(4 * n, &headers(&GET));
             server.connection.stopped(4 * n, Code::REQUEST_CANCELLED);
         }),
+        // Content does not pay for it.
+        ("requests with content that are taken back", |server, n| {
+            server.open(4 * n, &[headers(&POST), data(b"x"), data(b"y")].concat());
+            server.connection.reset(4 * n, Code::REQUEST_CANCELLED);
+            server.connection.abort(4 * n, Code::REQUEST_CANCELLED);
+        }),
         // CVE-2025-8671.
         ("requests that we have to give up", |server, n| {
             server.open(4 * n, &headers(&[&GET[..], &[("A", "b")]].concat()));
+        }),
+        ("requests with content that we have to give up", |server, n| {
+            let trailers = headers(&[(":path", "/")]);
+            server.open(4 * n, &[headers(&POST), data(b"x"), trailers].concat());
         }),
     ];
     for (what, flood) in floods {

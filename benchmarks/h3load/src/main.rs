@@ -1,7 +1,7 @@
 //! Load over HTTP/3 for the benchmark, on quinn and h3, in one thread.
 //!
 //! `h3load ADDRESS CERTIFICATES PATH LENGTH CONNECTIONS STREAMS SECONDS [BODY]` makes the
-//! connections all at once, keeps so many requests in flight on each, and speaks the lines that
+//! connections, eight at a time, keeps so many requests in flight on each, and speaks the lines that
 //! `benchmarks/peers/load.py` describes. Every answer must be 200 and have a body of LENGTH bytes.
 //! With BODY, a file, the requests are POST with JSON.
 

@@ -117,7 +117,7 @@ $(VENV)/.bench $(VENV)/.docs: $(VENV)/.%: requirements/%.txt | $(SETUP)
 
 # Servers that are only measured, in an environment of their own. What both have is of one version.
 $(PEERS)/.bench: requirements/peers.txt | $(SETUP)
-	@test -d $(PEERS) || $(PYTHON) -m venv $(PEERS)
+	@test -d $(PEERS) || $(BIN)/python -m venv $(PEERS)
 	@$(BIN)/python -m pip freeze --exclude-editable >$(PEERS)/constraints.txt
 	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check \
 	  -c $(PEERS)/constraints.txt -r $<

@@ -12,7 +12,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -92,7 +92,10 @@ HTTP3 = Version("3", connections=4)
 
 @dataclass(frozen=True, kw_only=True)
 class Requests:
-    """Requests in flight: how many are answered, and the server's CPU time for each."""
+    """Requests in flight: how many are answered, and the CPU time that each takes.
+
+    Where the client's core is the busy one, the server could do more than the rate says.
+    """
 
     name: str
     version: Version
@@ -110,18 +113,21 @@ class Requests:
         words = (self.connections, self.streams, effort.seconds)
         command = self.version.client("calls")
         async with _pair(peer, certificates, command, self.page, *words) as (server, client):
-            busy = asyncio.create_task(_busy(server, self.version.late, effort.seconds))
+            watch = _busy((server, client), self.version.late, effort.seconds)
+            watching = asyncio.create_task(watch)
             client.go()
             work = await _work(client, effort)
-            cores_used = await busy
+            busy = await watching
         rate, target = _rate(work), self.targets.get(peer.name)
         if self.page is MIB:
             first = Measurement("rate", rate * self.page.length / MEGA, "MB/s", target)
         else:
             first = Measurement("rate", rate, "requests/s", target)
+        each = [share / rate * MEGA for share in busy]
         return [
             first,
-            Measurement("cpu time of the server", cores_used / rate * MEGA, "µs/request"),
+            Measurement("cpu time of the server", each[0], "µs/request"),
+            Measurement("cpu time of the client", each[1], "µs/request"),
         ]
 
 
@@ -160,8 +166,8 @@ class Beside:
     """Requests and calls at the same time to one process, beside what each is alone.
 
     Their clients share a core, as both share the server's. As many requests are in flight as calls,
-    and a request takes more, so its part of the time is the larger one; nobody starves as long as no
-    rate comes near to nothing and the 99th percentiles stay at milliseconds.
+    and a request takes more, so its part of the time is the larger one; nobody starves as long as
+    no rate comes near to nothing and the 99th percentiles stay at milliseconds.
     """
 
     name: str
@@ -277,13 +283,14 @@ async def _work(client: Program, effort: Effort) -> dict[str, Any]:
     return work
 
 
-async def _busy(server: Program, late: float, seconds: float) -> float:
-    """How many cores a server keeps busy while it is asked."""
+async def _busy(programs: Sequence[Program], late: float, seconds: float) -> list[float]:
+    """How many cores each keeps busy during the work."""
     margin = seconds / 10
     await asyncio.sleep(late + margin)
-    before, started = server.cpu_seconds(), time.monotonic()
+    before, started = [program.cpu_seconds() for program in programs], time.monotonic()
     await asyncio.sleep(seconds - 2 * margin)
-    return (server.cpu_seconds() - before) / (time.monotonic() - started)
+    after, elapsed = [program.cpu_seconds() for program in programs], time.monotonic() - started
+    return [(end - begin) / elapsed for begin, end in zip(before, after, strict=True)]
 
 
 @asynccontextmanager

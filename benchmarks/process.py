@@ -54,13 +54,15 @@ class Program:
         self._process.stdin.write(b"go\n")
 
     def cpu_seconds(self) -> float:
-        """User and system time of all its threads so far, and of the processes that it started."""
+        """User and system time of all its threads so far, and of its children, ended ones too."""
         pid, ticks = str(self._process.pid), 0
         for process in Path("/proc").glob("[0-9]*/stat"):
             with suppress(OSError):  # one that ended meanwhile
                 fields = process.read_text(encoding="utf-8").rpartition(")")[2].split()
-                if pid in (process.parent.name, fields[1]):
-                    ticks += int(fields[11]) + int(fields[12])
+                if process.parent.name == pid:
+                    ticks += sum(map(int, fields[11:15]))
+                elif fields[1] == pid:
+                    ticks += sum(map(int, fields[11:13]))
         return ticks * _TICK
 
     def resident_bytes(self) -> int:

@@ -136,9 +136,9 @@ def _number(value: float) -> str:
 
 
 def write(directory: Path, groups: dict[str, list[Row]], command: str) -> str:
-    """Writes results.json and RESULTS.md; the text of the latter.
+    """Writes results.json and RESULTS.md; the chapters of the groups that were measured.
 
-    Groups that were not measured this time stay as they are.
+    Groups that were not stay as they are.
     """
     kept = directory / "results.json"
     before = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else []
@@ -151,9 +151,8 @@ def write(directory: Path, groups: dict[str, list[Row]], command: str) -> str:
             rows += [row for row in before if row["group"] == group]
     directory.mkdir(parents=True, exist_ok=True)
     kept.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    text = page(rows)
-    (directory / "RESULTS.md").write_text(text, encoding="utf-8")
-    return text
+    (directory / "RESULTS.md").write_text(page(rows), encoding="utf-8")
+    return page([row for row in rows if row["group"] in groups])
 
 
 def page(rows: list[Row]) -> str:

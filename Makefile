@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := $(VENV)-peers
 CARGO ?= cargo
 
 # Relative to here, so that the tests and `make` agree on where the interop programs are. The one on
@@ -12,7 +13,7 @@ INTEROP := tests/interop/rust16 tests/interop/rust15
 INTEROP_TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target/interop)
 
 # Rust outside the workspace: their dependencies are not ours.
-PACKAGES := $(INTEROP) tests/interop/rust15_1 benchmarks/peers/rust16 fuzz
+PACKAGES := $(INTEROP) tests/interop/rust15_1 benchmarks/peers/rust16 benchmarks/h3load fuzz
 
 RUST_SOURCES := Cargo.toml Cargo.lock pyproject.toml \
 	$(shell find rust -name '*.rs' -o -name 'Cargo.toml' -o -name 'build.rs')
@@ -27,7 +28,8 @@ BUILT := $(VENV)/.built
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-rust test-python test-slow soak check fmt bench fuzz docs build clean
+.PHONY: help demo test test-rust test-python test-slow soak check fmt bench bench-tools fuzz docs \
+	build clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -69,7 +71,7 @@ fmt: | $(SETUP) ## formats everything
 	$(BIN)/ruff check --fix --quiet
 	$(BIN)/ruff format --quiet
 
-bench: build $(VENV)/.bench ## measures beside grpc.aio and the Rust crate; make bench BENCH=--quick
+bench: build $(VENV)/.bench $(PEERS)/.bench bench-tools ## measures beside others; make bench BENCH="--quick --only http"
 	$(BIN)/python -m benchmarks.run $(BENCH)
 
 fuzz: ## a long run of the fuzz targets, or of some: make fuzz FUZZ=frame
@@ -82,7 +84,7 @@ docs: build $(VENV)/.docs ## builds the pages into target/site
 build: $(BUILT) ## the extension, built in place
 
 clean: ## removes what was built and set up
-	rm -rf $(VENV) target .demo python/jetstream/_core*.so
+	rm -rf $(VENV) $(PEERS) target .demo python/jetstream/_core*.so
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -95,12 +97,30 @@ $(BIN)/python:
 	  echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt install python3-venv"; \
 	  rm -rf $(VENV); exit 1; }
 
+# What asks over HTTP/1.1 and HTTP/2, and what loses packets: programs, and the packages of Debian.
+TOOLS := h2load:nghttp2-client ip:iproute2 nft:nftables
+
+bench-tools:
+	@for tool in $(TOOLS); do program=$${tool%:*} package=$${tool#*:}; \
+	  command -v $$program >/dev/null && continue; \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && apt-get install -qq --yes $$package >/dev/null && continue; fi; \
+	  echo "no $$program (Debian: $$package): what takes it is not measured"; done
+
 $(SETUP): requirements/dev.txt | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
 	@touch $@
 
 $(VENV)/.bench $(VENV)/.docs: $(VENV)/.%: requirements/%.txt | $(SETUP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# Servers that are only measured, in an environment of their own. What both have is of one version.
+$(PEERS)/.bench: requirements/peers.txt | $(SETUP)
+	@test -d $(PEERS) || $(BIN)/python -m venv $(PEERS)
+	@$(BIN)/python -m pip freeze --exclude-editable >$(PEERS)/constraints.txt
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  -c $(PEERS)/constraints.txt -r $<
 	@touch $@
 
 # Python sources are used where they are: only Rust has to be built again.

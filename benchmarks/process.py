@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import AsyncGenerator, Mapping, Set
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +54,16 @@ class Program:
         self._process.stdin.write(b"go\n")
 
     def cpu_seconds(self) -> float:
-        """User and system time of all its threads so far."""
-        stat = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="ascii")
-        fields = stat.rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) * _TICK
+        """User and system time of all its threads so far, and of its children, ended ones too."""
+        pid, ticks = str(self._process.pid), 0
+        for process in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):  # one that ended meanwhile
+                fields = process.read_text(encoding="utf-8").rpartition(")")[2].split()
+                if process.parent.name == pid:
+                    ticks += sum(map(int, fields[11:15]))
+                elif fields[1] == pid:
+                    ticks += sum(map(int, fields[11:13]))
+        return ticks * _TICK
 
     def resident_bytes(self) -> int:
         """Resident memory now."""

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,6 +18,8 @@ Key = tuple[str, str]
 """Scenario and metric."""
 Row = dict[str, Any]
 
+GROUPS = {"rpc": "Calls", "http": "HTTP", "codec": "Values"}
+"""What is measured together, and its heading."""
 ERROR = "error"
 NOT_MEASURED = "not measured"
 
@@ -54,6 +57,7 @@ class Results:
                 "value": median(one.value for one in rounds.values()),
                 "unit": next(iter(rounds.values())).unit,
                 "ratio_to_ours": _ratio(rounds, peers.get(OURS, {})),
+                "target": next(iter(rounds.values())).target,
                 "rounds": len(rounds),
             }
             for (scenario, metric), peers in self._rounds.items()
@@ -70,7 +74,7 @@ def failure(scenario: str, peer: str, reason: str) -> Row:
 
 def _without(scenario: str, peer: str, metric: str, reason: str) -> Row:
     row: Row = {"scenario": scenario, "peer": peer, "metric": metric, "value": None}
-    return row | {"unit": reason, "ratio_to_ours": None, "rounds": 0}
+    return row | {"unit": reason, "ratio_to_ours": None, "target": None, "rounds": 0}
 
 
 def _ratio(rounds: dict[int, Measurement], ours: dict[int, Measurement]) -> float | None:
@@ -98,45 +102,78 @@ def machine() -> dict[str, str | int]:
 def table(rows: list[Row]) -> str:
     """The rows as Markdown, one table for each scenario and metric."""
     lines: list[str] = []
-    heading = None
-    for row in rows:
-        if row["value"] is None:
-            lines += ["", f"**{row['scenario']}, {row['peer']}: {row['metric']}.** {row['unit']}"]
+    for (scenario, metric, unit), group in groupby(
+        rows, key=lambda row: (row["scenario"], row["metric"], row["unit"])
+    ):
+        measured = list(group)
+        if measured[0]["value"] is None:
+            who = ", ".join(row["peer"] for row in measured)
+            lines += ["", f"**{scenario}, {who}: {metric}.** {unit}"]
             continue
-        if heading != (heading := (row["scenario"], row["metric"], row["unit"])):
-            scenario, metric, unit = heading
-            lines += ["", f"### {scenario}: {metric}", ""]
-            lines += [f"| peer | {unit} | ratio to ours |", "|---|---:|---:|"]
-        ratio = row.get("ratio_to_ours")
-        shown = "" if ratio is None else f"{ratio:.2f}"
-        lines.append(f"| {row['peer']} | {_number(row['value'])} | {shown} |")
+        lines += ["", f"### {scenario}: {metric}", ""]
+        aims = any(row.get("target") for row in measured)
+        lines += [f"| peer | {unit} | ratio to ours |" + " ours beside it |" * aims]
+        lines += ["|---|---:|---:|" + "---|" * aims]
+        for row in measured:
+            ratio = row["ratio_to_ours"]
+            shown = "" if ratio is None else f"{ratio:.{2 if ratio >= 0.1 else 3}f}"
+            aim = f" {_judged(row)} |" * aims
+            lines.append(f"| {row['peer']} | {_number(row['value'])} | {shown} |{aim}")
     return "\n".join(lines).strip() + "\n"
+
+
+def _judged(row: Row) -> str:
+    """How many times a peer's value ours is, and how many it is to be."""
+    target, ratio = row.get("target"), row["ratio_to_ours"]
+    if not target or not ratio:
+        return ""
+    times = 1 / ratio
+    return f"{times:.2f}x, {'' if times >= target else 'NOT '}≥ {target:g}"
 
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.2f}"
 
 
-def write(directory: Path, rows: list[Row], command: str) -> str:
-    """Writes results.json and RESULTS.md; the text of the latter."""
-    where, what = machine(), versions()
-    objects = [row | {"machine": where, "versions": what} for row in rows]
-    text = json.dumps(objects, indent=1, ensure_ascii=False) + "\n"
+def write(directory: Path, groups: dict[str, list[Row]], command: str) -> str:
+    """Writes results.json and RESULTS.md; the chapters of the groups that were measured.
+
+    Groups that were not stay as they are.
+    """
+    kept = directory / "results.json"
+    before = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else []
+    rows: list[Row] = []
+    for group in GROUPS:
+        if group in groups:
+            about = {"machine": machine(), "versions": versions(group), "command": command}
+            rows += [{"group": group} | row | about for row in groups[group]]
+        else:
+            rows += [row for row in before if row["group"] == group]
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "results.json").write_text(text, encoding="utf-8")
-    described = [
+    kept.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (directory / "RESULTS.md").write_text(page(rows), encoding="utf-8")
+    return page([row for row in rows if row["group"] in groups])
+
+
+def page(rows: list[Row]) -> str:
+    """RESULTS.md: a chapter for each group of scenarios."""
+    parts = [
         "# Results",
         "",
-        f"Made by `{command}` on {where['cpu']}, {where['cores']} cores, Linux {where['kernel']},",
-        f"Python {where['python']}; "
-        + ", ".join(f"{name} {number}" for name, number in what.items())
-        + ".",
-        "",
         f'Medians of the rounds. "Ratio to ours" is the median of each round\'s ratio to "{OURS}".',
-        "What each scenario does: `benchmarks/scenarios.py`.",
-        "",
-        table(rows),
+        "What each scenario does: `benchmarks/scenarios.py` and `benchmarks/http_scenarios.py`.",
     ]
-    page = "\n".join(described)
-    (directory / "RESULTS.md").write_text(page, encoding="utf-8")
-    return page
+    for group, measured in groupby(rows, key=lambda row: row["group"]):
+        chapter = list(measured)
+        where, what = chapter[0]["machine"], chapter[0]["versions"]
+        parts += [
+            "",
+            f"## {GROUPS[group]}",
+            "",
+            f"Made by `{chapter[0]['command']}` on {where['cpu']}, {where['cores']} cores,",
+            f"Linux {where['kernel']}, Python {where['python']};",
+            ", ".join(f"{name} {number}" for name, number in what.items()) + ".",
+            "",
+            table(chapter).strip(),
+        ]
+    return "\n".join(parts) + "\n"

@@ -15,16 +15,29 @@ import sys
 import tempfile
 import time
 from collections.abc import Generator
-from importlib.util import find_spec
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import results
+from benchmarks.http_scenarios import HTTP_SCENARIOS, HttpScenario
 from benchmarks.network import ObstacleError
-from benchmarks.peers import Peer, available
+from benchmarks.peers import OURS, Peer, available
 from benchmarks.process import ProgramError
-from benchmarks.scenarios import SCENARIOS, Effort, Scenario
+from benchmarks.scenarios import SCENARIOS, Effort, Measurement, Scenario
 
 HERE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Group:
+    """Scenarios that are measured together, and how long that may take, quick and else."""
+
+    scenarios: tuple[Scenario | HttpScenario, ...]
+    quick_budget: float
+    budget: float
+
+
+GROUPS = {"rpc": Group(SCENARIOS, 220.0, 1500.0), "http": Group(HTTP_SCENARIOS, 240.0, 1500.0)}
 
 
 def main() -> int:
@@ -32,26 +45,36 @@ def main() -> int:
     arguments = _arguments()
     quick: bool = arguments.quick
     effort = Effort(seconds=0.5, connections=200) if quick else Effort(seconds=1.0, connections=500)
-    budget = 220.0 if quick else 1500.0
     rounds: int = arguments.rounds or (2 if quick else 5)
-    scenarios = [scenario for scenario in SCENARIOS if arguments.scenario in scenario.name]
-    peers = available(arguments.peer, {scenario.load for scenario in scenarios})
-    if not peers:
-        raise SystemExit(f"no peer that is installed has {arguments.peer!r} in its name, or can")
+    rows: dict[str, list[results.Row]] = {}
     with _certificates(arguments.certificates) as certificates:
-        measured = asyncio.run(
-            _measure(peers, scenarios, certificates, effort, rounds=rounds, budget=budget)
-        )
-    rows = measured.rows() + _codec_rows()
+        for name, group in GROUPS.items():
+            if arguments.only not in (None, name):
+                continue
+            chosen = [one for one in group.scenarios if arguments.scenario in one.name]
+            peers = available(arguments.peer, {scenario.load for scenario in chosen})
+            if not peers:
+                continue
+            budget = group.quick_budget if quick else group.budget
+            measured = asyncio.run(
+                _measure(peers, chosen, certificates, effort, rounds=rounds, budget=budget)
+            )
+            rows[name] = measured.rows()
+    if arguments.only in (None, "codec") and not arguments.scenario:
+        rows["codec"] = _codec_rows()
+    if not rows:
+        raise SystemExit("no peer that is installed has that in its name, or can do that")
     command = " ".join(["python -m benchmarks.run", *sys.argv[1:]])
     output: Path = arguments.output
     print(results.write(output, rows, command))
-    return 1 if any(row["metric"] == results.ERROR for row in rows) else 0
+    failed = any(row["metric"] == results.ERROR for group in rows.values() for row in group)
+    return 1 if failed else 0
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
+    parser.add_argument("--only", choices=results.GROUPS, help="only these scenarios")
     parser.add_argument("--rounds", type=int, help="how often everything is measured")
     parser.add_argument("--peer", default="", help="only peers with this in their name")
     parser.add_argument("--scenario", default="", help="only scenarios with this in their name")
@@ -75,7 +98,7 @@ def _certificates(given: Path | None) -> Generator[Path]:
 
 async def _measure(
     peers: list[Peer],
-    scenarios: list[Scenario],
+    scenarios: list[Scenario | HttpScenario],
     certificates: Path,
     effort: Effort,
     *,
@@ -94,7 +117,7 @@ async def _measure(
                     continue
                 print(f"round {number + 1}: {scenario.name}: {peer.name}", file=sys.stderr)
                 try:
-                    numbers = await scenario.measure(peer, certificates, effort)
+                    numbers = await _patiently(scenario, peer, certificates, effort)
                 except ObstacleError as obstacle:
                     measured.leave(scenario.name, str(obstacle))
                 except (ProgramError, OSError) as error:
@@ -104,15 +127,26 @@ async def _measure(
     return measured
 
 
+async def _patiently(
+    scenario: Scenario | HttpScenario, peer: Peer, certificates: Path, effort: Effort
+) -> list[Measurement]:
+    """Others may try twice: hypercorn now and then drops a connection."""
+    try:
+        return await scenario.measure(peer, certificates, effort)
+    except ProgramError as error:
+        if peer.name == OURS:
+            raise
+        print(f"once more: {error}", file=sys.stderr)
+        return await scenario.measure(peer, certificates, effort)
+
+
 def _codec_rows() -> list[results.Row]:
-    """Encoding and decoding alone, where that module is present."""
-    if not find_spec("benchmarks.codec"):
-        return []
+    """Encoding and decoding alone, where what it takes is installed."""
     try:
         rows: list[results.Row] = importlib.import_module("benchmarks.codec").run()
     except Exception as error:  # whatever it is, the other numbers are worth keeping
         return [results.failure("codec", "all", repr(error))]
-    return [{"ratio_to_ours": None, "rounds": 1} | row for row in rows]
+    return [{"ratio_to_ours": None, "target": None, "rounds": 1} | row for row in rows]
 
 
 if __name__ == "__main__":

@@ -49,6 +49,8 @@ class Measurement:
     metric: str
     value: float
     unit: str
+    target: float | None = None
+    """At least how many times this peer's value ours is to be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,7 +287,7 @@ async def _pair(
     inside: tuple[str, ...] = (),
     delay: float = 0,
 ) -> AsyncGenerator[_Pair]:
-    server_cores, client_cores = _cores(one=one_core)
+    server_cores, client_cores = cores(one=one_core)
     # What suits tokio best was measured: one worker where both share a core, else two. Left alone
     # it would count one core in either case. The other peers have one thread and do not read this.
     environment = {"TOKIO_WORKER_THREADS": "1" if one_core else "2"}
@@ -302,7 +304,7 @@ async def _pair(
         yield _Pair(server, client)
 
 
-def _cores(*, one: bool) -> tuple[frozenset[int], frozenset[int]]:
+def cores(*, one: bool) -> tuple[frozenset[int], frozenset[int]]:
     """The cores of the server and of the client."""
     mine = sorted(os.sched_getaffinity(0))
     return frozenset(mine[:1]), frozenset(mine[:1] if one else mine[-1:])

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from functools import cache
+from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,13 +17,28 @@ from benchmarks.network import Carrier
 ROOT = Path(__file__).resolve().parents[2]
 BUILD_TIMEOUT = 1200
 RUST16 = ROOT / "benchmarks" / "peers" / "rust16"
+H3LOAD = ROOT / "benchmarks" / "h3load"
+ASGI_SERVERS = ROOT / ".venv-peers"
+"""The environment of other servers of ASGI applications."""
 
 BASIC = frozenset({"calls", "connections", "hold"})
 STREAMING = BASIC | {"items"}
 ALL = STREAMING | {"spread", "latency", "visits"}
 
+HTTP = frozenset({"http/1.1", "http/2", "http/3"})
+BESIDE = frozenset(f"rpc and {load}" for load in HTTP)
+
 RUST16_NAME = "rust jetstream 16"
 RUST16_LOADS = BASIC
+RUST16_HTTP = "rust jetstream_http 16, axum"
+RUST16_HTTP_LOADS = frozenset({"http/3"})
+
+HYPERCORN, GRANIAN, UVICORN = "hypercorn", "granian", "uvicorn"
+ASGI_LOADS = {
+    HYPERCORN: frozenset({"http/2", "http/3"}),
+    GRANIAN: frozenset({"http/1.1", "http/2"}),
+    UVICORN: frozenset({"http/1.1"}),
+}
 
 OURS = "ours, uvloop, async def"
 """The peer that all ratios refer to."""
@@ -32,36 +48,52 @@ OURS = "ours, uvloop, async def"
 class Peer:
     """One implementation: a server program and a client program that speak `load.py`'s lines.
 
-    `loads` are those of them that it knows, or that are worth the time.
+    `loads` are those of them that it knows, or that are worth the time. What asks a server of HTTP
+    is not its own client.
     """
 
     name: str
     server: tuple[str, ...]
-    client: tuple[str, ...]
+    client: tuple[str, ...] = ()
     loads: frozenset[str]
     carrier: Carrier = "udp"
 
 
-def rust16() -> Peer:
-    """The Rust crate jetstream 16.0.0 on tokio, built here."""
+@cache
+def _built(package: Path, name: str) -> str:
+    """A program in Rust, built here."""
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target" / "benchmarks"))
     command = ("cargo", "build", "--release", "--locked", "--quiet")
     environment = os.environ | {"CARGO_TARGET_DIR": str(target)}
     try:
-        subprocess.run(command, cwd=RUST16, env=environment, check=True, timeout=BUILD_TIMEOUT)
+        subprocess.run(command, cwd=package, env=environment, check=True, timeout=BUILD_TIMEOUT)
     except (OSError, subprocess.SubprocessError) as error:
         print(error, file=sys.stderr)
-        program = (
-            "rust16-bench (not built)"  # does not start: each scenario gets a row that says so
+        return f"{name} (not built)"  # does not start: each scenario gets a row that says so
+    return str(target / "release" / name)
+
+
+def h3load() -> str:
+    """The program that asks over HTTP/3."""
+    return _built(H3LOAD, "h3load")
+
+
+def rust16(wanted: str, loads: Set[str]) -> Iterable[Peer]:
+    """The Rust crates jetstream and jetstream_http 16.0.0 on tokio.
+
+    Built only if somebody wants them: it takes minutes.
+    """
+    if wanted in RUST16_NAME and RUST16_LOADS & loads:
+        program = _built(RUST16, "rust16-bench")
+        yield Peer(
+            name=RUST16_NAME,
+            server=(program, "server"),
+            client=(program, "client"),
+            loads=RUST16_LOADS,
         )
-    else:
-        program = str(target / "release" / "rust16-bench")
-    return Peer(
-        name=RUST16_NAME,
-        server=(program, "server"),
-        client=(program, "client"),
-        loads=RUST16_LOADS,
-    )
+    if wanted in RUST16_HTTP and RUST16_HTTP_LOADS & loads:
+        program = _built(RUST16, "rust16-bench")
+        yield Peer(name=RUST16_HTTP, server=(program, "http"), loads=RUST16_HTTP_LOADS)
 
 
 def grpc_aio() -> Peer:
@@ -88,6 +120,21 @@ def ours(loop: str, handlers: str, loads: frozenset[str]) -> Peer:
     )
 
 
+def ours_http() -> Iterable[Peer]:
+    """This project's server of HTTP, alone and with services beside the application."""
+    server = (sys.executable, "-m", "benchmarks.peers.ours_http")
+    client = (sys.executable, "-m", "benchmarks.peers.ours", "uvloop", "async", "client")
+    yield Peer(name=OURS, server=(*server, "site"), loads=HTTP)
+    yield Peer(name=OURS, server=(*server, "both"), client=client, loads=BESIDE)
+
+
+def asgi_servers() -> Iterable[Peer]:
+    """Other servers of ASGI applications, on uvloop and with a process each."""
+    python = str(ASGI_SERVERS / "bin" / "python")
+    for name, loads in ASGI_LOADS.items():
+        yield Peer(name=name, server=(python, "-m", "benchmarks.peers.asgi", name), loads=loads)
+
+
 def available(wanted: str, loads: Set[str]) -> list[Peer]:
     """The peers with `wanted` in their name that know one of the loads and are installed."""
     loops = ["uvloop", "asyncio"] if find_spec("uvloop") else ["asyncio"]
@@ -99,17 +146,42 @@ def available(wanted: str, loads: Set[str]) -> list[Peer]:
     ]
     if find_spec("grpc"):
         peers.insert(0, grpc_aio())
+    if ASGI_SERVERS.exists():
+        peers += asgi_servers()
+    if find_spec("uvloop") and find_spec("fastapi"):
+        peers += ours_http()
     peers = [peer for peer in peers if wanted in peer.name and peer.loads & loads]
-    # Built only if somebody wants it: it takes minutes.
-    return [rust16(), *peers] if wanted in RUST16_NAME and RUST16_LOADS & loads else peers
+    return [*rust16(wanted, loads), *peers]
 
 
-def versions() -> dict[str, str]:
-    """What exactly was measured."""
-    found = {"jetstream (Rust crate)": "16.0.0"}
-    for name in ("jetstream-rpc", "grpcio", "protobuf", "uvloop"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
+def versions(group: str) -> dict[str, str]:
+    """What exactly was measured in a group of scenarios."""
+    own = {one.name.lower(): one.version for one in distributions()}
+    others = {
+        one.name.lower(): one.version
+        for folder in ASGI_SERVERS.glob("lib/*/site-packages")
+        for one in distributions(path=[str(folder)])
+    }
+    names = {
+        "rpc": ("grpcio", "protobuf", "uvloop"),
+        "http": ("fastapi", "uvloop"),
+        "codec": ("msgspec", "protobuf"),
+    }
+    found = {"jetstream-rpc": own.get("jetstream-rpc", "not installed")}
+    if group == "rpc":
+        found["jetstream (Rust crate)"] = "16.0.0"
+    found |= {name: own.get(name, "not installed") for name in names[group]}
+    if group == "http":
+        found["jetstream_http (Rust crate)"] = "16.0.0"
+        servers = ("hypercorn", "aioquic", "granian", "uvicorn", "httptools")
+        found |= {name: others.get(name, "not installed") for name in servers}
+        found["h2load"] = _h2load_version()
     return found
+
+
+def _h2load_version() -> str:
+    try:
+        said = subprocess.run(("h2load", "--version"), capture_output=True, text=True, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "not installed"
+    return said.stdout.split("/")[-1].strip()

@@ -155,7 +155,7 @@ async def _latency(
         times.clear()
         started = time.perf_counter()
         count = await _load([timed] * in_flight, argument, seconds)
-        harness.say(count=count, seconds=time.perf_counter() - started, **_percentiles(times))
+        harness.say(count=count, seconds=time.perf_counter() - started, **percentiles(times))
         await harness.end()
 
 
@@ -242,11 +242,11 @@ async def _visits(client: Client, harness: Harness, kind: Visit, seconds: float)
     while time.perf_counter() - started < seconds:
         times.append(await visit())
     elapsed = time.perf_counter() - started
-    harness.say(count=len(times), seconds=elapsed, **_percentiles(times))
+    harness.say(count=len(times), seconds=elapsed, **percentiles(times))
     await harness.end()
 
 
-def _percentiles(times: list[float]) -> dict[str, float]:
+def percentiles(times: list[float]) -> dict[str, float]:
     """The median and the 99th percentile, in seconds."""
     cuts = quantiles(times, n=100, method="inclusive")
     return {"p50": cuts[49], "p99": cuts[98]}

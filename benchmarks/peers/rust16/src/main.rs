@@ -1,12 +1,14 @@
 //! The Rust crate `jetstream` 16.0.0 as a peer of the benchmark.
 //!
-//! `rust16-bench server CERTIFICATES` prints its address and serves until stdin closes.
+//! `rust16-bench server CERTIFICATES` prints its address and serves until stdin closes; with `http`
+//! for `server` it serves HTTP/3.
 //! `rust16-bench client ADDRESS CERTIFICATES calls METHOD IN_FLIGHT SIZE SECONDS`, likewise
 //! `connections SECONDS` and `hold COUNT`, speak the lines that `load.py` describes.
 
 mod client;
 #[path = "../../../../tests/interop/rust16/src/endpoint.rs"]
 mod endpoint;
+mod http;
 mod service;
 
 use std::{net::SocketAddr, path::Path, process::ExitCode, sync::Arc, time::Duration};
@@ -34,11 +36,12 @@ async fn run() -> Result<(), BoxError> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["server", directory] => serve(&certificates(directory)).await,
+        ["http", directory] => http::serve(&certificates(directory)).await,
         ["client", address, directory, ref load @ ..] => {
             let connector = Connector::new(address.parse()?, &certificates(directory))?;
             drive(&connector, load).await
         }
-        _ => Err("give server or client and its arguments".into()),
+        _ => Err("give server, http or client and its arguments".into()),
     }
 }
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from typing import TYPE_CHECKING
 
 import pytest
 from jetstream import Limits
 
-from tests.helpers import run
+from tests.helpers import PATIENCE, run
 from tests.hostile.web import Attacked, under_attack
 from tests.http.raw_h3 import (
     CONTROL,
@@ -123,6 +124,35 @@ def test_streams_that_the_server_is_made_to_reset(wrong: bytes, fails: int) -> N
             )
             assert code == EXCESSIVE_LOAD
             assert attacked.site.most <= STREAMS + 1
+            await attacked.settled()
+
+    run(main)
+
+
+def test_handlers_of_clients_that_leave_are_counted() -> None:
+    """Whoever comes again and again has no more of them than all who stay."""
+    limits = Limits(max_connections=12, http_streams=10)
+
+    async def main() -> None:
+        async with under_attack(limits=limits) as attacked:
+            late = headers(*request(path=b"/late"))
+            refused = 0
+            for _ in range(20):
+                before = attacked.site.running
+                try:
+                    async with attached(attacked.server) as peer:
+                        for _ in range(limits.http_streams):
+                            peer.open(late, end=True)
+                        while attacked.site.running < before + limits.http_streams:
+                            await attacked.unharmed()
+                except ConnectionError:
+                    refused += 1
+                async with asyncio.timeout(PATIENCE):
+                    while attacked.server.connections > 1:
+                        await attacked.unharmed()
+            assert attacked.site.most <= limits.max_connections + limits.http_streams
+            assert refused >= 15
+            attacked.site.go.set()
             await attacked.settled()
 
     run(main)

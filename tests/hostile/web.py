@@ -34,6 +34,7 @@ class Site:
     """Requests that it was ever at at once."""
     given: int = 0
     """Bytes of answers that `send` has taken."""
+    go: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.running += 1
@@ -44,6 +45,9 @@ class Site:
             self.running -= 1
 
     async def _answer(self, path: str, receive: Any, send: Any) -> None:
+        if path == "/late":
+            # Nor does it notice that nobody waits any more.
+            await self.go.wait()
         if path == "/unread":
             # Whoever asks for this is not listened to, and not answered.
             await asyncio.get_running_loop().create_future()

@@ -313,7 +313,9 @@ impl Endpoint {
             return;
         };
         self.buffer.clear();
-        if self.open >= server.max_connections || self.handshaking >= server.max_handshakes {
+        // The handlers of those who went away count, too.
+        let full = self.open + self.exchanges.gone() >= server.max_connections;
+        if full || self.handshaking >= server.max_handshakes {
             let transmit = self.quic.refuse(incoming, &mut self.buffer);
             self.respond(&transmit);
             return;

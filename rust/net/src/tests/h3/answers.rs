@@ -209,7 +209,9 @@ fn a_tunnel_that_is_refused_is_answered_like_anything_else() {
 
 #[test]
 fn many_answers_leave_on_one_connection_and_many_connections_beside_each_other() {
-    let mut world = World::with(|_| {}, |server| server.max_connections = 50);
+    let many =
+        |server: &mut ServerOptions| (server.max_connections, server.max_handshakes) = (50, 50);
+    let mut world = World::with(|_| {}, many);
     let remote = world.pair.server.io().local_addr().unwrap();
     for _ in 0..20 {
         let options = world.pair.visiting.clone();

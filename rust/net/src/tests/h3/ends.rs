@@ -35,6 +35,27 @@ fn a_request_that_is_taken_back_is_gone_and_its_handler_counts_until_it_is_relea
 }
 
 #[test]
+fn handlers_of_clients_that_left_count_as_connections() {
+    let mut world = World::with(|_| {}, |server| server.max_connections = 2);
+    let remote = world.pair.server.io().local_addr().unwrap();
+    let (_, exchange) = world.get("/");
+    let key = world.visitors[0].key;
+    world.pair.client.close(Instant::now(), key, 0, b"");
+    world.until(|world| world.gone(exchange).then_some(()));
+    world.until(|world| (world.pair.server.open_connections() == 0).then_some(()));
+    let come = |world: &mut World| {
+        let options = world.pair.visiting.clone();
+        world.pair.client.connect(Instant::now(), remote, "localhost", options).unwrap();
+        world.rest();
+        world.pair.server.open_connections()
+    };
+    assert_eq!(come(&mut world), 1);
+    assert_eq!(come(&mut world), 1, "a connection and a handler are two");
+    world.pair.server.http_release(exchange);
+    assert_eq!(come(&mut world), 2);
+}
+
+#[test]
 fn a_client_that_wants_no_answer_is_gone_even_behind_the_last_byte() {
     let mut world = World::new(|_| {});
     let (id, exchange) = world.get("/");

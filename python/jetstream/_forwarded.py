@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from jetstream._asgi import FORWARDED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from jetstream._asgi import App, Receive, Scope, Send
 
@@ -88,9 +88,9 @@ class Forwarded:
 
     def _believe(self, scope: Scope) -> None:
         # Whoever stands behind a proxy is not the proxy, and has not shown us a certificate.
-        extensions = scope.get("extensions") or {}
-        ours = {**extensions.get("jetstream", {}), FORWARDED: True}
-        scope["extensions"] = {**extensions, "jetstream": ours}
+        extensions: Mapping[str, Any] = scope.get("extensions") or {}
+        ours: Mapping[str, Any] = extensions.get("jetstream") or {}
+        scope["extensions"] = {**extensions, "jetstream": {**ours, FORWARDED: True}}
         # The nearest came last. The first that is no proxy of ours is the client.
         for hop, scheme in reversed(self._read(scope["headers"])):
             if scheme in _SCHEMES:

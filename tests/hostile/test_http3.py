@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -486,6 +487,57 @@ def test_a_client_that_takes_no_fields() -> None:
                 outcome = await peer.outcome(peer.open(asked, end=asked != large))
                 assert outcome == Failed(code, of_connection=False)
                 await attacked.unharmed()
+
+    run(main)
+
+
+# ---- WebSockets ----
+
+
+def message(kind: int, payload: bytes, *, whole: bool = True) -> bytes:
+    """A frame of a WebSocket (RFC 6455, section 5.2) whose mask changes nothing."""
+    size = len(payload)
+    short = bytes([0x80 | size]) if size < 126 else b"\xfe" + size.to_bytes(2, "big")
+    return bytes([kind | whole << 7]) + short + bytes(4) + payload
+
+
+async def tunnel(peer: Peer) -> int:
+    """A WebSocket (RFC 9220)."""
+    asked = request((b"sec-websocket-version", b"13"), method=b"CONNECT", path=b"/talk")
+    opened = peer.open(headers((b":protocol", b"websocket"), *asked))
+    await peer.until(lambda: peer.received(opened).data or None)
+    return opened
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        message(9, b"x" * 100) * 1000,
+        message(1, b"y" * 60_000),
+        message(1, b"z" * 60_000, whole=False) + message(0, b"z" * 60_000, whole=False) * 10,
+        message(1, b"", whole=False) + message(0, b"", whole=False) * 10_000,
+        b"\x82\xff" + (1 << 62).to_bytes(8, "big") + bytes(60_000),
+    ],
+    ids=["pings", "messages", "large messages", "empty parts of messages", "endless messages"],
+)
+def test_websockets_of_clients_that_never_read(data: bytes) -> None:
+    limits = Limits(websocket_message=256 << 10, http_keep_alive=1.0)
+
+    async def main() -> None:
+        async with under_attack(limits=limits) as attacked, attached(attacked.server) as peer:
+            peer.begin()
+            opened = await tunnel(peer)
+            deaf(peer)
+            written = 0
+            received = peer.received(opened)
+            with suppress(RuntimeError):
+                while received.stopped is None and received.reset is None:
+                    if written < 64 << 20:
+                        peer.write(opened, frame(DATA, data))
+                        written += len(data)
+                    await peer.turn()
+                    await attacked.unharmed()
+            await attacked.settled()
 
     run(main)
 

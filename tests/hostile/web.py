@@ -40,9 +40,18 @@ class Site:
         self.running += 1
         self.most = max(self.most, self.running)
         try:
-            await self._answer(scope["path"], receive, send)
+            if scope["type"] == "websocket":
+                await self._talk(receive, send)
+            else:
+                await self._answer(scope["path"], receive, send)
         finally:
             self.running -= 1
+
+    async def _talk(self, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] != "websocket.disconnect":
+            await send({**message, "type": "websocket.send"})
 
     async def _answer(self, path: str, receive: Any, send: Any) -> None:
         if path == "/late":

@@ -204,7 +204,7 @@ def leave(name: str, loop: str) -> str:
     process = subprocess.Popen(
         [sys.executable, "-W", "error", "-c", COMMON + end.program, loop],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'python'}:{ROOT}"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

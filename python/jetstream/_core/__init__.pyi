@@ -56,6 +56,7 @@ def live_objects() -> dict[str, int]:
     """Objects of this module that are alive: `connections`, `lanes` and `calls`."""
 
 def _after_fork() -> None: ...
+def _leave() -> None: ...
 
 # ---- frames.rs ----
 

@@ -22,6 +22,7 @@ mod handling;
 mod identity;
 mod inbox;
 mod inlet;
+mod leaving;
 mod lossy;
 mod outlet;
 mod parking;
@@ -99,6 +100,11 @@ mod _core {
         crate::shared::after_fork();
     }
 
+    #[pyfunction]
+    fn _leave(py: Python<'_>) -> PyResult<()> {
+        crate::leaving::leave(py)
+    }
+
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
@@ -115,6 +121,7 @@ mod _core {
         let hook = PyDict::new(py);
         hook.set_item("after_in_child", module.getattr("_after_fork")?)?;
         py.import("os")?.call_method("register_at_fork", (), Some(&hook))?;
+        py.import("atexit")?.call_method1("register", (module.getattr("_leave")?,))?;
         Ok(())
     }
 }

@@ -16,6 +16,7 @@ use crate::asgi::Rest;
 use crate::connection::{Connection, Wait};
 use crate::dispatch::ServiceLane;
 use crate::errors;
+use crate::leaving::Turn;
 use crate::shared::{Role, Shared, lock, resolve};
 
 /// What the loop calls for a turn. It does not keep the endpoint: a loop that is gone must not, and
@@ -46,6 +47,7 @@ impl Shared {
         if self.is_closed() || self.in_turn.swap(true, Ordering::Relaxed) {
             return Ok(());
         }
+        let _turn = Turn::begin();
         let mut outcome = Ok(());
         let again = catch_unwind(AssertUnwindSafe(|| self.turn_once(py, &mut outcome)));
         self.in_turn.store(false, Ordering::Relaxed);

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from tests.helpers import LOOPS
@@ -11,3 +13,9 @@ from tests.helpers import LOOPS
 def loop(request: pytest.FixtureRequest) -> str:
     """The name of an event loop: the test runs once on each."""
     return str(request.param)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: the collections after each test need not look at it."""
+    gc.collect()
+    gc.freeze()

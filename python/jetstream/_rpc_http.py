@@ -20,6 +20,7 @@ from jetstream._errors import (
     LimitExceeded,
     Unavailable,
 )
+from jetstream._explain import explain
 from jetstream._http_context import JetStreamContext
 from jetstream._implementation import bound
 from jetstream._json import NotOfType, from_json, to_json
@@ -321,13 +322,6 @@ def _arguments(declared: Method, data: bytes) -> Sequence[Any]:
     # As they would arrive over the wire: in range, and of their exact types.
     plan = declared.arguments_plan
     return plan.decode(plan.encode(*arguments, path=declared.what))
-
-
-def explain(what: str, error: Exception) -> tuple[str, str | None, str | None, str | None]:
-    """What the caller is told of an exception: message, code, help and URL."""
-    from jetstream._server import explain as told
-
-    return told(what, error)
 
 
 def _status(error: Exception) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 import logging
@@ -12,11 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jetstream import _core, _logging
 from jetstream._addresses import AddressLike, address_of, parse_address
 from jetstream._context import make_context
-from jetstream._errors import (
-    CallError,
-    EncodeError,
-    JetStreamError,
-)
+from jetstream._explain import explain
 from jetstream._identity import peer_of
 from jetstream._limits import GRACEFUL_TIMEOUT, Limits
 from jetstream._listening import Streams, Where, listen_quic, listen_streams
@@ -210,20 +205,6 @@ def callable_by_peers(
         return Session(core, limits=limits)
 
     return tables, limits, make_context, explain, make_session
-
-
-def explain(what: str, error: BaseException) -> tuple[str, str | None, str | None, str | None]:
-    """What the caller is told of an exception."""
-    if isinstance(error, JetStreamError) and not isinstance(error, EncodeError):
-        message = error.message or type(error).__name__
-        # What the text of others adds would be lost; code, help and url of these travel as such.
-        if type(error).__str__ not in (JetStreamError.__str__, CallError.__str__):
-            message = str(error) or message
-        return message, error.code, error.help, error.url
-    if isinstance(error, asyncio.CancelledError):
-        return f"{what} was cancelled", "jetstream::cancelled", None, None
-    _logging.call.error("%s failed", what, exc_info=error)
-    return f"{what} failed", "jetstream::internal", None, None
 
 
 def _logged(what: str, function: Callable[..., Any], task: bool) -> Callable[..., Any]:

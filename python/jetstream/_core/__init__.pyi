@@ -41,6 +41,7 @@ __all__ = [
     "Subscription",
     "Waiting",
     "_after_fork",
+    "_leave",
     "codec",
     "current_deadline",
     "live_objects",

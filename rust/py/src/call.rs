@@ -1,21 +1,19 @@
 //! A call as a coroutine: nothing happens until it is awaited, and it is awaited once.
 
 use std::ffi::CStr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use jetstream_proto::ext::Metadata;
 use jetstream_proto::mux::Ticket;
-use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyStopIteration};
-use pyo3::ffi;
+use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning};
 use pyo3::prelude::*;
 use pyo3::types::{PyMappingProxy, PyTuple};
 
 use crate::caller::{CallerLane, Waiter};
 use crate::channel::ChannelMethod;
+use crate::coroutine::{Coroutine, Step, thrown};
 use crate::feed::{self, Feed};
-use crate::inbox::thrown;
 use crate::reply::Reply;
 use crate::shared::{LIVE_CALLS, at_drop, lock};
 use crate::subscription::metadata_mapping;
@@ -49,12 +47,6 @@ pub(crate) struct Call {
     method: Py<ChannelMethod>,
     state: Mutex<State>,
     metadata: OnceLock<Metadata>,
-}
-
-/// What a step of the call came to.
-enum Step {
-    Waits(Py<PyAny>),
-    Done(Py<PyAny>),
 }
 
 impl Call {
@@ -92,46 +84,6 @@ impl Call {
         let feed = Feed::start(py, &lane, ticket, method, flow, stream)?;
         let streaming = Some(Box::new(Streaming { lane, feed }));
         Ok(State::Waiting { reply, ticket, streaming })
-    }
-
-    fn step(&self, py: Python<'_>) -> PyResult<Step> {
-        let state = std::mem::replace(&mut *lock(&self.state), State::Over);
-        match state {
-            State::Fresh { arguments, timeout, stream } => {
-                let waiting = self.start(py, &arguments, timeout, stream)?;
-                let State::Waiting { reply, .. } = &waiting else {
-                    return Err(PyRuntimeError::new_err("a call that waits for nothing"));
-                };
-                let waits = reply.clone_ref(py).into_any();
-                *lock(&self.state) = waiting;
-                Ok(Step::Waits(waits))
-            }
-            State::Waiting { reply, ticket, streaming } => match reply.get().take(py) {
-                Some(outcome) => {
-                    self.set_metadata(&reply);
-                    let lane = match &streaming {
-                        Some(streaming) => &streaming.lane,
-                        None => self.method.get().lane(),
-                    };
-                    if outcome.is_err() {
-                        // It may be our task that was cancelled, and not the call that failed.
-                        lane.abandon(py, ticket);
-                    }
-                    if let Some(streaming) = streaming {
-                        streaming.feed.stop(py);
-                    }
-                    outcome.map(Step::Done)
-                }
-                None => {
-                    // Something other than the reply woke the task; wait again.
-                    reply.get().block();
-                    let waits = reply.clone_ref(py).into_any();
-                    *lock(&self.state) = State::Waiting { reply, ticket, streaming };
-                    Ok(Step::Waits(waits))
-                }
-            },
-            State::Over => Err(PyRuntimeError::new_err("cannot reuse already awaited call")),
-        }
     }
 
     fn keep_metadata(&self) {
@@ -182,6 +134,48 @@ impl Drop for Call {
     }
 }
 
+impl Coroutine for Call {
+    fn step<'py>(&self, py: Python<'py>) -> PyResult<Step<'py>> {
+        let state = std::mem::replace(&mut *lock(&self.state), State::Over);
+        match state {
+            State::Fresh { arguments, timeout, stream } => {
+                let waiting = self.start(py, &arguments, timeout, stream)?;
+                let State::Waiting { reply, .. } = &waiting else {
+                    return Err(PyRuntimeError::new_err("a call that waits for nothing"));
+                };
+                let waits = reply.bind(py).clone().into_any();
+                *lock(&self.state) = waiting;
+                Ok(Step::Waits(waits))
+            }
+            State::Waiting { reply, ticket, streaming } => match reply.get().take(py) {
+                Some(outcome) => {
+                    self.set_metadata(&reply);
+                    let lane = match &streaming {
+                        Some(streaming) => &streaming.lane,
+                        None => self.method.get().lane(),
+                    };
+                    if outcome.is_err() {
+                        // It may be our task that was cancelled, and not the call that failed.
+                        lane.abandon(py, ticket);
+                    }
+                    if let Some(streaming) = streaming {
+                        streaming.feed.stop(py);
+                    }
+                    outcome.map(|value| Step::Done(value.into_bound(py)))
+                }
+                None => {
+                    // Something other than the reply woke the task; wait again.
+                    reply.get().block();
+                    let waits = reply.bind(py).clone().into_any();
+                    *lock(&self.state) = State::Waiting { reply, ticket, streaming };
+                    Ok(Step::Waits(waits))
+                }
+            },
+            State::Over => Err(PyRuntimeError::new_err("cannot reuse already awaited call")),
+        }
+    }
+}
+
 #[pymethods]
 impl Call {
     fn __await__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
@@ -192,16 +186,13 @@ impl Call {
         slf
     }
 
-    fn __next__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        match self.step(py)? {
-            Step::Waits(reply) => Ok(reply),
-            Step::Done(value) => Err(PyStopIteration::new_err((value,))),
-        }
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.next(py)
     }
 
-    fn send(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    fn send<'py>(&self, py: Python<'py>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let _ = value;
-        self.__next__(py)
+        self.next(py)
     }
 
     #[pyo3(signature = (exception, value=None, traceback=None))]
@@ -249,86 +240,5 @@ impl Call {
     #[getter]
     fn __qualname__(&self) -> String {
         self.method.get().what.clone()
-    }
-}
-
-/// Gives the class the slots by which the interpreter steps a coroutine of its own: a result is
-/// handed over as it is, where PyO3's `__next__` would make a `StopIteration` around it.
-pub(crate) fn install_slots(py: Python<'_>) {
-    let class = py.get_type::<Call>().as_type_ptr();
-    // SAFETY: a class of this module, before anybody has an instance; a heap type has its own
-    // `tp_as_async`, and the interpreter reads both slots at each use.
-    unsafe {
-        (*class).tp_iternext = Some(call_next);
-        if let Some(slots) = (*class).tp_as_async.as_mut() {
-            slots.am_send = Some(call_send);
-        }
-        ffi::PyType_Modified(class);
-    }
-}
-
-/// Steps the call behind `object`; an error is set where it is not `Some`.
-fn stepped(object: *mut ffi::PyObject) -> Option<Step> {
-    let step = AssertUnwindSafe(|| {
-        Python::attach(|py| {
-            // SAFETY: the slots are only those of `Call`, so the object is one, and alive.
-            let call =
-                unsafe { Bound::from_borrowed_ptr(py, object).cast_into_unchecked::<Call>() };
-            match call.get().step(py) {
-                Ok(step) => Some(step),
-                Err(error) => {
-                    error.restore(py);
-                    None
-                }
-            }
-        })
-    });
-    catch_unwind(step).unwrap_or_else(|_| {
-        Python::attach(|py| {
-            PyRuntimeError::new_err("jetstream panicked; this is a bug").restore(py);
-        });
-        None
-    })
-}
-
-unsafe extern "C" fn call_send(
-    object: *mut ffi::PyObject,
-    _value: *mut ffi::PyObject,
-    result: *mut *mut ffi::PyObject,
-) -> ffi::PySendResult {
-    let (value, outcome) = match stepped(object) {
-        Some(Step::Waits(reply)) => (reply.into_ptr(), ffi::PySendResult::PYGEN_NEXT),
-        Some(Step::Done(value)) => (value.into_ptr(), ffi::PySendResult::PYGEN_RETURN),
-        None => (std::ptr::null_mut(), ffi::PySendResult::PYGEN_ERROR),
-    };
-    // SAFETY: the interpreter gives a place for the result.
-    unsafe { *result = value };
-    outcome
-}
-
-unsafe extern "C" fn call_next(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    match stepped(object) {
-        Some(Step::Waits(reply)) => reply.into_ptr(),
-        Some(Step::Done(value)) => {
-            Python::attach(|py| stop_iteration(value.bind(py)));
-            std::ptr::null_mut()
-        }
-        None => std::ptr::null_mut(),
-    }
-}
-
-/// Raises `StopIteration(value)` as generators do: `None` needs no exception at all, and a tuple
-/// or an exception would be taken apart if it were not wrapped.
-fn stop_iteration(value: &Bound<'_, PyAny>) {
-    if value.is_none() {
-        return;
-    }
-    let apart = value.is_instance_of::<PyTuple>()
-        || value.is_instance_of::<pyo3::exceptions::PyBaseException>();
-    if apart {
-        PyStopIteration::new_err((value.clone().unbind(),)).restore(value.py());
-    } else {
-        // SAFETY: both are live objects.
-        unsafe { ffi::PyErr_SetObject(ffi::PyExc_StopIteration, value.as_ptr()) };
     }
 }

@@ -4,16 +4,15 @@
 //! nothing is decoded that nobody takes.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
 use jetstream_proto::frame;
-use pyo3::exceptions::{PyBaseException, PyRuntimeError, PyStopAsyncIteration, PyStopIteration};
+use pyo3::exceptions::{PyBaseException, PyRuntimeError, PyStopAsyncIteration};
 use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::PyType;
 
+use crate::coroutine::{Coroutine, Step, thrown};
 use crate::reply::Reply;
 use crate::shared::{Shared, lock};
 
@@ -260,11 +259,6 @@ pub(crate) trait Taker {
 }
 
 /// What a step towards the next item came to.
-enum Step<'py> {
-    Waits(Bound<'py, PyAny>),
-    Item(Bound<'py, PyAny>),
-}
-
 fn step<'py>(py: Python<'py>, taker: &dyn Taker, waited: bool) -> PyResult<Step<'py>> {
     if !waited {
         taker.begin(py)?;
@@ -273,7 +267,7 @@ fn step<'py>(py: Python<'py>, taker: &dyn Taker, waited: bool) -> PyResult<Step<
     match inbox.take(py, |payload| taker.decode(py, payload)) {
         Ok((Taken::Item(item), size)) => {
             taker.took(py, size)?;
-            Ok(Step::Item(item))
+            Ok(Step::Done(item))
         }
         Ok((Taken::End(None), _)) => Err(PyStopAsyncIteration::new_err(())),
         Ok((Taken::End(Some(error)), _)) => Err(error),
@@ -326,7 +320,9 @@ impl NextItem {
         }
         Ok(made)
     }
+}
 
+impl Coroutine for NextItem {
     fn step<'py>(&self, py: Python<'py>) -> PyResult<Step<'py>> {
         let object = self.taker.bind(py);
         let Some(taker) = (self.as_taker)(object) else {
@@ -352,15 +348,12 @@ impl NextItem {
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        match self.step(py)? {
-            Step::Waits(waiter) => Ok(waiter),
-            Step::Item(item) => Err(PyStopIteration::new_err((item.unbind(),))),
-        }
+        self.next(py)
     }
 
     fn send<'py>(&self, py: Python<'py>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let _ = value;
-        self.__next__(py)
+        self.next(py)
     }
 
     #[pyo3(signature = (exception, value=None, traceback=None))]
@@ -389,64 +382,6 @@ impl NextItem {
             taker.inbox().forget_waiter();
         }
     }
-}
-
-/// The exception that `throw` was given, in any of the forms that it takes.
-pub(crate) fn thrown(
-    exception: &Bound<'_, PyAny>,
-    value: Option<&Bound<'_, PyAny>>,
-) -> PyResult<PyErr> {
-    let raised = match (value, exception.is_instance_of::<PyType>()) {
-        (Some(value), true) if !value.is_none() => value.clone(),
-        (_, true) => exception.call0()?,
-        _ => exception.clone(),
-    };
-    Ok(PyErr::from_value(raised))
-}
-
-/// Gives the class the slot by which the interpreter steps a coroutine of its own: an item is
-/// handed over as it is, where PyO3's `__next__` would make a `StopIteration` around it.
-pub(crate) fn install_slots(py: Python<'_>) {
-    let class = py.get_type::<NextItem>().as_type_ptr();
-    // SAFETY: a class of this module, before anybody has an instance; a heap type has its own
-    // `tp_as_async`, and the interpreter reads the slot at each use.
-    unsafe {
-        if let Some(slots) = (*class).tp_as_async.as_mut() {
-            slots.am_send = Some(next_send);
-        }
-        ffi::PyType_Modified(class);
-    }
-}
-
-unsafe extern "C" fn next_send(
-    object: *mut ffi::PyObject,
-    _value: *mut ffi::PyObject,
-    result: *mut *mut ffi::PyObject,
-) -> ffi::PySendResult {
-    let step = AssertUnwindSafe(|| {
-        Python::attach(|py| {
-            // SAFETY: the slot is only that of `NextItem`, so the object is one, and alive.
-            let next =
-                unsafe { Bound::from_borrowed_ptr(py, object).cast_into_unchecked::<NextItem>() };
-            match next.get().step(py) {
-                Ok(Step::Waits(waiter)) => (waiter.into_ptr(), ffi::PySendResult::PYGEN_NEXT),
-                Ok(Step::Item(item)) => (item.into_ptr(), ffi::PySendResult::PYGEN_RETURN),
-                Err(error) => {
-                    error.restore(py);
-                    (std::ptr::null_mut(), ffi::PySendResult::PYGEN_ERROR)
-                }
-            }
-        })
-    });
-    let (value, outcome) = catch_unwind(step).unwrap_or_else(|_| {
-        Python::attach(|py| {
-            PyRuntimeError::new_err("jetstream panicked; this is a bug").restore(py);
-        });
-        (std::ptr::null_mut(), ffi::PySendResult::PYGEN_ERROR)
-    });
-    // SAFETY: the interpreter gives a place for the result.
-    unsafe { *result = value };
-    outcome
 }
 
 #[cfg(test)]

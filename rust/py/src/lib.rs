@@ -10,6 +10,7 @@ mod caller;
 mod channel;
 pub mod codec;
 mod connection;
+mod coroutine;
 mod deadline;
 mod dispatch;
 mod endpoint;
@@ -43,6 +44,8 @@ mod _core {
 
     use pyo3::prelude::*;
     use pyo3::types::PyDict;
+
+    use crate::coroutine::install_slots;
 
     #[pymodule_export]
     use crate::asgi::{Exchange, Waiting};
@@ -108,10 +111,10 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
-        crate::call::install_slots(py);
-        crate::inbox::install_slots(py);
-        crate::asgi::install_slots(py);
-        crate::subscription::install_slots(py);
+        install_slots::<Call>(py);
+        install_slots::<NextItem>(py);
+        install_slots::<Waiting>(py);
+        install_slots::<Ready>(py);
         // What asyncio takes for a coroutine is what is registered as one.
         let coroutine = py.import("collections.abc")?.getattr("Coroutine")?;
         coroutine.call_method1("register", (py.get_type::<Call>(),))?;

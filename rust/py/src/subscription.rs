@@ -7,8 +7,8 @@ use jetstream_proto::ext::{self, INITIAL_WINDOW, Metadata};
 use jetstream_proto::frame;
 use jetstream_proto::limits::FRAME_HEADER;
 use jetstream_proto::mux::{Receiving, Ticket};
-use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
-use pyo3::ffi;
+use pyo3::exceptions::PyRuntimeError;
+
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -16,9 +16,10 @@ use pyo3::types::{PyBytes, PyDict, PyMappingProxy, PyTuple};
 
 use crate::caller::{CallerLane, Waiter};
 use crate::channel::ChannelMethod;
+use crate::coroutine::{Coroutine, Step, thrown};
 use crate::errors;
 use crate::feed::{self, Feed};
-use crate::inbox::{Inbox, NextItem, Taker, thrown};
+use crate::inbox::{Inbox, NextItem, Taker};
 use crate::shared::{LIVE_CALLS, Shared, at_drop, lock};
 
 /// What the lane gives and the subscription takes.
@@ -349,31 +350,10 @@ impl Ready {
     }
 }
 
-/// Gives the class the slot by which the interpreter steps a coroutine of its own.
-pub(crate) fn install_slots(py: Python<'_>) {
-    let class = py.get_type::<Ready>().as_type_ptr();
-    // SAFETY: a class of this module, before anybody has an instance; a heap type has its own
-    // `tp_as_async`, and the interpreter reads the slot at each use.
-    unsafe {
-        if let Some(slots) = (*class).tp_as_async.as_mut() {
-            slots.am_send = Some(ready_send);
-        }
-        ffi::PyType_Modified(class);
+impl Coroutine for Ready {
+    fn step<'py>(&self, py: Python<'py>) -> PyResult<Step<'py>> {
+        Ok(Step::Done(self.value.bind(py).clone()))
     }
-}
-
-unsafe extern "C" fn ready_send(
-    object: *mut ffi::PyObject,
-    _value: *mut ffi::PyObject,
-    result: *mut *mut ffi::PyObject,
-) -> ffi::PySendResult {
-    Python::attach(|py| {
-        // SAFETY: the slot is only that of `Ready`, so the object is one, and alive.
-        let ready = unsafe { Bound::from_borrowed_ptr(py, object).cast_into_unchecked::<Ready>() };
-        // SAFETY: the interpreter gives a place for the result.
-        unsafe { *result = ready.get().value.clone_ref(py).into_ptr() };
-    });
-    ffi::PySendResult::PYGEN_RETURN
 }
 
 #[pymethods]
@@ -386,13 +366,13 @@ impl Ready {
         slf
     }
 
-    fn __next__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        Err(PyStopIteration::new_err((self.value.clone_ref(py),)))
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.next(py)
     }
 
-    fn send(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    fn send<'py>(&self, py: Python<'py>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let _ = value;
-        self.__next__(py)
+        self.next(py)
     }
 
     #[pyo3(signature = (exception, value=None, traceback=None))]

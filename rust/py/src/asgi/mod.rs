@@ -22,7 +22,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-pub(crate) use self::awaiting::{Waiting, install_slots};
+pub(crate) use self::awaiting::Waiting;
 pub(crate) use self::exchange::Exchange;
 use self::exchange::Running;
 pub(crate) use self::scope::Origin;

@@ -139,7 +139,7 @@ class HttpServer(Serving):
         streams, quic = self._streams, None if self._endpoint is None else self._endpoint.local
         self._hosts[-1 if over_quic else 0].put_on(
             endpoint,
-            certificate=None if self._loaded is None else self._loaded.certificate,
+            certificate=self._certificate,
             unix_path=None if over_quic or streams is None else streams.unix_path,
             alternative=quic[1] if quic is not None and H3_ALPN in self._alpns() else None,
         )

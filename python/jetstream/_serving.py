@@ -110,8 +110,12 @@ class Serving:
     def _host_on(self, endpoint: _core.Endpoint) -> None:
         """Says which application answers the HTTP of an endpoint."""
         if endpoint is self._endpoint and self._hosts:
-            certificate = None if self._loaded is None else self._loaded.certificate
-            self._hosts[0].put_on(endpoint, certificate=certificate)
+            self._hosts[0].put_on(endpoint, certificate=self._certificate)
+
+    @property
+    def _certificate(self) -> bytes | None:
+        """Our own, in DER; `None` without TLS."""
+        return None if self._loaded is None else self._loaded.certificate
 
     def _session_hook(self) -> Callable[[Session], None] | None:
         return None if self._on_session_hook is None else weakly(self._on_session)

@@ -21,9 +21,19 @@ use crate::slab::Slab;
 use crate::stream::{self, Read, code};
 use crate::tls::{Diagnosis, HandshakeData, TlsFailure};
 
-/// Names a connection of one endpoint.
+/// Names a connection of one endpoint: a QUIC connection, or a WebTransport session on one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionKey(pub u32);
+
+impl ConnectionKey {
+    /// Marks the keys of WebTransport sessions. QUIC's are small and dense.
+    pub(crate) const SESSION: u32 = 1 << 31;
+
+    /// Whether it names a WebTransport session.
+    pub const fn is_session(self) -> bool {
+        self.0 & Self::SESSION != 0
+    }
+}
 
 /// Figures about one connection.
 #[derive(Debug, Clone, Copy)]

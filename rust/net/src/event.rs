@@ -57,6 +57,12 @@ pub enum Event {
         /// Why.
         reason: Lost,
     },
+    /// The peer of a WebTransport session asks for its end (WT_DRAIN_SESSION, or GOAWAY beneath it):
+    /// all goes on, and the owner begins nothing that takes long.
+    Draining {
+        /// Which session.
+        connection: ConnectionKey,
+    },
     /// All who were connected when TLS was changed have been judged by the new one.
     Reviewed {
         /// How many.
@@ -224,6 +230,11 @@ pub enum Lost {
     Broken {
         /// How.
         reason: String,
+    },
+    /// The server did not accept a WebTransport session.
+    Declined {
+        /// With which status.
+        status: u16,
     },
     /// The server could not be reached, or ended the connection before it had begun.
     Refused {

@@ -6,14 +6,16 @@ use std::time::Instant;
 
 use quinn_proto::Dir;
 
+use crate::config::Incoming;
 use crate::connection::ConnectionKey;
 use crate::datagram::Sent;
 use crate::endpoint::{Endpoint, Progress};
 use crate::event::Event;
-use crate::http::{ExchangeKey, Reply, ReplyError};
+use crate::http::{ExchangeKey, Fields, Reply, ReplyError};
 use crate::lane::LaneKey;
 use crate::memory::Memory;
 use crate::streams::{Credentials, Streams};
+use crate::webtransport::SessionError;
 
 /// What carries a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub enum Carrier {
     Unix,
     /// Queues in this process.
     Memory,
+    /// A WebTransport session on an HTTP/3 connection.
+    WebTransport,
 }
 
 /// Where lanes live. The methods mean what they mean on [`Endpoint`].
@@ -180,6 +184,7 @@ impl Hub {
     /// What carries a connection.
     pub fn carrier(&self, connection: ConnectionKey) -> Carrier {
         match self {
+            Self::Quic(_) if connection.is_session() => Carrier::WebTransport,
             Self::Quic(_) => Carrier::Quic,
             Self::Streams(streams) if streams.is_unix(connection) => Carrier::Unix,
             Self::Streams(_) => Carrier::Tcp,
@@ -239,6 +244,66 @@ impl Hub {
             }
             Self::Streams(streams) => streams.open_lane(connection, msize),
             Self::Memory(memory) => memory.open_lane(connection, msize),
+        }
+    }
+
+    // ---- WebTransport ----
+
+    /// Accepts a request for a WebTransport session ([`Request::protocol`](crate::Request::protocol)
+    /// says so): 200 is answered with these fields, and the exchange is over. The session is a
+    /// connection from now on: [`Event::Connected`] follows, then what the peer has sent ahead.
+    /// Before the handshake is complete [`Event::Early`] comes first, as on a QUIC connection.
+    ///
+    /// # Errors
+    /// It is no such request, was answered, or is gone; or the fields cannot be sent.
+    pub fn accept_session(
+        &mut self,
+        exchange: ExchangeKey,
+        fields: Fields,
+        incoming: Incoming,
+    ) -> Result<ConnectionKey, ReplyError> {
+        match self {
+            Self::Quic(endpoint) => endpoint.accept_session(exchange, &fields, incoming),
+            Self::Streams(_) | Self::Memory(_) => Err(ReplyError::NotAsked),
+        }
+    }
+
+    /// Asks for a WebTransport session on an HTTP/3 connection of ours. What comes of it is told as of
+    /// any connection: [`Event::Connected`] and [`Event::Confirmed`], or [`Event::Lost`].
+    ///
+    /// # Errors
+    /// The connection cannot have it.
+    pub fn connect_session(
+        &mut self,
+        connection: ConnectionKey,
+        authority: &str,
+        path: &str,
+        fields: Fields,
+        incoming: Incoming,
+    ) -> Result<ConnectionKey, SessionError> {
+        match self {
+            Self::Quic(endpoint) => {
+                endpoint.connect_session(connection, authority, path, &fields, incoming)
+            }
+            Self::Streams(_) | Self::Memory(_) => Err(SessionError::NotHttp3),
+        }
+    }
+
+    /// The QUIC connection that a session is on.
+    pub fn beneath(&self, session: ConnectionKey) -> Option<ConnectionKey> {
+        match self {
+            Self::Quic(endpoint) => endpoint.beneath(session),
+            Self::Streams(_) | Self::Memory(_) => None,
+        }
+    }
+
+    /// Names a lane of a WebTransport session for its datagrams: both ends go by the same label, as
+    /// the lane's opener gave it. Over everything else nothing happens. False if the label is
+    /// another lane's.
+    pub fn label_lane(&mut self, lane: LaneKey, label: u64) -> bool {
+        match self {
+            Self::Quic(endpoint) => endpoint.label_lane(lane, label),
+            Self::Streams(_) | Self::Memory(_) => true,
         }
     }
 

@@ -29,6 +29,7 @@ mod streams;
 mod tests;
 mod timers;
 pub mod tls;
+mod webtransport;
 
 pub use config::{ConnectOptions, Incoming, ServerOptions, Transport};
 pub use connection::{ConnectionKey, Counters, EarlyData};
@@ -39,8 +40,10 @@ pub use http::{
     ExchangeKey, Fields, Http3Options, HttpEvent, HttpLimits, Reply, ReplyError, Request, Version,
 };
 pub use hub::{Carrier, Hub};
+pub use jetstream_proto::webtransport::Limits as WebTransportLimits;
 pub use lane::LaneKey;
 pub use memory::Memory;
 pub use quinn_proto::{Dir, Side, StreamId};
 pub use stream::{Read, Write};
 pub use streams::{Credentials, Speaks, StreamLimits, Streams, TcpOptions, TcpServer, UnixAddress};
+pub use webtransport::SessionError;

@@ -16,4 +16,5 @@ pub mod mux;
 mod random;
 pub mod version;
 pub mod websocket;
+pub mod webtransport;
 pub mod wire;

@@ -544,6 +544,7 @@ impl Connection {
             Carrier::Tcp => "tcp",
             Carrier::Unix => "unix",
             Carrier::Memory => "memory",
+            Carrier::WebTransport => "webtransport",
         };
         Ok((carrier, features.many_lanes, features.opens_lanes, features.datagrams))
     }

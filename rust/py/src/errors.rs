@@ -286,6 +286,10 @@ pub(crate) fn lost(py: Python<'_>, reason: &Lost) -> PyErr {
         }
         Lost::Ended => ("the peer ended the connection".to_owned(), None, true),
         Lost::Broken { reason } => (format!("the connection broke: {reason}"), None, false),
+        Lost::Declined { status } => {
+            let why = format!("the server did not accept the session: it answered {status}");
+            return ConnectError::new_err(why);
+        }
         Lost::Refused { reason } => return ConnectError::new_err(reason.clone()),
         Lost::VersionMismatch => {
             ("the peer speaks no version of QUIC that we do".to_owned(), None, false)

@@ -231,9 +231,12 @@ pub enum ReplyError {
         /// What the peer takes of that.
         limit: u64,
     },
-    /// A tunnel that the peer did not ask for.
-    #[error("the peer did not ask for a tunnel")]
+    /// A tunnel, or a WebTransport session, that the peer did not ask for.
+    #[error("the peer did not ask for a tunnel, or not for this kind")]
     NotAsked,
+    /// The peer gave the request for a WebTransport session up, or is gone.
+    #[error("nobody waits for the answer any more")]
+    Gone,
 }
 
 /// Limits of one connection. Each is finite; `python/jetstream/_limits.py` names and explains them.

@@ -19,6 +19,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use jetstream_proto::http3::{Action, Code, Config, Connection as Core, Limits, Role, Settings};
+use jetstream_proto::webtransport;
 use quinn_proto::{Connection as Quic, Dir, StreamEvent, StreamId, VarInt};
 
 use self::life::Life;
@@ -49,6 +50,7 @@ const CONTROL_PRIORITY: i32 = 8;
 pub struct Http3Options {
     pub(crate) limits: Arc<HttpLimits>,
     pub(crate) config: Arc<Config>,
+    pub(crate) webtransport: Option<webtransport::Limits>,
 }
 
 impl Http3Options {
@@ -60,7 +62,17 @@ impl Http3Options {
             max_fields: u16::try_from(fields).unwrap_or(u16::MAX),
             ..config.limits
         };
-        Self { limits, config: Arc::new(config) }
+        Self { limits, config: Arc::new(config), webtransport: None }
+    }
+
+    /// Takes WebTransport sessions as well, or makes them (a client's).
+    #[must_use]
+    pub fn webtransport(mut self, limits: webtransport::Limits) -> Self {
+        let config = Arc::make_mut(&mut self.config);
+        config.settings.extended_connect = true;
+        config.settings.datagrams = true;
+        self.webtransport = Some(limits);
+        self
     }
 
     /// What an ordinary server says of itself: that it takes extended CONNECT (RFC 9220).

@@ -1,0 +1,5 @@
+//! WebTransport over HTTP/3 without I/O.
+
+mod limits;
+
+pub use limits::Limits;

@@ -174,6 +174,11 @@ impl Endpoint {
         (!found.is_over()).then(|| found.add_lane(stream, msize, true, &mut self.lanes))
     }
 
+    /// The stream that a lane is.
+    pub fn lane_stream(&self, lane: LaneKey) -> Option<StreamId> {
+        self.lanes.get(lane.0).map(|lane| lane.stream)
+    }
+
     /// Changes the largest frame that a lane takes.
     pub fn set_lane_limit(&mut self, lane: LaneKey, msize: u32) {
         if let Some(lane) = self.lanes.get_mut(lane.0) {

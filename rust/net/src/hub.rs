@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use quinn_proto::Dir;
+use quinn_proto::{Dir, StreamId};
 
 use crate::config::Incoming;
 use crate::connection::ConnectionKey;
@@ -293,6 +293,14 @@ impl Hub {
     pub fn beneath(&self, session: ConnectionKey) -> Option<ConnectionKey> {
         match self {
             Self::Quic(endpoint) => endpoint.beneath(session),
+            Self::Streams(_) | Self::Memory(_) => None,
+        }
+    }
+
+    /// The stream that a lane is, where it is QUIC's.
+    pub fn lane_stream(&self, lane: LaneKey) -> Option<StreamId> {
+        match self {
+            Self::Quic(endpoint) => endpoint.lane_stream(lane),
             Self::Streams(_) | Self::Memory(_) => None,
         }
     }

@@ -15,6 +15,7 @@
 //! | [`GOAWAY`] | nothing | the called end begins no further request (tag 65535) and has answered all that it has begun (again), or has not begun this one (its tag) |
 //! | [`LOSSY`] | `sequence u32`, a value | an item of a lossy subscription, on the lane or as a datagram |
 //! | [`TIME`] | `u64` in microseconds | the time that every request on the lane has that does not say |
+//! | [`LABEL`] | `u64` | what the lane is called in datagrams (tag 65535), over WebTransport |
 //!
 //! Metadata is `u16` count, then for each entry a string key (`u16` length) and a bytes value
 //! (`u32` length). `Tcancel` is understood for every method on such a lane.
@@ -45,6 +46,10 @@ pub const TIME: u8 = 17;
 
 /// An item of a lossy subscription, numbered.
 pub const LOSSY: u8 = 18;
+
+/// What the lane is called in datagrams where no end knows the numbers of streams, as in a browser:
+/// its lowest bit says who opened it, 0 the client and 1 the server.
+pub const LABEL: u8 = 19;
 
 /// Whether the item numbered `next` is later than that numbered `last`. Numbers go round, so an item
 /// that is half of them ahead counts as one of before.
@@ -263,6 +268,13 @@ pub fn time(microseconds: u64, out: &mut Vec<u8>) {
     });
 }
 
+/// Appends a [`LABEL`] frame.
+pub fn label(label: u64, out: &mut Vec<u8>) {
+    whole(LABEL, crate::limits::NO_TAG, out, |out| {
+        out.extend_from_slice(&label.to_le_bytes());
+    });
+}
+
 /// Appends a whole frame without a payload.
 pub fn empty(kind: u8, tag: u16, out: &mut Vec<u8>) {
     whole(kind, tag, out, |_| {});
@@ -290,6 +302,15 @@ pub fn decode_credit(payload: &[u8]) -> Result<u32, ExtError> {
 /// It is not eight bytes.
 pub fn decode_time(payload: &[u8]) -> Result<u64, ExtError> {
     let bytes = payload.try_into().map_err(|_| ExtError::Payload("a time is eight bytes"))?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+/// Reads the payload of [`LABEL`].
+///
+/// # Errors
+/// It is not eight bytes.
+pub fn decode_label(payload: &[u8]) -> Result<u64, ExtError> {
+    let bytes = payload.try_into().map_err(|_| ExtError::Payload("a label is eight bytes"))?;
     Ok(u64::from_le_bytes(bytes))
 }
 

@@ -58,7 +58,9 @@ impl ServiceLane {
         Ok(Next::Go)
     }
 
-    /// A version among calls, as 15.2 has it. Nothing hangs on the answer: the lane goes on.
+    /// A version among calls, as 15.2 has it. Nothing hangs on the answer: the lane goes on. Where
+    /// the path of a WebTransport session named the service, peers of 16 come here, too, and may
+    /// offer the extension.
     pub(crate) fn on_version_call(
         self: &Arc<Self>,
         py: Python<'_>,
@@ -80,12 +82,17 @@ impl ServiceLane {
             Err(error) => return self.wrong(py, &format!("a malformed Tversion: {error}")),
         };
         let client = Version::parse(&asked.version).ok();
+        let by_path = self.connection.get().is_for_service();
         let agreed = client.zip(self.services.get()).and_then(|(client, services)| {
-            let answer = agree(table.get(), services, &client, asked.msize, false)?;
-            Some((answer, services))
+            let extension = by_path && ext::is_marked(&client, ext::OFFER);
+            let answer = agree(table.get(), services, &client, asked.msize, extension)?;
+            Some((answer, services, extension))
         });
         match agreed {
-            Some((answer, services)) => {
+            Some((answer, services, extension)) => {
+                if extension {
+                    self.extension.store(true, Ordering::Relaxed);
+                }
                 answer.encode(kind::RVERSION, frame.tag, &mut run.answers);
                 self.set_limit(answer.msize, services)?;
             }

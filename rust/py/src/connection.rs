@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jetstream_net::{
-    Carrier, ConnectionKey, Credentials, Dir, EarlyData, Endpoint, Hub, Lost, Read, Side, StreamId,
-    Write,
+    Carrier, ConnectionKey, Credentials, Dir, EarlyData, Endpoint, Fields, Hub, Incoming, Lost, Read,
+    Side, StreamId, Write,
 };
+use jetstream_proto::dialect::Dialect;
 use jetstream_proto::mux::Budget;
 use jetstream_proto::version::Version;
 use pyo3::prelude::*;
@@ -97,6 +98,8 @@ struct State {
     visited: Option<Server>,
     /// What the requests of HTTP on it have in common.
     origin: Option<Origin>,
+    /// The service that it is for, by the path of its session.
+    service: Option<Box<str>>,
 }
 
 impl State {
@@ -236,6 +239,27 @@ impl Connection {
         if state.lost.is_none() {
             state.origin = Some(origin);
         }
+    }
+
+    /// The service that it is for, where its protocol or its path say so.
+    pub(crate) fn alone(
+        &self,
+        py: Python<'_>,
+        services: &Services,
+    ) -> Option<(Py<ServiceTable>, Dialect)> {
+        let service = lock(&self.state).service.clone();
+        match service {
+            Some(name) => {
+                let table = services.by_name.get(&*name)?;
+                Some((table.clone_ref(py), Dialect::V15_2))
+            }
+            None => services.under(py, self.protocol().as_deref()),
+        }
+    }
+
+    /// Whether the path of its session named the service that it is for.
+    pub(crate) fn is_for_service(&self) -> bool {
+        lock(&self.state).service.is_some()
     }
 
     pub(crate) fn is_lost(&self) -> bool {
@@ -613,6 +637,46 @@ impl Connection {
         let services = Services::new(services, &limits, make_context, explain, make_session);
         lock(&self.state).services = Some(Arc::new(services));
         Ok(())
+    }
+
+    /// Asks for a WebTransport session on this connection of HTTP/3, with frames of at most `msize`
+    /// bytes on its lanes, or raw. Its `wait("connected")` tells how it went; it ends with this.
+    #[pyo3(signature = (authority, path, headers, msize))]
+    #[allow(clippy::needless_pass_by_value)] // they come from Python
+    fn open_session<'py>(
+        &self,
+        py: Python<'py>,
+        authority: &str,
+        path: &str,
+        headers: Vec<(Vec<u8>, Vec<u8>)>,
+        msize: Option<u32>,
+    ) -> PyResult<Bound<'py, Self>> {
+        self.fail_if_lost(py)?;
+        let mut fields = Fields::default();
+        for (name, value) in &headers {
+            fields.push(name, value);
+        }
+        let incoming = msize.map_or(Incoming::Raw, |msize| Incoming::Lanes { msize });
+        let mut hub = self.shared.hub()?;
+        let asked = hub.connect_session(self.key, authority, path, fields, incoming);
+        drop(hub);
+        let key = asked.map_err(|error| errors::session(&error))?;
+        let session = self.shared.connection(py, key)?;
+        session.get().mark_outgoing();
+        self.shared.schedule(py)?;
+        Ok(session)
+    }
+
+    /// The QUIC connection that a WebTransport session is on; `None` of anything else.
+    fn beneath<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, Self>>> {
+        let beneath = self.shared.hub()?.beneath(self.key);
+        beneath.map(|key| self.shared.connection(py, key)).transpose()
+    }
+
+    /// Makes it one for the service of this name alone, unless a lane begins with a version: so
+    /// peers of the Rust crate 15.2 find services by path.
+    fn set_service(&self, name: &str) {
+        lock(&self.state).service = Some(name.into());
     }
 
     /// Calls of ours in flight on it.

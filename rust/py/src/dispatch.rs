@@ -169,8 +169,7 @@ impl ServiceLane {
         LIVE_LANES.fetch_add(1, Ordering::Relaxed);
         // A connection may be for one service alone; then so is the lane, before anything is said.
         let services = connection.get().services();
-        let protocol = connection.get().protocol();
-        let alone = services.as_ref().and_then(|all| all.under(py, protocol.as_deref()));
+        let alone = services.as_ref().and_then(|all| connection.get().alone(py, all));
         let parking = Parking::counting(connection.get().queued.clone());
         let lane = Arc::new(Self {
             shared,

@@ -59,7 +59,8 @@ impl Endpoint {
 #[pymethods]
 impl Endpoint {
     /// Binds a socket. With `tls` it serves the protocols of `protocols`: to each its streams are
-    /// lanes (true), raw (false) or HTTP/3's ("http").
+    /// lanes (true), raw (false), HTTP/3's ("http"), or HTTP/3's with WebTransport's
+    /// ("webtransport").
     #[new]
     #[pyo3(signature = (event_loop, host, port, limits, tls=None, protocols=None))]
     fn new(
@@ -269,8 +270,9 @@ impl Endpoint {
         shared.watch_instead(slf.as_any(), descriptor)
     }
 
-    /// Begins a connection; its `wait("connected")` tells how it went.
-    #[pyo3(signature = (host, port, server_name, tls, limits, lanes, early_data=false))]
+    /// Begins a connection; its `wait("connected")` tells how it went. `streams` says what the server
+    /// may open, as `protocols` above does; with "webtransport" sessions are asked for on it.
+    #[pyo3(signature = (host, port, server_name, tls, limits, streams, early_data=false))]
     #[allow(clippy::too_many_arguments)] // one place in Python calls this
     fn connect<'py>(
         &self,
@@ -280,7 +282,7 @@ impl Endpoint {
         server_name: &str,
         tls: &Bound<'py, ClientTls>,
         limits: Limits,
-        lanes: bool,
+        streams: Kind,
         early_data: bool,
     ) -> PyResult<Bound<'py, Connection>> {
         if self.shared.is_closed() {
@@ -291,7 +293,7 @@ impl Endpoint {
         let server = Server { visited: tls.get().visited.clone(), place };
         let options = ConnectOptions {
             tls: tls.get().inner.clone(),
-            incoming: limits.incoming(&Kind::Lanes(lanes))?,
+            incoming: limits.incoming(&streams)?,
             transport: limits.transport()?,
             // Lanes that are opened early must know how to speak.
             early_data: early_data && server.protocol().is_some(),

@@ -1,11 +1,11 @@
 //! The one mapping from what can go wrong in Rust to the exceptions of `jetstream._errors`.
 
 use jetstream_net::tls::{FailureKind, PeerRejection, TlsFailure};
-use jetstream_net::{LaneEnd, Lost};
+use jetstream_net::{LaneEnd, Lost, SessionError};
 use jetstream_proto::ext::ExtError;
 use jetstream_proto::fault::Fault;
 use jetstream_proto::frame::FrameError;
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -240,6 +240,14 @@ pub(crate) fn version(
 }
 
 /// The connection under a call is gone.
+/// A WebTransport session that cannot even be asked for.
+pub(crate) fn session(error: &SessionError) -> PyErr {
+    match error {
+        SessionError::Malformed(_) => PyValueError::new_err(error.to_string()),
+        _ => ConnectError::new_err(error.to_string()),
+    }
+}
+
 pub(crate) fn lost(py: Python<'_>, reason: &Lost) -> PyErr {
     let (message, code, by_peer) = match reason {
         Lost::Here => return closed("the connection"),

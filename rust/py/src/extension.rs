@@ -53,11 +53,21 @@ impl ServiceLane {
                 }
                 Err(error) => Err(error.to_string()),
             },
+            ext::LABEL => self.on_label(frame),
             kind => Err(format!("a frame of type {kind} is no request")),
         };
         match handled {
             Ok(()) => Ok(Next::Go),
             Err(why) => self.wrong(py, &why),
+        }
+    }
+
+    fn on_label(&self, frame: Frame<'_>) -> Result<(), String> {
+        let label = ext::decode_label(frame.payload).map_err(|error| error.to_string())?;
+        let mut hub = self.shared.hub().map_err(|error| error.to_string())?;
+        match hub.label_lane(self.key, label) {
+            true => Ok(()),
+            false => Err(format!("the label {label}, which another lane has")),
         }
     }
 

@@ -49,7 +49,7 @@ mod _core {
     use crate::coroutine::install_slots;
 
     #[pymodule_export]
-    use crate::asgi::{Exchange, Waiting};
+    use crate::asgi::{Exchange, SessionRequest, Waiting};
     #[pymodule_export]
     use crate::call::Call;
     #[pymodule_export]

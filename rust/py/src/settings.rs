@@ -4,7 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jetstream_net::{Http3Options, HttpLimits, Incoming, StreamLimits, Transport};
+use jetstream_net::{
+    Http3Options, HttpLimits, Incoming, StreamLimits, Transport, WebTransportLimits,
+};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 
@@ -34,6 +36,7 @@ pub(crate) struct Limits {
     http_unsent: usize,
     http_head_timeout: f64,
     http_keep_alive: f64,
+    webtransport_sessions: u16,
 }
 
 pub(crate) fn duration(seconds: f64) -> PyResult<Duration> {
@@ -81,14 +84,25 @@ impl Limits {
         })
     }
 
+    fn http3(&self) -> PyResult<Http3Options> {
+        Ok(Http3Options::new(Arc::new(self.http()?), Http3Options::config()))
+    }
+
     pub(crate) fn incoming(&self, kind: &Kind) -> PyResult<Incoming> {
         match kind {
             Kind::Lanes(true) => Ok(Incoming::Lanes { msize: self.msize }),
             Kind::Lanes(false) => Ok(Incoming::Raw),
-            Kind::Named(name) if name == "http" => Ok(Incoming::Http(Http3Options::new(
-                Arc::new(self.http()?),
-                Http3Options::config(),
-            ))),
+            Kind::Named(name) if name == "http" => Ok(Incoming::Http(self.http3()?)),
+            Kind::Named(name) if name == "webtransport" => {
+                let sessions = WebTransportLimits {
+                    max_sessions: self.webtransport_sessions,
+                    streams_bidi: self.max_streams_bidi,
+                    streams_uni: self.max_streams_uni,
+                    datagram_bytes: u32::try_from(self.datagram_buffer).unwrap_or(u32::MAX),
+                    ..WebTransportLimits::default()
+                };
+                Ok(Incoming::Http(self.http3()?.webtransport(sessions)))
+            }
             Kind::Named(name) => {
                 Err(PyValueError::new_err(format!("{name:?} is nothing that streams can be")))
             }

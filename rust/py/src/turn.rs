@@ -279,8 +279,9 @@ impl Shared {
                 let told = (remote.to_string(), error.value(py));
                 self.tell(py, |state| state.on_failed.as_ref(), told)
             }
-            // Nothing has to end at once: the server says so itself when it does.
-            Event::Draining { .. } => Ok(()),
+            Event::Draining { connection } => {
+                self.wake(py, connection, |c| c.on_going_away(py))
+            }
             Event::Reviewed { judged, sent_away } => {
                 self.tell(py, |state| state.on_reviewed.as_ref(), (judged, sent_away))
             }

@@ -9,6 +9,7 @@ mod exchange;
 mod message;
 mod scope;
 mod send;
+mod session;
 mod websocket;
 
 use std::iter::Peekable;
@@ -26,6 +27,8 @@ pub(crate) use self::awaiting::Waiting;
 pub(crate) use self::exchange::Exchange;
 use self::exchange::Running;
 pub(crate) use self::scope::Origin;
+pub(crate) use self::session::SessionRequest;
+use crate::connection::Connection;
 use crate::handling::{Context, Step, Suspended};
 use crate::shared::{Shared, State, lock, vectorcall};
 
@@ -54,6 +57,8 @@ pub(crate) struct Site {
     /// Bytes of one answer over which the application waits.
     unsent: usize,
     websocket: WebSockets,
+    /// Is told of requests for WebTransport sessions, where they are taken: `(scope, request)`.
+    webtransport: Option<Py<PyAny>>,
 }
 
 /// How WebSockets are spoken; of `Limits`, but for the compression.
@@ -130,6 +135,9 @@ impl Shared {
     ) -> PyResult<()> {
         let Some(site) = lock(&self.state).site.clone() else { return Ok(()) };
         let connection = self.connection(py, connection)?;
+        if session::is_session(&request) {
+            return self.on_session_request(py, &site, &connection, key, &request);
+        }
         let mut exchange = Exchange::new(self.clone(), site.clone(), key, &request);
         // What has come of the body already spares the application a wait.
         while let Some(Event::Http(event)) = rest.peek() {
@@ -195,6 +203,29 @@ impl Shared {
             self.put_ready_task(py, ready)?;
         }
         ended
+    }
+
+    /// Somebody asks for a WebTransport session: Python decides, in its own time.
+    fn on_session_request(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        site: &Arc<Site>,
+        connection: &Bound<'_, Connection>,
+        key: ExchangeKey,
+        request: &Request,
+    ) -> PyResult<()> {
+        let asked = Bound::new(py, SessionRequest::new(self.clone(), site, key))?;
+        let decide = match &site.webtransport {
+            Some(decide) if !self.is_draining() => decide,
+            Some(_) => return asked.call_method1("refuse", (503,)).map(drop),
+            None => return asked.call_method1("refuse", (501,)).map(drop),
+        };
+        let told = scope::make(py, site, connection, request, Some(Vec::new()))
+            .and_then(|scope| decide.bind(py).call1((scope, asked.clone())).map(drop));
+        if told.is_err() {
+            asked.call_method1("refuse", (500,))?;
+        }
+        told
     }
 
     /// Has the clock of an exchange looked at.

@@ -374,6 +374,24 @@ impl CallerLane {
         if agreed.extension && seconds.is_finite() {
             ext::time(calls::microseconds(seconds), &mut inner.out);
         }
+        if agreed.extension {
+            Self::label(inner);
+        }
+    }
+
+    /// Names the lane for its datagrams, where that takes a name: by its stream, which no other lane
+    /// of the connection has.
+    fn label(inner: &mut Inner) {
+        let Some(Wire { shared, connection, key: Some(key) }) = &inner.wire else { return };
+        if !connection.is_session() {
+            return;
+        }
+        let Ok(mut hub) = shared.hub() else { return };
+        if let Some(stream) = hub.lane_stream(*key).map(u64::from) {
+            if hub.label_lane(*key, stream) {
+                ext::label(stream, &mut inner.out);
+            }
+        }
     }
 
     fn mark_dirty(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {

@@ -59,6 +59,7 @@ class Site:
     concurrency: int | None
     unsent: int
     websocket: WebSockets
+    webtransport: Callable[[Mapping[str, Any], _core.SessionRequest], None] | None
 
 
 def websockets_of(limits: Limits, *, compression: bool) -> WebSockets:

@@ -20,6 +20,7 @@ from jetstream._addresses import (
     spell_address,
 )
 from jetstream._attempts import discard, established
+from jetstream._callable import callable_by_peers, log_violation
 from jetstream._connection import Connection
 from jetstream._errors import (
     ClosedError,
@@ -29,17 +30,18 @@ from jetstream._errors import (
     NoSharedProtocol,
 )
 from jetstream._generations import RPC_ALPN
+from jetstream._h3 import H3_ALPN
 from jetstream._identity import peer_of
 from jetstream._interception import interceptors_of
 from jetstream._limits import CONNECT_TIMEOUT, DEFAULT_TIMEOUT, Limits
 from jetstream._places import parse_place
 from jetstream._reconnect import Reconnect
 from jetstream._router import Router, as_router
-from jetstream._server import callable_by_peers, log_violation
 from jetstream._session import Session
 from jetstream._standing import Address, Standing
 from jetstream._tls import ClientTls
 from jetstream._upkeep import Upkeep
+from jetstream._webtransport import WebTransportSession
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
@@ -74,6 +76,9 @@ class _Target(NamedTuple):
     family: socket.AddressFamily
     address: tuple[str, int]
     name: str
+    authority: str = ""
+    """The host and port that a WebTransport session is asked of."""
+    path: str = ""
 
     @property
     def place(self) -> Address:
@@ -116,6 +121,7 @@ class Client:
             told by the first calls. Somebody who sees that flight can send it once more; servers
             run only methods declared `@method(idempotent=True)` of it. Raw connections wait; so do
             sessions with several addresses or ``wait_for_ready``, and all that connect again.
+        headers: Fields of the request for a WebTransport session, such as ``authorization``.
 
     Raises:
         TlsConfigError: A certificate or key that cannot be used, and what to do.
@@ -129,12 +135,18 @@ class Client:
         bind: AddressLike | None = None,
         limits: Limits | None = None,
         early_data: bool = False,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self._early_data = early_data
         self._limits = limits or Limits()
         self._settings = tls or _SYSTEM
         self._tls = self._settings.load(alpns, limits=self._limits)
         self._reloading = asyncio.Lock()
+        self._tls_of_http3: _core.ClientTls | None = None
+        self._fields = [
+            (name.lower().encode("latin-1"), value.encode("latin-1"))
+            for name, value in (headers or {}).items()
+        ]
         self._alpns = tuple(alpns)
         self._bind = None if bind is None else parse_address(bind)
         # By address family; TCP and Unix sockets have one endpoint for all.
@@ -186,6 +198,26 @@ class Client:
             msg = f"{addr!r}: only QUIC has raw connections; Client.session() takes this address"
             raise ValueError(msg)
         return Connection(await self._connect(addr, server_name, timeout), self)
+
+    async def webtransport(
+        self, url: str, server_name: str | None = None, *, timeout: float = CONNECT_TIMEOUT
+    ) -> WebTransportSession:
+        """Opens a WebTransport session, on a connection of its own.
+
+        Args:
+            url: What to ask for: ``"https://host:port/path"``.
+            server_name: The name that the server's certificate must have; by default the host.
+            timeout: Seconds for all of it.
+
+        Raises:
+            ConnectTimeout: Nothing answered; the message says what was tried.
+            TlsError: A certificate was refused, by us or by the server.
+            ConnectError: The server did not accept the session, or anything else.
+        """
+        if parse_place(url).carrier != "webtransport":
+            msg = f"{url!r}: a WebTransport session has an address as https://host:port/path"
+            raise ValueError(msg)
+        return WebTransportSession(await self._connect(url, server_name, timeout), self)
 
     async def session(
         self,
@@ -388,11 +420,23 @@ class Client:
             # Each of a session's TCP connections needs a port of its own.
             bind = None if self._bind is None else (self._bind[0], 0)
             core = self._streams().connect_tcp(host, port, target.name, self._tls, bind)
-        else:
+        elif target.carrier == "unix":
             core = self._streams().connect_unix(host)
+        else:
+            beneath = self._endpoint(target.family).connect(
+                host, port, target.name, self._http3(), self._limits, "webtransport"
+            )
+            msize = self._limits.msize if lanes else None
+            core = beneath.open_session(target.authority, target.path, self._fields, msize)
         if serves is not None:
             core.set_services(*serves)
         return core
+
+    def _http3(self) -> _core.ClientTls:
+        """The same TLS for HTTP/3, whose protocol is another one."""
+        if self._tls_of_http3 is None:
+            self._tls_of_http3 = self._settings.load((H3_ALPN,), limits=self._limits)
+        return self._tls_of_http3
 
     def _endpoint(self, family: socket.AddressFamily) -> _core.Endpoint:
         endpoint = self._endpoints.get(family)
@@ -441,6 +485,7 @@ class Client:
             loaded = await asyncio.to_thread(new.load, self._alpns, limits=self._limits, fresh=True)
             self._check_open()
             self._settings, self._tls = new, loaded
+            self._tls_of_http3 = None
             for endpoint in self._endpoints.values():
                 endpoint.reload_client(loaded)
             for upkeep in list(self._upkeeps):
@@ -532,7 +577,14 @@ async def _resolve_all(addr: Addresses, server_name: str | None) -> list[_Target
             failure = failure or error
             continue
         for family, ip in resolved:
-            target = _Target(carrier, family, (ip, port), server_name or host)
+            target = _Target(
+                carrier,
+                family,
+                (ip, port),
+                server_name or host,
+                spell_address(host, port),
+                place.path,
+            )
             found.setdefault((carrier, target.address), target)
     if not found:
         raise failure or ConnectError(f"{spell_addresses(addr)}: there is no address to connect to")
@@ -632,8 +684,9 @@ def connect(
 
     Args:
         addr: Where to: ``"host:port"``, ``"[::1]:port"`` or ``("host", port)`` over QUIC,
-            ``"tcp://host:port"`` over TCP with TLS, ``"unix:/path"`` over a Unix socket; or a list
-            of them, best first.
+            ``"tcp://host:port"`` over TCP with TLS, ``"unix:/path"`` over a Unix socket,
+            ``"https://host:port/path"`` as a WebTransport session, as browsers do; or a list of
+            them, best first.
         tls: Whom to trust, and our own certificate; by default the system's roots and none.
         server_name: The name that the server's certificate must have; by default the host.
         alpns: The protocols to offer, best first; `alpn_of` tells those of servers on the Rust

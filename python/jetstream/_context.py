@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jetstream import _core
 from jetstream._addresses import address_of
-from jetstream._identity import peer_of
+from jetstream._expiry import identify
+from jetstream._identity import TokenPeer, peer_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -131,6 +132,27 @@ class Context:
     def peer(self) -> Peer | None:
         """Who calls; `None` for somebody who proved nothing."""
         return self._peer if self._connection is None else peer_of(self._connection)
+
+    def identify(self, peer: TokenPeer) -> None:
+        """Says who calls, from now on and on the whole session, as a token in the first call tells.
+
+        For browsers, which have no certificate: a method checks the token that it is given and
+        names its peer, and what stands around other methods (`Authorize`) lets that one through.
+
+        Args:
+            peer: Who it is. When that expires the session ends, unless it has been said anew.
+
+        Raises:
+            RuntimeError: The caller has proved who it is by a certificate, or to the kernel; or
+                the context was made by hand.
+        """
+        if self._connection is None:
+            raise RuntimeError("this context belongs to no connection")
+        known = self.peer
+        if known is not None and not isinstance(known, TokenPeer):
+            msg = f"{known} has proved who it is, and cannot be somebody else"
+            raise RuntimeError(msg)
+        identify(self._connection, peer)
 
     @property
     def remote(self) -> SocketAddress | None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jetstream._interception import ServerInterceptor
     from jetstream._limits import Limits
     from jetstream._router import Router
+    from jetstream._sessions import Sessions
 
 
 class Hosted:
@@ -31,6 +32,7 @@ class Hosted:
         options: How the application is served.
         limits: What to take from peers.
         interceptors: What stands around every method that is served, outermost first.
+        sessions: What takes WebTransport sessions, where they are taken.
     """
 
     def __init__(
@@ -41,7 +43,9 @@ class Hosted:
         limits: Limits,
         *,
         interceptors: Sequence[ServerInterceptor] = (),
+        sessions: Sessions | None = None,
     ) -> None:
+        self._sessions = sessions
         self._app = app
         self._router = router
         self._options = options
@@ -59,6 +63,8 @@ class Hosted:
 
     async def shutdown(self) -> None:
         """Lets the application clean up."""
+        if self._sessions is not None:
+            await self._sessions.close()
         await self._lifespan.shutdown()
 
     def put_on(
@@ -98,6 +104,7 @@ class Hosted:
             concurrency=options.concurrency,
             unsent=limits.http_unsent,
             websocket=_asgi.websockets_of(limits, compression=options.compression),
+            webtransport=self._sessions,
         )
         endpoint.set_site(site)
 

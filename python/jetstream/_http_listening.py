@@ -51,7 +51,7 @@ class Spoken:
 
     streams: Sequence[str]
     """Protocols over TCP with TLS, best first."""
-    quic: Mapping[str, bool | Literal["http"]]
+    quic: Mapping[str, bool | Literal["http", "webtransport"]]
     """Protocols over QUIC, and what their streams are: lanes, raw or HTTP/3's."""
     lanes: bool
     """Whether there are services to be called over Unix sockets."""

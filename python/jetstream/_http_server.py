@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jetstream import _logging
-from jetstream._h3 import H3_ALPN, streams_of
-from jetstream._hosting import Hosted
+from jetstream._admission import WebTransport
+from jetstream._h3 import H3_ALPN, http3_kind, streams_of
 from jetstream._http_listening import HttpWhere, Spoken, listen_http
 from jetstream._http_options import HttpOptions
 from jetstream._limits import GRACEFUL_TIMEOUT
@@ -20,13 +20,17 @@ if TYPE_CHECKING:
 
     from jetstream import _core
     from jetstream._asgi import App
+    from jetstream._hosting import Hosted
     from jetstream._interception import ServerInterceptor
     from jetstream._limits import Limits
+    from jetstream._h3 import Streams as StreamKind
     from jetstream._listening import Streams
     from jetstream._session import Session
     from jetstream._tls import ServerTls
 
 DEFAULT_PORT = 8000
+
+_USUAL = WebTransport()
 
 
 class HttpServer(Serving):
@@ -52,6 +56,8 @@ class HttpServer(Serving):
         interceptors: As with `Server`.
         danger_plaintext: Speak HTTP without TLS on any interface: whoever is on the way reads and
             changes everything.
+        webtransport: How WebTransport sessions are taken, on which browsers call the services of
+            the router; `None` for none.
     """
 
     def __init__(
@@ -70,6 +76,7 @@ class HttpServer(Serving):
         on_session: Callable[[Session], Awaitable[object] | None] | None = None,
         interceptors: Iterable[ServerInterceptor] = (),
         danger_plaintext: bool = False,
+        webtransport: WebTransport | None = _USUAL,
     ) -> None:
         if router is None:
             router = Router()
@@ -86,12 +93,11 @@ class HttpServer(Serving):
         )
         self._options = options or HttpOptions()
         self._app = app
+        self._webtransport = webtransport
 
     def _hosted(self) -> list[Hosted]:
         """The application; and that of an `H3Service`, which has HTTP/3 then."""
-        ours = Hosted(
-            self._app, self._router, self._options, self._limits, interceptors=self._interceptors
-        )
+        ours = self._host(self._app, self._router, self._options, self._webtransport)
         return [ours, *super()._hosted()]
 
     def _http_options(self) -> HttpOptions:
@@ -116,12 +122,17 @@ class HttpServer(Serving):
         self, loaded: _core.ServerTls | None
     ) -> tuple[_core.Endpoint | None, Streams | None]:
         """Takes the sockets: all of them, or none."""
-        quic = streams_of(self._router)
+        quic = self._quic_kinds()
         lanes = [alpn for alpn, kind in quic.items() if kind is True]
-        if self._speaks_http3:
-            quic[H3_ALPN] = "http"
         spoken = Spoken(streams=(*lanes, *self._versions()), quic=quic, lanes=bool(lanes))
         return await listen_http(self._where, spoken, self._limits, loaded)
+
+    def _quic_kinds(self) -> dict[str, StreamKind]:
+        """What the QUIC streams of each protocol are."""
+        kinds = streams_of(self._router)
+        if self._speaks_http3:
+            kinds[H3_ALPN] = http3_kind(self._webtransport, self._router)
+        return kinds
 
     def _serve_on(self, endpoint: _core.Endpoint) -> None:
         """Says what is served on an endpoint."""
@@ -158,9 +169,11 @@ class HttpServer(Serving):
             scheme, spoken = ("https", [*http, *lanes]) if secure else ("http", http)
             places.append(f"{scheme}://{self._streams.tcp_address} ({', '.join(spoken)})")
         if self._endpoint is not None:
-            quic = [alpn for alpn, kind in kinds if kind != "http"]
+            quic = [alpn for alpn, kind in kinds if isinstance(kind, bool)]
             if self._speaks_http3 or len(quic) < len(kinds):
                 quic.insert(0, "HTTP/3")
+            if any(kind == "webtransport" for kind in self._quic_kinds().values()):
+                quic.insert(1, "WebTransport")
             places.append(f"UDP {self.address} ({', '.join(quic)})")
         if self._streams is not None and self._streams.unix_path is not None:
             spoken = [*http, *(["jetstream"] if lanes else [])]
@@ -184,6 +197,7 @@ async def serve(
     limits: Limits | None = None,
     graceful_timeout: float = GRACEFUL_TIMEOUT,
     danger_plaintext: bool = False,
+    webtransport: WebTransport | None = _USUAL,
 ) -> None:
     """Serves an application until SIGINT or SIGTERM: ``asyncio.run(serve(app, tls=...))``.
 
@@ -198,6 +212,7 @@ async def serve(
         limits: What to take from peers.
         graceful_timeout: Seconds that requests in flight get when the server stops.
         danger_plaintext: Speak HTTP without TLS on any interface.
+        webtransport: How WebTransport sessions are taken.
 
     Raises:
         StartupFailed: The application could not start.
@@ -215,6 +230,7 @@ async def serve(
         limits=limits,
         graceful_timeout=graceful_timeout,
         danger_plaintext=danger_plaintext,
+        webtransport=webtransport,
     )
     await server.run()
     _logging.http.debug("served %r", app)

@@ -1,11 +1,11 @@
 """Who is at the other end: what a peer's certificates, or the kernel, say."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from jetstream import _core
 
@@ -119,7 +119,30 @@ class UnixPeer:
         return f"process {self.pid or '?'} of user {self.uid}, group {self.gid}"
 
 
-Peer: TypeAlias = TlsPeer | UnixPeer
+@dataclass(frozen=True, slots=True)
+class TokenPeer:
+    """A peer whose identity a hook vouches for, as by a token.
+
+    See `WebTransport` and `Context.identify`.
+    """
+
+    subject: str
+    """Who it is."""
+    claims: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False)
+    """What else is known of it."""
+    expires: datetime | None = None
+    """When that ends, with its time zone: the session ends with it."""
+
+    def __post_init__(self) -> None:
+        if self.expires is not None and self.expires.tzinfo is None:
+            msg = f"TokenPeer(expires={self.expires!r}): say the time zone, such as datetime.UTC"
+            raise ValueError(msg)
+
+    def __str__(self) -> str:
+        return f"{self.subject}, by a token"
+
+
+Peer: TypeAlias = TlsPeer | UnixPeer | TokenPeer
 """Who is at the other end. `None` stands for somebody who proved nothing."""
 
 

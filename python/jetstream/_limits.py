@@ -174,6 +174,10 @@ class Limits:
     """Seconds that a connection of HTTP may be without a request. nginx's default; a proxy in front
     should wait less, or it meets connections that are being closed."""
 
+    webtransport_sessions: int = 16
+    """WebTransport sessions at once on one connection of HTTP/3, those that are being asked for
+    included; the next is refused. Browsers open a connection for each, unless a page asks to share."""
+
     websocket_message: int = 16 << 20
     """Bytes of one message of a WebSocket, decompressed. uvicorn and hypercorn say the same."""
 

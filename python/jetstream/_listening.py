@@ -84,7 +84,7 @@ async def listen_quic(
 def bind_quic(
     host: str,
     port: int,
-    protocols: Mapping[str, bool | Literal["http"]],
+    protocols: Mapping[str, bool | Literal["http", "webtransport"]],
     limits: Limits,
     tls: _core.ServerTls,
 ) -> _core.Endpoint:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
+from urllib.parse import urlsplit
 
 from jetstream._addresses import parse_address, spell_address
 
 if TYPE_CHECKING:
     from jetstream._addresses import AddressLike
 
-Carrier: TypeAlias = Literal["quic", "tcp", "unix"]
-"""What carries a connection: QUIC over UDP, TCP with TLS, or a Unix socket."""
+Carrier: TypeAlias = Literal["quic", "tcp", "unix", "webtransport"]
+"""What carries a connection: QUIC over UDP, TCP with TLS, a Unix socket, or a WebTransport session
+on HTTP/3."""
+
+HTTP3_PORT = 443
+"""The port of URLs that say none."""
 
 _SCHEMES: dict[str, Carrier] = {"quic": "quic", "tcp": "tcp"}
 
@@ -25,11 +30,16 @@ class Place:
     host: str
     """The host; the path over a Unix socket."""
     port: int
+    path: str = ""
+    """What is asked for, with its query, in a WebTransport session."""
 
     def __str__(self) -> str:
         if self.carrier == "unix":
             return f"unix:{self.host}"
         where = spell_address(self.host, self.port)
+        if self.carrier == "webtransport":
+            # A query may hold a token.
+            return f"https://{where}{self.path.partition('?')[0]}"
         return where if self.carrier == "quic" else f"tcp://{where}"
 
 
@@ -44,11 +54,30 @@ def parse_place(address: AddressLike) -> Place:
             return Place("unix", _path(address), 0)
         scheme, separator, rest = address.partition("://")
         if separator:
+            if scheme == "https":
+                return _url(address)
             if scheme not in _SCHEMES:
-                msg = f"{address!r}: write quic://host:port, tcp://host:port or unix:/path"
+                msg = (
+                    f"{address!r}: write quic://host:port, tcp://host:port, unix:/path, or "
+                    "https://host:port/path for WebTransport"
+                )
                 raise ValueError(msg)
             return Place(_SCHEMES[scheme], *parse_address(rest.removesuffix("/")))
     return Place("quic", *parse_address(address))
+
+
+def _url(url: str) -> Place:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or HTTP3_PORT
+    except ValueError as error:
+        msg = f"{url!r}: {error}; write https://host:port/path"
+        raise ValueError(msg) from None
+    if not host or parts.username is not None:
+        msg = f"{url!r}: write https://host:port/path"
+        raise ValueError(msg)
+    query = f"?{parts.query}" if parts.query else ""
+    return Place("webtransport", host, port, (parts.path or "/") + query)
 
 
 def _path(address: str) -> str:

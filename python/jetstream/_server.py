@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import logging
-import time
 from typing import TYPE_CHECKING, Any
 
-from jetstream import _core, _logging
+from jetstream import _logging
 from jetstream._addresses import AddressLike, address_of, parse_address
-from jetstream._context import make_context
-from jetstream._explain import explain
+from jetstream._callable import callable_by_peers, log_violation
 from jetstream._identity import peer_of
 from jetstream._limits import GRACEFUL_TIMEOUT, Limits
 from jetstream._listening import Streams, Where, listen_quic, listen_streams
 from jetstream._router import Router
 from jetstream._serving import Serving, weakly
-from jetstream._session import Session
 from jetstream._tls import ClientVerifier, ServerTls
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+    from jetstream import _core
     from jetstream._interception import ServerInterceptor
     from jetstream._material import Source
     from jetstream._router import ProtocolHandler
+    from jetstream._session import Session
 
 DEFAULT_PORT = 4433
 
@@ -172,7 +169,8 @@ def serve_on(
             _logging.server.info(
                 "connection from %s: %s", remote, peer_of(core) or "no certificate"
             )
-        if core.http:
+        # Of a session of WebTransport whoever accepted it knows.
+        if core.http or core.features[0] == "webtransport":
             return
         handler = router.handler(core.alpn)
         if handler is not None:
@@ -185,60 +183,3 @@ def serve_on(
 
     endpoint.set_hooks(connected, failed, log_violation, _log_reviewed)
     endpoint.set_services(*callable_by_peers(router, limits, interceptors))
-
-
-def log_violation(core: _core.Connection, why: str) -> None:
-    """Says that a peer broke the protocol."""
-    who = address_of(core.remote) or peer_of(core)
-    _logging.server.warning("%s broke the protocol: %s", who, why)
-
-
-def callable_by_peers(
-    router: Router, limits: Limits, interceptors: Sequence[ServerInterceptor] = ()
-) -> tuple[Mapping[str, _core.ServiceTable], Limits, Any, Any, Any]:
-    """What the core is told of the services that peers may call, and of how to call them."""
-    wrap = _logged if _logging.call.isEnabledFor(logging.DEBUG) else None
-    around = (*interceptors, *router.interceptors)
-    tables = {service.definition.name: service.table(wrap, around) for service in router.services}
-
-    def make_session(core: _core.Connection) -> Session:
-        return Session(core, limits=limits)
-
-    return tables, limits, make_context, explain, make_session
-
-
-def _logged(what: str, function: Callable[..., Any], task: bool) -> Callable[..., Any]:
-    """The same function with a line in the log for each call."""
-
-    def note(began: float, outcome: str) -> None:
-        _logging.call.debug(
-            "%s: %s after %.3f ms", what, outcome, (time.perf_counter() - began) * 1e3
-        )
-
-    if task or inspect.iscoroutinefunction(function):
-
-        @functools.wraps(function)
-        async def run_async(*args: Any) -> Any:
-            began = time.perf_counter()
-            try:
-                result = await function(*args)
-            except BaseException as error:
-                note(began, type(error).__name__)
-                raise
-            note(began, "ok")
-            return result
-
-        return run_async
-
-    @functools.wraps(function)
-    def run(*args: Any) -> Any:
-        began = time.perf_counter()
-        try:
-            result = function(*args)
-        except BaseException as error:
-            note(began, type(error).__name__)
-            raise
-        note(began, "ok")
-        return result
-
-    return run

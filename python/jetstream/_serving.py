@@ -14,11 +14,13 @@ from jetstream._addresses import address_of
 from jetstream._connection import Connection
 from jetstream._context import make_context
 from jetstream._errors import ClosedError, JetStreamError, TlsConfigError
-from jetstream._h3 import H3_ALPN, H3Service
+from jetstream._h3 import H3_ALPN, H3Service, http3_kind
 from jetstream._hosting import Hosted
 from jetstream._http_options import HttpOptions
 from jetstream._interception import interceptors_of
 from jetstream._limits import Limits
+from jetstream._session import Session
+from jetstream._sessions import Sessions
 from jetstream._threads import abandon_threads
 
 if TYPE_CHECKING:
@@ -26,10 +28,11 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from jetstream._admission import WebTransport
+    from jetstream._asgi import App
     from jetstream._interception import ServerInterceptor
     from jetstream._listening import Streams
     from jetstream._router import ProtocolHandler, Router
-    from jetstream._session import Session
     from jetstream._tls import ServerTls
     from jetstream._types import SocketAddress
 
@@ -101,7 +104,30 @@ class Serving:
         if not isinstance(h3, H3Service):
             return []
         options = h3.options or self._http_options()
-        return [Hosted(h3.app, h3.router, options, self._limits, interceptors=self._interceptors)]
+        return [self._host(h3.app, h3.router, options, h3.webtransport)]
+
+    def _host(
+        self, app: App, router: Router, options: HttpOptions, webtransport: WebTransport | None
+    ) -> Hosted:
+        """An application, with the sessions that are opened beside it."""
+        sessions = None
+        if webtransport is not None and http3_kind(webtransport, router) == "webtransport":
+            sessions = Sessions(
+                webtransport,
+                router,
+                self._limits,
+                root_path=options.root_path,
+                interceptors=self._interceptors,
+                on_session=self._session_hook(),
+            )
+        return Hosted(
+            app,
+            router,
+            options,
+            self._limits,
+            interceptors=self._interceptors,
+            sessions=sessions,
+        )
 
     def _http_options(self) -> HttpOptions:
         """How an application is served that does not say it itself."""
@@ -171,8 +197,13 @@ class Serving:
     def sessions(self) -> list[Session]:
         """The sessions of the clients that are connected now, to call them back."""
         cores = [core for endpoint in self._endpoints for core in endpoint.connections()]
-        speaking = (core for core in cores if self._router.handler(core.alpn) is None)
-        return [core.session for core in speaking if core.session is not None]
+        speaking = (core for core in cores if not core.http and self._is_called_on(core))
+        found = (core.session for core in speaking)
+        return [session for session in found if isinstance(session, Session)]
+
+    def _is_called_on(self, core: _core.Connection) -> bool:
+        """Whether services may be called on a connection."""
+        return core.features[0] == "webtransport" or self._router.handler(core.alpn) is None
 
     async def start(self) -> None:
         """Begins to listen; applications that answer HTTP start before that.

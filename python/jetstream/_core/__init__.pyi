@@ -307,7 +307,7 @@ class Endpoint:
         port: int,
         limits: Limits,
         tls: ServerTls | None = None,
-        protocols: Mapping[str, bool | Literal["http"]] | None = None,
+        protocols: Mapping[str, bool | Literal["http", "webtransport"]] | None = None,
     ) -> Endpoint: ...
     @staticmethod
     def memory(

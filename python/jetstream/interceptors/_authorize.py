@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ANYBODY = "anybody"
 AUTHENTICATED = "authenticated"
 
-_KINDS = ("uri:", "dns:", "email:", "ip:", "cn:", "sha256:", "uid:")
+_KINDS = ("uri:", "dns:", "email:", "ip:", "cn:", "sha256:", "uid:", "token:")
 
 PERMISSION_DENIED = "jetstream::permission_denied"
 
@@ -40,6 +40,7 @@ class Authorize(ServerInterceptor):
     - ``cn:ada``, by the common name, if the authority takes care of these, too;
     - ``sha256:AB:CD:…``, by the fingerprint of the certificate;
     - ``uid:1000``, by the user of a process of this machine;
+    - ``token:ada``, by the subject of a token that a hook has vouched for;
     - ``authenticated``, everybody who proved something, and ``anybody``.
 
     Args:

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from jetstream._errors import JetStreamError
-from jetstream._identity import TlsPeer
+from jetstream._identity import TlsPeer, TokenPeer
 
 if TYPE_CHECKING:
     from jetstream._identity import Peer
@@ -31,10 +31,12 @@ def names_of(peer: Peer | None) -> frozenset[str]:
 
     They are ``uri:``, ``dns:``, ``email:`` and ``ip:`` with an alternative name of its certificate,
     ``cn:`` with the common name, ``sha256:`` with the fingerprint; ``uid:`` with the user of a
-    process of this machine. Nobody known has none.
+    process of this machine; ``token:`` with the subject of a token. Nobody known has none.
     """
     if peer is None:
         return frozenset()
+    if isinstance(peer, TokenPeer):
+        return frozenset((f"token:{peer.subject}",))
     if not isinstance(peer, TlsPeer):
         return frozenset((f"uid:{peer.uid}",))
     leaf = peer.leaf
@@ -52,6 +54,8 @@ def spell_peer(peer: Peer | None) -> str:
     """A peer's name for a line of text; it cannot contain the end of the line."""
     if peer is None:
         return "somebody unknown"
+    if isinstance(peer, TokenPeer):
+        return peer.subject if peer.subject.isprintable() else repr(peer.subject)
     if not isinstance(peer, TlsPeer):
         return f"uid {peer.uid}"
     leaf = peer.leaf

@@ -129,7 +129,9 @@ impl Http1 {
         if desk.outgoing.take_drained() {
             turn.drained(current.key);
         }
-        if current.headed && desk.answer.is_none() && desk.outgoing.is_over() && !desk.tunnel {
+        // That all has been given is not enough: hyper may not have seen the end yet.
+        let taken = desk.outgoing.is_over() && !desk.open;
+        if current.headed && desk.answer.is_none() && taken && !desk.tunnel {
             desk.outgoing = Outgoing::default();
             turn.answered(current.key);
             // With it goes the rest of the request's body: hyper reads past it, or ends.
@@ -261,6 +263,7 @@ impl Http1 {
                 let whole = end.then(|| body.clone());
                 let response = head(status, map, whole, &self.desk)?;
                 desk.outgoing.push(if end { Bytes::new() } else { body }, end);
+                desk.open = !end;
                 desk.answer = Some(Answer::Head(response));
                 current.headed = true;
             }
@@ -381,6 +384,8 @@ struct OnDesk {
     asked: Option<http::Request<Incoming>>,
     answer: Option<Answer>,
     outgoing: Outgoing,
+    /// hyper has a body that it takes from there.
+    open: bool,
     tunnel: bool,
     aborted: bool,
 }
@@ -446,7 +451,9 @@ struct Pieces(Desk);
 
 impl Drop for Pieces {
     fn drop(&mut self) {
-        self.0.lock().outgoing.discard();
+        let mut desk = self.0.lock();
+        desk.outgoing.discard();
+        desk.open = false;
     }
 }
 

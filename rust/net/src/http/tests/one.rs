@@ -364,3 +364,23 @@ fn what_the_peer_does_not_take_waits_with_its_owner() {
         (got.get() > given && world.answered(exchange)).then_some(())
     });
 }
+
+#[test]
+fn the_end_of_a_body_is_sent_however_full_the_way_was_when_it_was_given() {
+    let mut world = World::plain(|_| {});
+    // Somewhere among these hyper has taken the last piece, and has no room for the end.
+    for pieces in 1..=96 {
+        let mut client = Client::plain(&world);
+        client.send("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        let (exchange, _) = world.request_of(&mut client);
+        world.reply(exchange, head(200, &[], "", false));
+        for _ in 0..pieces {
+            world.reply(exchange, body(vec![b'x'; 64 << 10], false));
+            world.turn();
+        }
+        world.reply(exchange, body("", true));
+        world.turn();
+        let text = world.read_all(&mut client);
+        assert!(text.ends_with("x\r\n0\r\n\r\n"), "after {pieces} pieces: {:?}", text.get(..200));
+    }
+}

@@ -95,11 +95,15 @@ impl Peer {
         self.max_data != 0 || self.max_streams_uni != 0 || self.max_streams_bidi != 0
     }
 
-    /// Sessions that a client may have open on one connection with it. Since draft 15 several need
-    /// flow control (section 5.1).
+    /// Whether several sessions may share a connection with it. Since draft 15 that needs flow control
+    /// (section 5.1).
+    pub const fn shares(&self) -> bool {
+        !self.is_current || self.limits()
+    }
+
+    /// Sessions that a client may have open on one connection with it.
     pub fn most_sessions(&self) -> u64 {
-        let said = self.max_sessions.unwrap_or(u64::MAX).max(1);
-        if self.is_current && !self.limits() { 1 } else { said }
+        if self.shares() { self.max_sessions.unwrap_or(u64::MAX).max(1) } else { 1 }
     }
 
     /// What `:protocol` is to be.

@@ -155,6 +155,11 @@ impl Connection {
         matches!(self.events.back(), Some(Event::Foreign { stream: last, .. }) if *last == stream)
     }
 
+    /// Whether this connection takes what comes on a unidirectional stream of the peer.
+    pub fn reads_uni(&self, stream: u64) -> bool {
+        self.unis.iter().any(|(id, _)| *id == stream)
+    }
+
     /// Whether a request's stream has been opened, by the peer or by us.
     pub fn has_begun(&self, stream: u64) -> bool {
         stream < self.next_request

@@ -12,12 +12,16 @@ use crate::endpoint::Endpoint;
 use crate::event::Lost;
 use crate::lane::{Lane, LaneKey};
 use crate::stream::{self, Read, Write, code};
+use crate::webtransport::wire_code;
 
 impl Endpoint {
     // ---- connections ----
 
     /// Closes a connection: one datagram says so, and everything on it ends now.
     pub fn close(&mut self, now: Instant, connection: ConnectionKey, error: u64, reason: &[u8]) {
+        if connection.is_session() {
+            return self.close_session(connection, error, reason);
+        }
         let Some(found) = self.touch(connection) else { return };
         found.lift.open();
         found.quic.close(now, code(error), Bytes::copy_from_slice(reason));
@@ -76,6 +80,9 @@ impl Endpoint {
 
     /// Opens a stream; `None` while the peer allows no more of them.
     pub fn open_stream(&mut self, connection: ConnectionKey, dir: Dir) -> Option<StreamId> {
+        if connection.is_session() {
+            return self.touch(connection)?.open_session_stream(connection, dir);
+        }
         self.touch(connection)?.quic.streams().open(dir)
     }
 
@@ -94,17 +101,29 @@ impl Endpoint {
         let Some(found) = self.touch(connection) else {
             return Err("the connection is closed".to_owned());
         };
+        if connection.is_session() {
+            return found.send_session_datagram(connection, &data);
+        }
         found.quic.datagrams().send(data, true).map_err(|error| error.to_string())
     }
 
     /// The largest datagram that can be sent now, in bytes; `None` if the peer takes none.
     pub fn max_datagram_size(&mut self, connection: ConnectionKey) -> Option<usize> {
-        self.touch(connection)?.quic.datagrams().max_size()
+        let found = self.touch(connection)?;
+        let whole = found.quic.datagrams().max_size()?;
+        if connection.is_session() {
+            return found.session_datagram_size(connection, whole);
+        }
+        Some(whole)
     }
 
     /// Takes a datagram that arrived.
     pub fn receive_datagram(&mut self, connection: ConnectionKey) -> Option<Bytes> {
-        self.touch(connection)?.quic.datagrams().recv()
+        let found = self.touch(connection)?;
+        if connection.is_session() {
+            return found.sessions()?.get_mut(connection)?.take_datagram();
+        }
+        found.quic.datagrams().recv()
     }
 
     // ---- raw streams ----
@@ -112,6 +131,7 @@ impl Endpoint {
     /// Reads from a stream.
     pub fn read(&mut self, connection: ConnectionKey, stream: StreamId, limit: usize) -> Read {
         match self.touch(connection) {
+            Some(found) if connection.is_session() => found.read_session(connection, stream, limit),
             Some(found) => found.read_stream(stream, limit),
             None => Read::Closed,
         }
@@ -125,6 +145,7 @@ impl Endpoint {
         data: &mut Bytes,
     ) -> Write {
         match self.touch(connection) {
+            Some(found) if connection.is_session() => found.write_session(connection, stream, data),
             Some(found) => stream::write(&mut found.quic, stream, data),
             None => Write::Closed,
         }
@@ -132,7 +153,10 @@ impl Endpoint {
 
     /// Ends what is sent on a stream. False if it has ended before.
     pub fn finish(&mut self, connection: ConnectionKey, stream: StreamId) -> bool {
-        self.touch(connection).is_some_and(|found| found.quic.send_stream(stream).finish().is_ok())
+        self.touch(connection).is_some_and(|found| {
+            let later = found.sessions().is_some_and(|sessions| sessions.finishes_later(stream));
+            later || found.quic.send_stream(stream).finish().is_ok()
+        })
     }
 
     /// Whether all that was written to a finished stream has arrived, or nobody cares any more.
@@ -150,14 +174,20 @@ impl Endpoint {
 
     /// Gives up what is sent on a stream. False if it has ended before.
     pub fn reset(&mut self, connection: ConnectionKey, stream: StreamId, error: u64) -> bool {
+        let error = wire_code(connection, error);
         self.touch(connection)
-            .is_some_and(|found| found.quic.send_stream(stream).reset(code(error)).is_ok())
+            .is_some_and(|found| found.quic.send_stream(stream).reset(error).is_ok())
     }
 
     /// Asks the peer to send no more on a stream. False if it has ended before.
     pub fn stop(&mut self, connection: ConnectionKey, stream: StreamId, error: u64) -> bool {
-        self.touch(connection)
-            .is_some_and(|found| found.quic.recv_stream(stream).stop(code(error)).is_ok())
+        let error = wire_code(connection, error);
+        self.touch(connection).is_some_and(|found| {
+            if let Some(sessions) = found.sessions() {
+                sessions.take_ahead(stream, usize::MAX);
+            }
+            found.quic.recv_stream(stream).stop(error).is_ok()
+        })
     }
 
     // ---- lanes ----
@@ -169,9 +199,10 @@ impl Endpoint {
         stream: StreamId,
         msize: u32,
     ) -> Option<LaneKey> {
-        self.activate(connection.0);
-        let found = self.connections.get_mut(connection.0 as usize)?.as_deref_mut()?;
-        (!found.is_over()).then(|| found.add_lane(stream, msize, true, &mut self.lanes))
+        let place = self.sessions.place(connection)?;
+        self.activate(place);
+        let found = self.connections.get_mut(place as usize)?.as_deref_mut()?;
+        (!found.is_over()).then(|| found.add_lane(connection, stream, msize, true, &mut self.lanes))
     }
 
     /// The stream that a lane is.
@@ -196,14 +227,20 @@ impl Endpoint {
     /// Sends a frame of a lane as a datagram, if it can leave at once.
     pub fn lane_datagram(&mut self, lane: LaneKey, frame: &[u8]) -> Sent {
         let Some(found) = self.lanes.get(lane.0) else { return Sent::Unfit };
-        let (key, stream) = (found.connection, found.stream);
-        match self.touch(key) {
-            Some(connection) => {
-                let buffer = connection.datagram_send_buffer;
-                datagram::send(&mut connection.quic, buffer, stream, frame)
-            }
-            None => Sent::Unfit,
-        }
+        let (key, stream, label) = (found.connection, found.stream, found.label);
+        let Some(connection) = self.touch(key) else { return Sent::Unfit };
+        let mut prefix = Vec::new();
+        let name = if key.is_session() {
+            // Without a label nobody knows whose it would be.
+            let Some(label) = label else { return Sent::Unfit };
+            let Some(its) = connection.session_prefix(key) else { return Sent::Unfit };
+            prefix = its;
+            label
+        } else {
+            u64::from(stream)
+        };
+        let buffer = connection.datagram_send_buffer;
+        datagram::send(&mut connection.quic, buffer, prefix, name, frame)
     }
 
     /// Bytes queued on a lane that its stream has not taken.
@@ -242,7 +279,7 @@ impl Endpoint {
         let Some(found) = self.lanes.get(lane.0) else { return };
         let (key, stream) = (found.connection, found.stream);
         if let Some(connection) = self.touch(key) {
-            let _ = connection.quic.recv_stream(stream).stop(code(error.into()));
+            let _ = connection.quic.recv_stream(stream).stop(wire_code(key, error.into()));
         }
     }
 
@@ -251,7 +288,8 @@ impl Endpoint {
         let Some(found) = self.lanes.remove(lane.0) else { return };
         let Some(connection) = self.touch(found.connection) else { return };
         connection.forget_lane(found.stream);
-        let error = code(error.into());
+        connection.unlabel(&found);
+        let error = wire_code(found.connection, error.into());
         let _ = connection.quic.send_stream(found.stream).reset(error);
         let _ = connection.quic.recv_stream(found.stream).stop(error);
     }

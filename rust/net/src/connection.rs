@@ -20,6 +20,7 @@ use crate::review::Chain;
 use crate::slab::Slab;
 use crate::stream::{self, Read, code};
 use crate::tls::{Diagnosis, HandshakeData, TlsFailure};
+use crate::webtransport::{Directory, lane_end, reset_code};
 
 /// Names a connection of one endpoint: a QUIC connection, or a WebTransport session on one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -134,6 +135,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) lanes: &'a mut Slab<Lane>,
     pub(crate) events: &'a mut Vec<Event>,
     pub(crate) exchanges: &'a mut Exchanges,
+    pub(crate) sessions: &'a mut Directory,
     pub(crate) now: Instant,
     pub(crate) modes: &'a dyn Fn(&[u8]) -> Option<&'a Incoming>,
 }
@@ -272,7 +274,11 @@ impl Connection {
             self.phase = Phase::Open;
             around.events.push(Event::Confirmed { connection: self.key });
         }
+        self.settle_sessions(around);
         self.read_lanes(around);
+        if let Some((sessions, quic)) = self.sessions_and_quic() {
+            sessions.sweep(quic);
+        }
         self.end_http(around);
     }
 
@@ -335,6 +341,7 @@ impl Connection {
             self.on_early_rejected(around);
         }
         around.events.push(Event::Connected { connection: self.key, incoming: self.server });
+        self.on_sessions_connected(around);
         self.begin_http(around);
         // Streams may have come in the same flight as the end of the handshake.
         self.accept_streams(Dir::Bi, around);
@@ -350,6 +357,7 @@ impl Connection {
         self.readable.clear();
         self.writable.clear();
         self.handshake_deadline = None;
+        self.lose_sessions(&reason, around);
         self.with_http(around.now, around.exchanges, around.events, |http, _, turn| {
             http.abandon(turn)
         });
@@ -373,6 +381,7 @@ impl Connection {
                 self.with_http(around.now, around.exchanges, around.events, |http, quic, turn| {
                     http.on_datagram(datagram, quic, turn);
                 });
+                self.settle_sessions(around);
                 continue;
             }
             let Some((stream, frame)) = datagram::split(&datagram) else { continue };
@@ -387,29 +396,34 @@ impl Connection {
         if let StreamEvent::Opened { .. } = event {
             self.on_early(around);
         }
-        if self.http.is_some() {
+        let connection = match event {
+            StreamEvent::Readable { id }
+            | StreamEvent::Writable { id }
+            | StreamEvent::Finished { id }
+            | StreamEvent::Stopped { id, .. } => self.owner(id),
+            StreamEvent::Opened { .. } | StreamEvent::Available { .. } => self.key,
+        };
+        if self.http.is_some() && connection == self.key {
             self.with_http(around.now, around.exchanges, around.events, |http, quic, turn| {
                 http.on_stream(event, quic, turn);
             });
+            self.settle_sessions(around);
             return;
         }
-        let connection = self.key;
         match event {
             StreamEvent::Opened { dir } => self.accept_streams(dir, around),
             StreamEvent::Readable { id } => match self.lanes.get(&id) {
                 Some(lane) => self.readable.push(*lane),
                 None => around.events.push(Event::Readable { connection, stream: id }),
             },
-            StreamEvent::Writable { id } => match self.lanes.get(&id) {
-                Some(lane) => self.writable.push(*lane),
-                None => around.events.push(Event::Writable { connection, stream: id }),
-            },
+            StreamEvent::Writable { id } => self.on_may_write(id, around),
             StreamEvent::Finished { id } => {
                 around.events.push(Event::Finished { connection, stream: id });
             }
             StreamEvent::Stopped { id, error_code } => match self.lanes.get(&id) {
                 Some(lane) => {
-                    let end = LaneEnd::Stopped { code: error_code.into_inner() };
+                    let code = reset_code(connection, error_code.into_inner());
+                    let end = LaneEnd::Stopped { code };
                     around.events.push(Event::LaneEnded { lane: *lane, end });
                 }
                 None => around.events.push(Event::Writable { connection, stream: id }),
@@ -428,6 +442,7 @@ impl Connection {
             self.with_http(around.now, around.exchanges, around.events, |http, quic, turn| {
                 http.accept(dir, quic, turn);
             });
+            self.settle_sessions(around);
             return;
         }
         while let Some(stream) = self.quic.streams().accept(dir) {
@@ -436,7 +451,7 @@ impl Connection {
                     around.events.push(Event::StreamOpened { connection: self.key, stream });
                 }
                 Some(Incoming::Lanes { msize }) if dir == Dir::Bi => {
-                    let lane = self.add_lane(stream, msize, false, around.lanes);
+                    let lane = self.add_lane(self.key, stream, msize, false, around.lanes);
                     around.events.push(Event::LaneOpened { connection: self.key, lane });
                 }
                 _ => {
@@ -453,6 +468,7 @@ impl Connection {
     /// Makes a stream a lane; what has arrived on it is read in the next turn.
     pub(crate) fn add_lane(
         &mut self,
+        owner: ConnectionKey,
         stream: StreamId,
         msize: u32,
         ours: bool,
@@ -460,7 +476,7 @@ impl Connection {
     ) -> LaneKey {
         // What comes on a lane of ours are answers: reading them is never held up by what we ask.
         let high = if ours { usize::MAX } else { self.max_unsent };
-        let lane = LaneKey(lanes.insert(Lane::new(self.key, stream, msize, high)));
+        let lane = LaneKey(lanes.insert(Lane::new(owner, stream, msize, high)));
         self.lanes.insert(stream, lane);
         self.readable.push(lane);
         lane
@@ -480,6 +496,36 @@ impl Connection {
         self.lanes.remove(&stream);
     }
 
+    /// The lane on a stream.
+    pub(crate) fn lane(&self, stream: StreamId) -> Option<LaneKey> {
+        self.lanes.get(&stream).copied()
+    }
+
+    /// Forgets the lanes of a session.
+    pub(crate) fn drop_lanes(&mut self, session: ConnectionKey, lanes: &mut Slab<Lane>) {
+        self.lanes.retain(|_, key| {
+            let is_its = lanes.get(key.0).is_some_and(|lane| lane.connection == session);
+            if is_its {
+                lanes.remove(key.0);
+            }
+            !is_its
+        });
+    }
+
+    /// A lane that is gone leaves its label to others.
+    pub(crate) fn unlabel(&mut self, lane: &Lane) {
+        let Some(label) = lane.label else { return };
+        let session = self.sessions().and_then(|sessions| sessions.get_mut(lane.connection));
+        if let Some(session) = session {
+            session.labels.remove(&label);
+        }
+    }
+
+    /// Nobody asks how a stream ended.
+    pub(crate) fn forget_end(&mut self, stream: StreamId) {
+        self.ends.remove(&stream);
+    }
+
     pub(crate) fn mark_readable(&mut self, lane: LaneKey) {
         self.readable.push(lane);
     }
@@ -491,14 +537,16 @@ impl Connection {
     fn read_lanes(&mut self, around: &mut Surroundings<'_>) {
         for key in std::mem::take(&mut self.readable) {
             let Some(lane) = around.lanes.get_mut(key.0) else { continue };
-            if lane.connection != self.key {
+            if self.lanes.get(&lane.stream) != Some(&key) {
                 continue;
             }
+            let owner = lane.connection;
             let incoming = lane.read(&mut self.quic);
             if let Some(run) = incoming.run {
                 around.events.push(Event::Frames { lane: key, run });
             }
             if let Some(end) = incoming.end {
+                let end = lane_end(owner, end);
                 around.events.push(Event::LaneEnded { lane: key, end });
             }
             if incoming.more {
@@ -528,10 +576,25 @@ impl Connection {
     pub(crate) fn write_lanes(&mut self, lanes: &mut Slab<Lane>, events: &mut Vec<Event>) {
         for key in std::mem::take(&mut self.writable) {
             let Some(lane) = lanes.get_mut(key.0) else { continue };
-            if lane.connection != self.key {
+            if self.lanes.get(&lane.stream) != Some(&key) {
                 continue;
             }
-            if lane.write(&mut self.quic) {
+            let sessions = match lane.connection.is_session() {
+                true => self.http.as_deref_mut().and_then(Http3::sessions_mut),
+                false => None,
+            };
+            let wrote = match sessions {
+                Some(sessions) => {
+                    // Until its header has left, the stream tells when it may be written to.
+                    let credit = sessions.credit(lane.stream, &mut self.quic);
+                    let Some(credit) = credit else { continue };
+                    let wrote = lane.write(&mut self.quic, credit);
+                    sessions.sent(lane.stream, wrote.bytes, wrote.starved);
+                    wrote
+                }
+                None => lane.write(&mut self.quic, u64::MAX),
+            };
+            if wrote.resumes {
                 self.readable.push(key);
             }
             if lane.take_drained() {
@@ -539,7 +602,9 @@ impl Connection {
             }
             if lane.is_done() {
                 self.lanes.remove(&lane.stream);
-                lanes.remove(key.0);
+                if let Some(lane) = lanes.remove(key.0) {
+                    self.unlabel(&lane);
+                }
             }
         }
     }

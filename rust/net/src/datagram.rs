@@ -1,4 +1,6 @@
-//! Frames that travel as datagrams: `stream u64 LE`, then one frame of the lane on that stream.
+//! Frames that travel as datagrams: `stream u64 LE`, then one frame of the lane on that stream. Over
+//! WebTransport the label that the lane's opener gave it stands for the stream, whose number nobody
+//! knows in a browser; and before it, whose session it is of.
 //!
 //! They come at most once and in any order, and what they say is only worth having now: the sender
 //! keeps none back for later.
@@ -32,24 +34,33 @@ pub(crate) fn split(datagram: &[u8]) -> Option<(StreamId, &[u8])> {
     Some((StreamId::new(side, dir, index >> 2), frame))
 }
 
-/// Sends a frame of the lane on `stream`, if it can leave at once. QUIC keeps `buffer` bytes of
-/// datagrams for sending.
+/// A lane's label and the frame, of a datagram of a session.
+pub(crate) fn split_label(payload: &[u8]) -> Option<(u64, &[u8])> {
+    let (label, frame) = payload.split_first_chunk::<HEADER>()?;
+    Some((u64::from_le_bytes(*label), frame))
+}
+
+/// Sends a frame of the lane that goes by `name`, if it can leave at once, behind `prefix`. QUIC keeps
+/// `buffer` bytes of datagrams for sending.
 pub(crate) fn send(
     connection: &mut quinn_proto::Connection,
     buffer: usize,
-    stream: StreamId,
+    prefix: Vec<u8>,
+    name: u64,
     frame: &[u8],
 ) -> Sent {
+    let size = prefix.len() + HEADER + frame.len();
     let mut datagrams = connection.datagrams();
     match datagrams.max_size() {
-        Some(most) if HEADER + frame.len() <= most => {}
+        Some(most) if size <= most => {}
         _ => return Sent::Unfit,
     }
     if datagrams.send_buffer_space() + BUSY.min(buffer / 2) < buffer {
         return Sent::Busy;
     }
-    let mut datagram = Vec::with_capacity(HEADER + frame.len());
-    datagram.extend_from_slice(&u64::from(stream).to_le_bytes());
+    let mut datagram = prefix;
+    datagram.reserve_exact(HEADER + frame.len());
+    datagram.extend_from_slice(&name.to_le_bytes());
     datagram.extend_from_slice(frame);
     match datagrams.send(datagram.into(), true) {
         Ok(()) => Sent::Sent,

@@ -21,6 +21,7 @@ use crate::slab::Slab;
 use crate::socket::{Arrived, Socket};
 use crate::stream::code;
 use crate::timers::Timers;
+use crate::webtransport::Directory;
 
 /// Datagrams that one turn takes in before it lets the loop do something else.
 pub(crate) const RECEIVE_PER_TURN: usize = 512;
@@ -75,6 +76,7 @@ pub struct Endpoint {
     pub(crate) active: Vec<u32>,
     pub(crate) events: Vec<Event>,
     pub(crate) exchanges: Exchanges,
+    pub(crate) sessions: Directory,
     /// Connections there were.
     pub(crate) begun: u32,
     pub(crate) server: Option<ServerOptions>,
@@ -113,6 +115,7 @@ impl Endpoint {
             active: Vec::new(),
             events: Vec::new(),
             exchanges: Exchanges::default(),
+            sessions: Directory::default(),
             begun: 0,
             server: None,
             server_quic: None,
@@ -168,6 +171,7 @@ impl Endpoint {
             })?;
         let key = self.add((handle, quic), remote, Some(options.incoming), lift, None);
         if let Some(connection) = self.touch(key) {
+            connection.prepare_http(now);
             connection.bound(&options.transport);
             connection.diagnosis = Some(diagnosis);
             connection.asked = Some(server_name.into());
@@ -215,13 +219,14 @@ impl Endpoint {
     }
 
     pub(crate) fn get(&self, key: ConnectionKey) -> Option<&Connection> {
-        self.connections.get(key.0 as usize)?.as_deref()
+        self.connections.get(self.sessions.place(key)? as usize)?.as_deref()
     }
 
     /// The connection, to be changed by its owner: it is driven in this turn's transmit.
     pub(crate) fn touch(&mut self, key: ConnectionKey) -> Option<&mut Connection> {
-        self.activate(key.0);
-        let connection = self.connections.get_mut(key.0 as usize)?.as_deref_mut()?;
+        let place = self.sessions.place(key)?;
+        self.activate(place);
+        let connection = self.connections.get_mut(place as usize)?.as_deref_mut()?;
         (!connection.is_over()).then_some(connection)
     }
 
@@ -378,16 +383,28 @@ impl Endpoint {
 
     /// Ends a connection from our side and tells the owner.
     pub(crate) fn end(&mut self, key: u32, reason: Lost) {
-        let Some(Some(connection)) = self.connections.get_mut(key as usize) else { return };
-        self.handshaking -= usize::from(connection.is_handshaking());
+        if let Some(Some(connection)) = self.connections.get(key as usize) {
+            self.handshaking -= usize::from(connection.is_handshaking());
+        }
+        self.with(key, |connection, around| connection.on_lost(reason, around));
+    }
+
+    /// The connection in a place, with what it needs to be driven.
+    pub(crate) fn with(
+        &mut self,
+        place: u32,
+        act: impl FnOnce(&mut Connection, &mut Surroundings<'_>),
+    ) {
+        let Some(Some(connection)) = self.connections.get_mut(place as usize) else { return };
         let mut around = Surroundings {
             lanes: &mut self.lanes,
             events: &mut self.events,
             exchanges: &mut self.exchanges,
+            sessions: &mut self.sessions,
             now: Instant::now(),
             modes: &|_| None,
         };
-        connection.on_lost(reason, &mut around);
+        act(connection, &mut around);
     }
 
     fn drive(&mut self, key: u32, now: Instant) {
@@ -397,6 +414,7 @@ impl Endpoint {
             lanes: &mut self.lanes,
             events: &mut self.events,
             exchanges: &mut self.exchanges,
+            sessions: &mut self.sessions,
             now,
             modes: &|alpn| server.and_then(|server| server.incoming.get(alpn)),
         };

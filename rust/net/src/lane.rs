@@ -8,7 +8,7 @@ use quinn_proto::{Connection, ReadError, ReadableError, StreamId, WriteError};
 
 use crate::connection::ConnectionKey;
 use crate::event::LaneEnd;
-use crate::stream::code;
+use crate::webtransport::wire_code;
 
 /// Unsent bytes under which a lane counts as drained, for an owner that waits to go on writing: what
 /// is left keeps the connection busy until the owner has written more.
@@ -38,6 +38,21 @@ pub(crate) struct Lane {
     pub(crate) released: bool,
     /// The owner wants to be told when little is unsent.
     watched: bool,
+    /// What came on it before it was a lane.
+    pub(crate) ahead: Bytes,
+    /// What its datagrams go by over WebTransport.
+    pub(crate) label: Option<u64>,
+}
+
+/// What writing a lane came to.
+#[derive(Debug, Default)]
+pub(crate) struct Wrote {
+    /// Reading was held up by what was unsent, and need not be any more.
+    pub(crate) resumes: bool,
+    /// How many bytes it was.
+    pub(crate) bytes: u64,
+    /// There is more, and the credit is used up.
+    pub(crate) starved: bool,
 }
 
 /// What reading a lane gave.
@@ -67,6 +82,8 @@ impl Lane {
             ended: false,
             released: false,
             watched: false,
+            ahead: Bytes::new(),
+            label: None,
         }
     }
 
@@ -95,6 +112,9 @@ impl Lane {
     }
 
     fn read_chunks(&mut self, connection: &mut Connection, more: &mut bool) -> Option<LaneEnd> {
+        if let Err(error) = self.splitter.push(&std::mem::take(&mut self.ahead)) {
+            return Some(LaneEnd::Broken(error));
+        }
         let mut stream = connection.recv_stream(self.stream);
         let mut chunks = match stream.read(true) {
             Ok(chunks) => chunks,
@@ -160,18 +180,51 @@ impl Lane {
         self.released && self.unsent.is_empty() && !self.finishing
     }
 
-    /// Moves what is queued into the stream, as far as flow control allows. True if reading was
-    /// held up by what was unsent and need not be any more.
-    pub(crate) fn write(&mut self, connection: &mut Connection) -> bool {
+    /// Moves what is queued into the stream, as far as flow control and `credit` allow.
+    pub(crate) fn write(&mut self, connection: &mut Connection, credit: u64) -> Wrote {
         let held = self.holds_reading();
+        let mut wrote = self.write_chunks(connection, credit);
+        wrote.resumes = held && !self.holds_reading();
+        if !self.unsent.is_empty() {
+            return wrote;
+        }
         let mut stream = connection.send_stream(self.stream);
-        while !self.unsent.is_empty() {
-            match stream.write_chunks(self.unsent.make_contiguous()) {
+        if std::mem::take(&mut self.finishing) && stream.finish().is_err() {
+            // The peer has stopped it and expects a reset (RFC 9000, section 3.5); or it is closed
+            // already, and this does nothing.
+            let done = wire_code(self.connection, jetstream_proto::codes::DONE.into());
+            let _ = stream.reset(done);
+        }
+        wrote
+    }
+
+    fn write_chunks(&mut self, connection: &mut Connection, credit: u64) -> Wrote {
+        let mut wrote = Wrote::default();
+        let mut stream = connection.send_stream(self.stream);
+        while let Some(first) = self.unsent.front_mut() {
+            let left = credit - wrote.bytes;
+            let written = if left >= self.unsent_bytes as u64 {
+                stream.write_chunks(self.unsent.make_contiguous())
+            } else if left == 0 {
+                wrote.starved = true;
+                return wrote;
+            } else {
+                let most = usize::try_from(left).unwrap_or(usize::MAX).min(first.len());
+                let mut piece = first.slice(..most);
+                let written = stream.write_chunks(std::slice::from_mut(&mut piece));
+                written.map(|mut written| {
+                    drop(first.split_to(written.bytes.min(most)));
+                    written.chunks = usize::from(first.is_empty());
+                    written
+                })
+            };
+            match written {
                 Ok(written) => {
+                    wrote.bytes += written.bytes as u64;
                     self.unsent_bytes -= written.bytes;
                     self.unsent.drain(..written.chunks);
                 }
-                Err(WriteError::Blocked) => return held && !self.holds_reading(),
+                Err(WriteError::Blocked) => return wrote,
                 Err(WriteError::Stopped(_) | WriteError::ClosedStream) => {
                     // The peer's stop comes as an event of its own; nothing more can arrive there.
                     self.unsent.clear();
@@ -179,11 +232,6 @@ impl Lane {
                 }
             }
         }
-        if std::mem::take(&mut self.finishing) && stream.finish().is_err() {
-            // The peer has stopped it and expects a reset (RFC 9000, section 3.5); or it is closed
-            // already, and this does nothing.
-            let _ = stream.reset(code(jetstream_proto::codes::DONE.into()));
-        }
-        held && !self.holds_reading()
+        wrote
     }
 }

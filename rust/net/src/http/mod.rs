@@ -22,8 +22,8 @@ use bytes::Bytes;
 
 pub(crate) use self::bell::Board;
 pub(crate) use self::connection::{After, Http, Input};
-pub(crate) use self::h3::Http3;
 pub use self::h3::Http3Options;
+pub(crate) use self::h3::{Http3, session_request};
 pub(crate) use self::turn::{Exchanges, Turn};
 
 /// One exchange of an endpoint. Never given out twice.

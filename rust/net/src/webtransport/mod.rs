@@ -1,6 +1,18 @@
 //! WebTransport sessions on HTTP/3 connections, each a connection of its own to the owner.
+//!
+//! `jetstream_proto::webtransport` knows what may be said. Requests and CONNECT streams are HTTP/3's
+//! (`http::h3::sessions`), which tells here what came of them ([`News`]); streams that belong to
+//! sessions are the QUIC connection's, as its own would be (`bearer`). [`Sessions`] is the book that
+//! both keep: which sessions there are, whose each stream is, and what waits.
 
 mod access;
+mod bearer;
+mod directory;
+mod sessions;
+
+pub(crate) use self::bearer::{give_up, lane_end, reset_code, wire_code};
+pub(crate) use self::directory::Directory;
+pub(crate) use self::sessions::{Arrived, Ask, News, Session, Sessions, directions, prefix};
 
 /// Why a session cannot even be asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// An error code as it travels (RFC 9114, section 8.1; RFC 9204, section 6; RFC 9297, section 5.2).
+/// An error code as it travels (RFC 9114, section 8.1; RFC 9204, section 6; RFC 9297, section 5.2;
+/// draft-ietf-webtrans-http3-15, section 9.5).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Code(pub u64);
 
@@ -65,6 +66,14 @@ codes! {
     QPACK_ENCODER_STREAM_ERROR = 0x201 "QPACK_ENCODER_STREAM_ERROR";
     /// The peer's decoder stream cannot be read.
     QPACK_DECODER_STREAM_ERROR = 0x202 "QPACK_DECODER_STREAM_ERROR";
+    /// A limit of a WebTransport session was broken, or cannot be one.
+    WT_FLOW_CONTROL_ERROR = 0x045d_4487 "WT_FLOW_CONTROL_ERROR";
+    /// A stream belongs to a WebTransport session that has ended.
+    WT_SESSION_GONE = 0x170d_7b68 "WT_SESSION_GONE";
+    /// What WebTransport needs was not announced.
+    WT_REQUIREMENTS_NOT_MET = 0x212c_0d48 "WT_REQUIREMENTS_NOT_MET";
+    /// A stream came before its WebTransport session, and there is no room for it.
+    WT_BUFFERED_STREAM_REJECTED = 0x3994_bd84 "WT_BUFFERED_STREAM_REJECTED";
 }
 
 impl fmt::Display for Code {

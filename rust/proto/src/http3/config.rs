@@ -26,4 +26,7 @@ pub struct Config {
     pub foreign_uni: Vec<u64>,
     /// The same for bidirectional streams: what they begin with instead of a frame type.
     pub foreign_bidi: Vec<u64>,
+    /// Whether datagrams of requests that have not come yet are told as well: packets come in any
+    /// order, and the owner keeps some. Else they are dropped.
+    pub early_datagrams: bool,
 }

@@ -23,9 +23,12 @@ pub struct Limits {
     pub early_bytes: u32,
     /// Bytes of datagrams that one session holds for its reader; older ones are dropped.
     pub datagram_bytes: u32,
-    /// Capsules of unknown types that a session may send between others that mean something; each is
-    /// skipped, and none is kept (RFC 9297, section 3.2). Those that grease send one or two.
+    /// Capsules that bring nothing, those of unknown types above all, that a session may send between
+    /// others that mean something. Each is skipped and none is kept (RFC 9297, section 3.2). Those
+    /// that grease send one or two. Limits that rise although nothing was sent count as well.
     pub idle_capsules: u16,
+    /// Bytes that those may have, as they declare them.
+    pub idle_bytes: u32,
 }
 
 impl Default for Limits {
@@ -39,6 +42,7 @@ impl Default for Limits {
             early_bytes: 64 << 10,
             datagram_bytes: 64 << 10,
             idle_capsules: 64,
+            idle_bytes: 64 << 10,
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::http::{ExchangeKey, HttpEvent, Reply, ReplyError};
 
 impl Endpoint {
     /// The connection of an exchange whose peer waits, in its place there.
-    fn exchange<T>(
+    pub(crate) fn exchange<T>(
         &mut self,
         exchange: ExchangeKey,
         act: impl FnOnce(&mut Http3, u32, &mut Quic, &mut Turn<'_>) -> T,
@@ -95,7 +95,7 @@ impl Endpoint {
 
     /// Whether a connection speaks HTTP, and has no lanes.
     pub fn is_http(&self, connection: ConnectionKey) -> bool {
-        self.get(connection).is_some_and(Connection::is_http)
+        !connection.is_session() && self.get(connection).is_some_and(Connection::is_http)
     }
 
     /// Tells of the answers that left in the last turn.

@@ -6,7 +6,7 @@ use jetstream_proto::http3::{Code, Content, Misuse};
 use quinn_proto::Connection as Quic;
 
 use super::Http3;
-use super::stream::FilePart;
+use super::stream::{FilePart, Part};
 use crate::http::outgoing::{FILE_PIECE, read_at};
 use crate::http::turn::Turn;
 use crate::http::{Fields, Reply, ReplyError};
@@ -47,6 +47,7 @@ impl Http3 {
         if stream.is_given {
             return Ok(());
         }
+        let is_asked = stream.session == Part::Asked;
         match reply {
             Reply::Inform { status, fields } => {
                 if !(100..200).contains(&status) || status == 101 {
@@ -54,8 +55,16 @@ impl Http3 {
                 }
                 self.core.inform(id, status, fields.iter()).or_else(|why| wrong(why, &fields))
             }
+            // With that status it would be a session.
+            Reply::Head { status: status @ 200..300, .. } if is_asked => {
+                Err(ReplyError::Status(status))
+            }
             Reply::Head { status, fields, body, end } => {
-                self.answer(slot, status, &fields, body, end, turn)
+                self.answer(slot, status, &fields, body, end, turn)?;
+                if is_asked {
+                    self.on_declined(slot);
+                }
+                Ok(())
             }
             Reply::Tunnel { .. } if !stream.is_asked => Err(ReplyError::NotAsked),
             Reply::Tunnel { fields } => self.tunnel(slot, &fields, turn),
@@ -215,6 +224,9 @@ impl Http3 {
     /// Asks for the next piece of a request's body.
     pub(super) fn want_body(&mut self, slot: u32, quic: &mut Quic, turn: &mut Turn<'_>) {
         let Some(stream) = self.stream_mut(slot) else { return };
+        if stream.session != Part::None {
+            return;
+        }
         stream.is_wanted = true;
         if std::mem::take(&mut stream.expects) && !stream.has_begun {
             let id = u64::from(stream.id);
@@ -238,7 +250,7 @@ impl Http3 {
 }
 
 /// Why the protocol does not send it.
-fn wrong(why: Misuse, fields: &Fields) -> Result<(), ReplyError> {
+pub(super) fn wrong(why: Misuse, fields: &Fields) -> Result<(), ReplyError> {
     match why {
         Misuse::Malformed(_) => {
             let is_wrong = |(name, value): &(&[u8], &[u8])| {
@@ -258,7 +270,7 @@ fn has(fields: &Fields, wanted: &[u8]) -> bool {
     fields.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted))
 }
 
-fn date_of<'a>(fields: &Fields, date: &'a HeaderValue) -> Option<(&'a [u8], &'a [u8])> {
+pub(super) fn date_of<'a>(fields: &Fields, date: &'a HeaderValue) -> Option<(&'a [u8], &'a [u8])> {
     (!has(fields, b"date")).then(|| (&b"date"[..], date.as_bytes()))
 }
 

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use jetstream_proto::http3::Role;
 use quinn_proto::Connection as Quic;
 
 use super::Http3;
@@ -16,17 +17,21 @@ impl Connection {
     /// Speaks HTTP/3 from now on, if that is its protocol; with the handshake complete nothing that
     /// comes is early any more.
     pub(crate) fn begin_http(&mut self, around: &mut Surroundings<'_>) {
-        let Some(Incoming::Http(options)) = &self.incoming else { return };
-        if !self.server {
-            return;
-        }
-        let is_new = self.http.is_none();
+        self.prepare_http(around.now);
         let is_early = self.is_handshaking();
-        let http = self.http.get_or_insert_with(|| Box::new(Http3::new(options, around.now)));
+        let Some(http) = &mut self.http else { return };
         http.is_early = is_early;
-        if is_new {
-            self.with_http(around.now, around.exchanges, around.events, Http3::begin);
-        }
+        self.with_http(around.now, around.exchanges, around.events, |http, quic, turn| {
+            http.begin(quic, turn);
+        });
+    }
+
+    /// Has something that takes sessions to be asked for, or requests, if HTTP/3 is its protocol.
+    /// Nothing is said yet.
+    pub(crate) fn prepare_http(&mut self, now: Instant) {
+        let Some(Incoming::Http(options)) = &self.incoming else { return };
+        let role = if self.server { Role::Server } else { Role::Client };
+        self.http.get_or_insert_with(|| Box::new(Http3::new(options, role, now)));
     }
 
     /// Its HTTP/3, with what that needs.

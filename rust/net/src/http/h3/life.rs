@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use jetstream_proto::http3::Code;
+use jetstream_proto::http3::{Code, Role};
 use quinn_proto::{Connection as Quic, StreamId};
 
 use super::Http3;
@@ -67,14 +67,14 @@ impl Life {
 impl Http3 {
     /// Notes until when a request's head has to come, if it is not there.
     pub(super) fn expect_head(&mut self, slot: u32, now: Instant) {
-        let Some(stream) = self.stream_mut(slot).filter(|stream| stream.key.is_none()) else {
+        let Some(stream) = self.stream_mut(slot).filter(|stream| stream.is_headless()) else {
             return;
         };
         let id = stream.id;
         let Some(until) = now.checked_add(self.limits.head_timeout) else { return };
         let mut heads = std::mem::take(&mut self.life.heads);
         if heads.len() > 2 * self.open() + SLACK {
-            heads.retain(|(_, slot, id)| self.at(*slot, *id).is_some_and(|s| s.key.is_none()));
+            heads.retain(|(_, slot, id)| self.at(*slot, *id).is_some_and(Stream::is_headless));
         }
         heads.push_back((until, slot, id));
         self.life.heads = heads;
@@ -103,7 +103,7 @@ impl Http3 {
 
     fn expire_heads(&mut self, quic: &mut Quic, turn: &mut Turn<'_>) {
         while let Some((slot, id)) = due(&mut self.life.heads, turn.now) {
-            if self.at(slot, id).is_some_and(|stream| stream.key.is_none()) {
+            if self.at(slot, id).is_some_and(Stream::is_headless) {
                 // Nothing of it was looked at.
                 self.break_off(slot, Code::REQUEST_REJECTED, quic, turn);
             }
@@ -135,7 +135,8 @@ impl Http3 {
         let first = |deadlines: &Deadlines| deadlines.front().map(|(until, ..)| *until);
         let rest = match self.life.phase {
             Phase::Announced(until) | Phase::Final(until) => Some(until),
-            Phase::Open if self.open() > 0 => None,
+            // A client's connection is its owner's.
+            Phase::Open if self.open() > 0 || self.core.role() == Role::Client => None,
             Phase::Last => None,
             Phase::Open => self.life.since.checked_add(self.limits.idle_timeout),
         };
@@ -152,7 +153,7 @@ impl Http3 {
                 self.life.phase = Phase::Final(soon(quic, turn.now));
             }
             Phase::Final(until) if until <= turn.now => self.life.phase = Phase::Last,
-            Phase::Open if self.open() == 0 => {
+            Phase::Open if self.open() == 0 && self.core.role() == Role::Server => {
                 let rested = self.life.since.checked_add(self.limits.idle_timeout);
                 if rested.is_some_and(|until| until <= turn.now) {
                     self.leave(quic, turn);
@@ -167,6 +168,7 @@ impl Http3 {
     pub(crate) fn leave(&mut self, quic: &mut Quic, turn: &mut Turn<'_>) {
         if self.life.phase == Phase::Open {
             self.core.announce_going_away();
+            self.drain_sessions();
             self.life.phase = Phase::Announced(soon(quic, turn.now));
             self.settle(quic, turn);
         }
@@ -184,9 +186,10 @@ impl Http3 {
     }
 
     /// Streams on which something was sent that has not been acknowledged, or that are not finished;
-    /// our control stream never is.
+    /// our control stream never is, and that of a session is not before its end.
     pub(crate) fn unacknowledged(&self, quic: &mut Quic) -> usize {
-        quic.streams().send_streams().saturating_sub(usize::from(self.control.is_some()))
+        let standing = usize::from(self.control.is_some()) + self.standing_sessions();
+        quic.streams().send_streams().saturating_sub(standing)
     }
 
     /// The handler of an exchange whose peer was gone has ended.

@@ -10,6 +10,7 @@ mod bearer;
 mod life;
 mod request;
 mod sending;
+mod sessions;
 mod stream;
 
 use std::collections::{BinaryHeap, HashMap};
@@ -24,10 +25,12 @@ use quinn_proto::{Connection as Quic, Dir, StreamEvent, StreamId, VarInt};
 
 use self::life::Life;
 use self::sending::{PIECE, Sending, Wrote};
-use self::stream::{Ready, Stream};
+pub(crate) use self::sessions::request as session_request;
+use self::stream::{Part, Ready, Stream};
 use super::HttpLimits;
 use super::turn::Turn;
 use crate::stream::code;
+use crate::webtransport::Sessions;
 
 /// Bytes that all answers of one connection write in one turn, so that others get theirs.
 const WRITE_PER_TURN: usize = 4 << 20;
@@ -69,8 +72,10 @@ impl Http3Options {
     #[must_use]
     pub fn webtransport(mut self, limits: webtransport::Limits) -> Self {
         let config = Arc::make_mut(&mut self.config);
-        config.settings.extended_connect = true;
-        config.settings.datagrams = true;
+        webtransport::settings::announce(&limits, &mut config.settings);
+        config.foreign_uni = vec![webtransport::header::ONE];
+        config.foreign_bidi = vec![webtransport::header::BOTH];
+        config.early_datagrams = true;
         self.webtransport = Some(limits);
         self
     }
@@ -105,12 +110,15 @@ pub(crate) struct Http3 {
     /// The handshake is not complete: whatever comes may be a copy (RFC 8470).
     pub(crate) is_early: bool,
     closed: Option<(Code, &'static str)>,
+    /// Where there may be some.
+    pub(crate) sessions: Option<Box<Sessions>>,
+    has_begun: bool,
 }
 
 impl Http3 {
-    pub(crate) fn new(options: &Http3Options, now: Instant) -> Self {
+    pub(crate) fn new(options: &Http3Options, role: Role, now: Instant) -> Self {
         Self {
-            core: Core::new(Role::Server, options.config.clone()),
+            core: Core::new(role, options.config.clone()),
             limits: options.limits.clone(),
             control: None,
             said: Sending::default(),
@@ -125,13 +133,22 @@ impl Http3 {
             life: Life::new(now),
             is_early: false,
             closed: None,
+            sessions: options.webtransport.map(|limits| Box::new(Sessions::new(limits))),
+            has_begun: false,
         }
     }
 
     /// Says our settings, and allows as many streams as the limits do.
     pub(crate) fn begin(&mut self, quic: &mut Quic, turn: &mut Turn<'_>) {
-        let streams = u64::from(self.limits.streams);
-        for (dir, wanted) in [(Dir::Bi, streams), (Dir::Uni, STREAMS_UNI)] {
+        if std::mem::replace(&mut self.has_begun, true) {
+            return;
+        }
+        let requests = match self.core.role() {
+            Role::Server => u64::from(self.limits.streams),
+            Role::Client => 0,
+        };
+        let (both, one) = self.session_streams();
+        for (dir, wanted) in [(Dir::Bi, requests + both), (Dir::Uni, STREAMS_UNI + one)] {
             let allowed = quic.max_concurrent_streams(dir);
             if allowed < wanted || (dir == Dir::Bi && allowed != wanted) {
                 let wanted = VarInt::from_u64(wanted).unwrap_or(VarInt::MAX);
@@ -149,7 +166,8 @@ impl Http3 {
     }
 
     fn has_room(&self) -> bool {
-        self.open() + self.gone < self.limits.streams as usize
+        let sessions = self.sessions.as_ref().map_or(0, |sessions| sessions.named());
+        self.open().saturating_sub(sessions) + self.gone < self.limits.streams as usize
     }
 
     // ---- what QUIC tells ----
@@ -169,7 +187,8 @@ impl Http3 {
                 self.open_control(quic);
                 self.settle(quic, turn);
             }
-            StreamEvent::Available { .. } | StreamEvent::Finished { .. } => {}
+            StreamEvent::Available { dir } => self.on_available(dir, quic, turn),
+            StreamEvent::Finished { .. } => {}
         }
     }
 
@@ -275,6 +294,7 @@ impl Http3 {
     /// Hands over what flow control takes, the most urgent first and those alike in turns. True if
     /// the turn's bound was reached.
     pub(crate) fn write(&mut self, quic: &mut Quic, turn: &mut Turn<'_>) -> bool {
+        self.speak_sessions(quic, turn);
         let mut left = WRITE_PER_TURN;
         while left > 0 {
             let Some(ready) = self.ready.pop() else { break };
@@ -357,6 +377,7 @@ impl Http3 {
 
     fn remove(&mut self, slot: u32, now: Instant) -> Option<Stream> {
         let stream = self.streams.get_mut(slot as usize)?.take()?;
+        self.on_removed(&stream);
         self.places.remove(&u64::from(stream.id));
         self.free.push(slot);
         if self.open() == 0 {
@@ -378,7 +399,11 @@ impl Http3 {
         }
         // The rest of a request that is answered is of no use (RFC 9114, section 4.1).
         if !stream.has_ended {
-            self.core.stop_reading(stream.id.into(), Code::NO_ERROR);
+            let reason = match stream.session {
+                Part::None => Code::NO_ERROR,
+                _ => Code::WT_SESSION_GONE,
+            };
+            self.core.stop_reading(stream.id.into(), reason);
             self.settle(quic, turn);
         }
     }

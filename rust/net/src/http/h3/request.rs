@@ -1,13 +1,12 @@
 //! Requests as they come: what is read of their streams, and what the owner is told of them.
 
-use jetstream_proto::http3::{Code, Content, Event, Priority, RequestHead};
+use jetstream_proto::http3::{Code, Content, Event, Priority, RequestHead, StreamError};
 use quinn_proto::{Connection as Quic, ReadError, StreamId, VarInt};
 
 use super::stream::URGENCY;
 use super::{Http3, stream_id};
 use crate::http::turn::Turn;
 use crate::http::{Fields, Request, Version};
-use crate::stream::code;
 
 /// Bytes of a request that are read ahead of its handler, if its window is larger: one piece of its
 /// body, which then is not too small to be worth the way.
@@ -19,8 +18,10 @@ const NO_FIELDS: [(&[u8], &[u8]); 0] = [];
 impl Http3 {
     /// Reads a unidirectional stream: what comes there is bounded by what it may say.
     pub(super) fn read_uni(&mut self, id: StreamId, quic: &mut Quic, turn: &mut Turn<'_>) {
-        self.read_some(id, usize::MAX, quic);
-        self.settle(quic, turn);
+        if self.core.reads_uni(id.into()) {
+            self.read_some(id, usize::MAX, quic);
+            self.settle(quic, turn);
+        }
     }
 
     /// Reads a request, as far as somebody wants it.
@@ -64,6 +65,10 @@ impl Http3 {
                 Ok(Some(chunk)) => {
                     left -= chunk.bytes.len();
                     self.core.received(id.into(), chunk.bytes);
+                    if self.core.is_foreign(id.into()) {
+                        // What follows is for whoever takes it.
+                        break false;
+                    }
                 }
                 Ok(None) => {
                     self.core.finished(id.into());
@@ -100,10 +105,19 @@ impl Http3 {
         match event {
             Event::Request { stream, head, priority, ended } => {
                 if let Some(slot) = self.places.get(&stream).copied() {
-                    self.welcome(slot, &head, ended, turn);
+                    if self.is_for_session(&head) {
+                        self.welcome_session(slot, head, ended, quic, turn);
+                    } else {
+                        self.welcome(slot, &head, ended, turn);
+                        self.reject_waiting(stream);
+                    }
                     self.prioritise(stream, priority, quic);
                 }
             }
+            Event::Data { stream, bytes } if self.is_session(stream) => {
+                self.on_content(stream, bytes, turn);
+            }
+            Event::Ended { stream } if self.is_session(stream) => self.on_content_end(stream, turn),
             Event::Data { stream, bytes } => {
                 if let Some(slot) = self.places.get(&stream).copied() {
                     if let Some(stream) = self.stream_mut(slot) {
@@ -118,27 +132,31 @@ impl Http3 {
                     }
                 }
             }
+            Event::Reset { stream, code }
+            | Event::Stopped { stream, code }
+            | Event::Failed { stream, error: StreamError { code, .. } }
+                if self.is_session(stream) =>
+            {
+                self.on_tunnel_broken(stream, code);
+            }
+            Event::Unprocessed { stream } => self.on_tunnel_broken(stream, Code::REQUEST_REJECTED),
             // A request that is not complete cannot be answered in earnest.
             Event::Reset { stream, .. } => self.core.abort(stream, Code::REQUEST_CANCELLED),
             Event::Priority { stream, priority } => self.prioritise(stream, priority, quic),
-            Event::Foreign { stream, .. } => {
-                // Nobody takes it.
-                let (id, unwanted) = (stream_id(stream), code(Code::STREAM_CREATION_ERROR.0));
-                let _ = quic.recv_stream(id).stop(unwanted);
-                if let Some(slot) = self.place(id) {
-                    let _ = quic.send_stream(id).reset(unwanted);
-                    self.drop_exchange(slot, turn);
-                }
+            Event::Foreign { stream, value, rest, .. } => {
+                self.arrive(stream_id(stream), value, rest, quic, turn);
+            }
+            Event::Settings(settings) => self.on_settings(&settings, quic, turn),
+            Event::Datagram { stream, payload } => self.on_session_datagram(stream, payload, turn),
+            Event::GoingAway { .. } => self.on_going_away(turn),
+            Event::Response { stream, head, ended } => {
+                self.on_response(stream, head.status(), ended, quic, turn);
             }
             // What follows from these, the protocol wants itself.
-            Event::Settings(_)
-            | Event::Trailers { .. }
+            Event::Trailers { .. }
             | Event::Stopped { .. }
             | Event::Failed { .. }
-            | Event::GoingAway { .. }
-            | Event::Datagram { .. } => {}
-            // A client's.
-            Event::Interim { .. } | Event::Response { .. } | Event::Unprocessed { .. } => {}
+            | Event::Interim { .. } => {}
         }
     }
 
@@ -152,7 +170,13 @@ impl Http3 {
     }
 
     /// A request's head is whole.
-    fn welcome(&mut self, slot: u32, head: &RequestHead, ended: bool, turn: &mut Turn<'_>) {
+    pub(super) fn welcome(
+        &mut self,
+        slot: u32,
+        head: &RequestHead,
+        ended: bool,
+        turn: &mut Turn<'_>,
+    ) {
         let early = self.is_early;
         let Some(id) = self.stream_mut(slot).map(|stream| stream.id) else { return };
         let refusal = match head.fields().len() {

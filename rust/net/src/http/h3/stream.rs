@@ -21,6 +21,22 @@ pub(super) struct FilePart {
     pub(super) left: u64,
 }
 
+/// What a stream is to a WebTransport session.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Nothing: an ordinary exchange, or one that is not known yet.
+    #[default]
+    None,
+    /// It asks for one, and we have not answered.
+    Asked,
+    /// We ask for one, and it is not answered.
+    Asking,
+    /// It is one's CONNECT stream.
+    Open,
+    /// It was, and the session is over.
+    Over,
+}
+
 pub(super) struct Stream {
     pub(super) id: StreamId,
     /// None as long as the request's head is not whole.
@@ -52,6 +68,7 @@ pub(super) struct Stream {
     pub(super) sending: Sending,
     /// How much QUIC had taken when it was noted that it takes no more, see `life`.
     pub(super) stall: Option<u64>,
+    pub(super) session: Part,
 }
 
 impl Stream {
@@ -75,18 +92,31 @@ impl Stream {
             file: None,
             sending: Sending::default(),
             stall: None,
+            session: Part::None,
         }
     }
 
     /// Whether more of the request is to be read: until its head is whole, and then a piece ahead of
     /// whoever takes its body.
     pub(super) fn wants_reading(&self) -> bool {
-        !self.has_ended && (self.key.is_none() || (self.is_wanted && self.held.is_empty()))
+        match self.session {
+            Part::None => {
+                !self.has_ended && (self.key.is_none() || (self.is_wanted && self.held.is_empty()))
+            }
+            // No capsule counts before the answer (section 3.2 of the WebTransport draft).
+            Part::Asked | Part::Over => false,
+            Part::Asking | Part::Open => !self.has_ended,
+        }
+    }
+
+    /// Whether nothing is known of it yet that could be answered.
+    pub(super) fn is_headless(&self) -> bool {
+        self.key.is_none() && matches!(self.session, Part::None | Part::Asked)
     }
 
     /// Gives the owner what it wants, if that is there.
     pub(super) fn deliver(&mut self, turn: &mut Turn<'_>) {
-        let Some(key) = self.key else { return };
+        let Some(key) = self.key.filter(|_| self.session == Part::None) else { return };
         if self.is_wanted && !self.held.is_empty() {
             self.is_wanted = false;
             turn.body(key, self.take_held());
@@ -97,7 +127,7 @@ impl Stream {
     }
 
     /// All that is held as one piece; one that came as such is not copied.
-    fn take_held(&mut self) -> Bytes {
+    pub(super) fn take_held(&mut self) -> Bytes {
         if self.held.len() == 1 {
             return self.held.pop().unwrap_or_default();
         }

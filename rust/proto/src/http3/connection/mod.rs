@@ -149,6 +149,27 @@ impl Connection {
         self.exchanges.values().map(Exchange::held).sum::<usize>() + control
     }
 
+    /// Whether the last thing that came is that a stream is the owner's
+    /// ([`Event::Foreign`](Event::Foreign)): what follows on it is not for this connection.
+    pub fn is_foreign(&self, stream: u64) -> bool {
+        matches!(self.events.back(), Some(Event::Foreign { stream: last, .. }) if *last == stream)
+    }
+
+    /// Whether this connection takes what comes on a unidirectional stream of the peer.
+    pub fn reads_uni(&self, stream: u64) -> bool {
+        self.unis.iter().any(|(id, _)| *id == stream)
+    }
+
+    /// Whether a request's stream has been opened, by the peer or by us.
+    pub fn has_begun(&self, stream: u64) -> bool {
+        stream < self.next_request
+    }
+
+    /// Whether the peer goes away, and takes nothing new.
+    pub fn is_peer_going_away(&self) -> bool {
+        self.peer_going.is_some()
+    }
+
     /// Whether the peer's settings have come.
     pub fn has_settings(&self) -> bool {
         self.peer.is_some()

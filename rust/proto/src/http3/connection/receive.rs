@@ -244,8 +244,15 @@ impl Connection {
         let (stream, payload) = datagram::decode(datagram)?;
         debug_assert!(is_request(stream));
         // RFC 9297, section 2.1: those of streams that have not come, or are over, are dropped.
-        let Some(exchange) = self.exchanges.get(&stream) else { return Ok(()) };
-        if exchange.incoming == Incoming::Done || !self.is_told(stream) {
+        let has_come = self.exchanges.get(&stream).filter(|exchange| exchange.is_told);
+        let Some(exchange) = has_come else {
+            let is_early = self.exchanges.contains_key(&stream) || !self.has_begun(stream);
+            if self.config.early_datagrams && self.role == Role::Server && is_early {
+                self.events.push_back(Event::Datagram { stream, payload });
+            }
+            return Ok(());
+        };
+        if exchange.incoming == Incoming::Done {
             return Ok(());
         }
         if !exchange.is_extended {

@@ -39,6 +39,27 @@ fn datagrams_belong_to_extended_connect() {
 }
 
 #[test]
+fn datagrams_that_come_before_their_request_are_told_where_that_is_wanted() {
+    let early = Config { early_datagrams: true, ..config() };
+    let mut server = End::settled(Role::Server, early.clone());
+    let told = |stream| Event::Datagram { stream, payload: Bytes::from_static(b"x") };
+    let mut come = |stream| {
+        server.connection.datagram_received(datagram::encode(stream, b"x"));
+        server.events()
+    };
+    assert_eq!(come(400), [told(400)]);
+    server.open(0, &headers(&GET)[..3]);
+    server.connection.datagram_received(datagram::encode(0, b"x"));
+    assert_eq!(server.events(), [told(0)]);
+    server.connection.abort(0, Code::REQUEST_CANCELLED);
+    server.connection.datagram_received(datagram::encode(0, b"x"));
+    assert_eq!(server.events(), [], "it is over");
+    let mut client = End::settled(Role::Client, early);
+    client.connection.datagram_received(datagram::encode(400, b"x"));
+    assert_eq!(client.events(), [], "only we make requests");
+}
+
+#[test]
 fn datagrams_that_cannot_be() {
     // RFC 9297, section 2.1.
     for bytes in [&b""[..], &[0x40], &[0xd0, 0, 0, 0, 0, 0, 0, 0]] {

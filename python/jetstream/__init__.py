@@ -70,6 +70,7 @@ from jetstream._generations import alpn_of as alpn_of
 from jetstream._identity import Certificate as Certificate
 from jetstream._identity import Peer as Peer
 from jetstream._identity import TlsPeer as TlsPeer
+from jetstream._identity import TokenPeer as TokenPeer
 from jetstream._identity import UnixPeer as UnixPeer
 from jetstream._limits import FOREVER as FOREVER
 from jetstream._limits import Limits as Limits

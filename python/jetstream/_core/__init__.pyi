@@ -16,6 +16,7 @@ from jetstream._errors import JetStreamError
 from jetstream._identity import Peer
 from jetstream._limits import Limits
 from jetstream._session import Session
+from jetstream._webtransport import WebTransportSession
 
 from . import codec as codec
 from .codec import ArgumentsPlan, Plan
@@ -38,6 +39,7 @@ __all__ = [
     "ServerTls",
     "ServiceMethod",
     "ServiceTable",
+    "SessionRequest",
     "Subscription",
     "Waiting",
     "_after_fork",
@@ -97,6 +99,27 @@ class Exchange:
             RuntimeError: It is not the time for such a message.
             ValueError: It cannot be sent.
         """
+
+@final
+class SessionRequest:
+    """A request for a WebTransport session that has not been answered."""
+
+    def accept(
+        self, msize: int | None, headers: list[tuple[bytes, bytes]] = ...
+    ) -> Connection | None:
+        """Accepts it, with lanes whose frames have at most `msize` bytes, or raw.
+
+        Returns:
+            The session; `None` if nobody waits for it any more, or it has been answered.
+
+        Raises:
+            RuntimeError: The fields cannot be sent.
+        """
+
+    def refuse(
+        self, status: int, headers: list[tuple[bytes, bytes]] = ..., body: bytes = ...
+    ) -> None:
+        """Answers with something else; nothing happens if it has been answered."""
 
 @final
 class Waiting:
@@ -462,7 +485,7 @@ class Endpoint:
         server_name: str,
         tls: ClientTls,
         limits: Limits,
-        lanes: bool,
+        streams: bool | Literal["http", "webtransport"],
         early_data: bool = False,
     ) -> Connection:
         """Begins a connection; its ``wait("connected")`` tells how it went.
@@ -578,7 +601,7 @@ class Connection:
         """The process at the other end, as (pid, uid, gid); over Unix sockets only."""
 
     @property
-    def features(self) -> tuple[Literal["quic", "tcp", "unix", "memory"], bool, bool, bool]:
+    def features(self) -> tuple[Literal["quic", "tcp", "unix", "memory", "webtransport"], bool, bool, bool]:
         """What carries it, whether that carries many lanes, whether we open lanes, datagrams."""
 
     @property
@@ -588,11 +611,37 @@ class Connection:
     @peer.setter
     def peer(self, value: Peer | None) -> None: ...
     @property
-    def session(self) -> Session | None:
+    def session(self) -> Session | WebTransportSession | None:
         """The session on it: that which was set, or one made by whoever serves here."""
 
     @session.setter
-    def session(self, value: Session) -> None: ...
+    def session(self, value: Session | WebTransportSession) -> None: ...
+    def open_session(
+        self,
+        authority: str,
+        path: str,
+        headers: list[tuple[bytes, bytes]],
+        msize: int | None,
+    ) -> Connection:
+        """Asks for a WebTransport session on this connection of HTTP/3, which ends with it.
+
+        Args:
+            authority: The host and port.
+            path: The path, with its query.
+            headers: Fields of the request.
+            msize: The largest frame of its lanes; `None` for a raw one.
+
+        Raises:
+            ConnectError: The connection cannot have it.
+            ValueError: The request cannot be made.
+        """
+
+    def beneath(self) -> Connection | None:
+        """Returns the connection that a WebTransport session is on; `None` for anything else."""
+
+    def set_service(self, name: str) -> None:
+        """Makes a session one for this service, unless a lane begins with a version."""
+
     def set_services(
         self,
         services: Mapping[str, ServiceTable],

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jetstream_net::{
-    Carrier, ConnectionKey, Credentials, Dir, EarlyData, Endpoint, Fields, Hub, Incoming, Lost, Read,
-    Side, StreamId, Write,
+    Carrier, ConnectionKey, Credentials, Dir, EarlyData, Endpoint, Fields, Hub, Incoming, Lost,
+    Read, Side, StreamId, Write,
 };
 use jetstream_proto::dialect::Dialect;
 use jetstream_proto::mux::Budget;
@@ -100,6 +100,8 @@ struct State {
     origin: Option<Origin>,
     /// The service that it is for, by the path of its session.
     service: Option<Box<str>>,
+    /// The connection that we made for this session.
+    beneath: Option<ConnectionKey>,
 }
 
 impl State {
@@ -264,6 +266,11 @@ impl Connection {
 
     pub(crate) fn is_lost(&self) -> bool {
         lock(&self.state).lost.is_some()
+    }
+
+    /// The connection that was made for this session alone.
+    pub(crate) fn carrier_of_its_own(&self) -> Option<ConnectionKey> {
+        lock(&self.state).beneath
     }
 
     /// What an endpoint serves is for those who connect to it.
@@ -663,6 +670,7 @@ impl Connection {
         let key = asked.map_err(|error| errors::session(&error))?;
         let session = self.shared.connection(py, key)?;
         session.get().mark_outgoing();
+        lock(&session.get().state).beneath = Some(self.key);
         self.shared.schedule(py)?;
         Ok(session)
     }

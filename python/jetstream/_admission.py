@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from jetstream._types import SocketAddress
     from jetstream._webtransport import WebTransportSession
 
-    Authenticate: TypeAlias = Callable[["SessionRequest"], "Peer | None | Awaitable[Peer | None]"]
+    Authenticate: TypeAlias = Callable[["SessionRequest"], "Peer | Awaitable[Peer | None] | None"]
     SessionHandler: TypeAlias = Callable[[Context, "WebTransportSession"], Awaitable[None]]
 
 _MOST_CERTIFICATE = 16 << 10
@@ -36,7 +36,7 @@ _MOST_CERTIFICATE = 16 << 10
 _NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
-class RefuseSession(Exception):
+class RefuseSession(Exception):  # noqa: N818  a verdict, and no mistake
     """Raised by an `authenticate` hook: the session is not wanted.
 
     Args:

@@ -10,7 +10,7 @@ from jetstream import _core
 class Capabilities:
     """What a session can do. Calls and subscriptions work on each; this tells how."""
 
-    transport: Literal["quic", "tcp", "unix", "memory"]
+    transport: Literal["quic", "tcp", "unix", "memory", "webtransport"]
     """What carries it."""
     many_lanes: bool
     """Whether one connection carries many lanes, so that nothing holds up anything else. Elsewhere

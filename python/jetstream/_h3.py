@@ -75,8 +75,8 @@ class H3Service:
 
 
 Streams: TypeAlias = "bool | Literal['http', 'webtransport']"
-"""What the QUIC streams of a protocol are: lanes (true), raw (false) or HTTP/3's, where WebTransport
-sessions may be taken, too."""
+"""What the QUIC streams of a protocol are: lanes (true), raw (false) or HTTP/3's, there perhaps with
+sessions of WebTransport."""
 
 
 def http3_kind(

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from jetstream import _core
     from jetstream._asgi import App
+    from jetstream._h3 import Streams as StreamKind
     from jetstream._hosting import Hosted
     from jetstream._interception import ServerInterceptor
     from jetstream._limits import Limits
-    from jetstream._h3 import Streams as StreamKind
     from jetstream._listening import Streams
     from jetstream._session import Session
     from jetstream._tls import ServerTls

@@ -176,7 +176,7 @@ class Limits:
 
     webtransport_sessions: int = 16
     """WebTransport sessions at once on one connection of HTTP/3, those that are being asked for
-    included; the next is refused. Browsers open a connection for each, unless a page asks to share."""
+    included; the next is refused. Browsers open a connection for each, unless a page shares."""
 
     websocket_message: int = 16 << 20
     """Bytes of one message of a WebSocket, decompressed. uvicorn and hypercorn say the same."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jetstream import _logging
 from jetstream._addresses import AddressLike, address_of, parse_address

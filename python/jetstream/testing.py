@@ -11,10 +11,11 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from jetstream import _core
+from jetstream._callable import callable_by_peers
 from jetstream._interception import interceptors_of
 from jetstream._limits import DEFAULT_TIMEOUT, Limits
 from jetstream._router import Router, as_router
-from jetstream._server import callable_by_peers, serve_on
+from jetstream._server import serve_on
 from jetstream._session import Session
 from jetstream._testing_ca import ThrowawayCA, WrittenFiles
 

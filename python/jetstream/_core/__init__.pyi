@@ -601,7 +601,9 @@ class Connection:
         """The process at the other end, as (pid, uid, gid); over Unix sockets only."""
 
     @property
-    def features(self) -> tuple[Literal["quic", "tcp", "unix", "memory", "webtransport"], bool, bool, bool]:
+    def features(
+        self,
+    ) -> tuple[Literal["quic", "tcp", "unix", "memory", "webtransport"], bool, bool, bool]:
         """What carries it, whether that carries many lanes, whether we open lanes, datagrams."""
 
     @property
@@ -611,7 +613,7 @@ class Connection:
     @peer.setter
     def peer(self, value: Peer | None) -> None: ...
     @property
-    def session(self) -> Session | WebTransportSession | None:
+    def session(self) -> Session | None:
         """The session on it: that which was set, or one made by whoever serves here."""
 
     @session.setter

@@ -83,6 +83,14 @@ impl Pair {
     }
 
     fn begun(incoming: Incoming, change: impl FnOnce(&mut ServerOptions)) -> Self {
+        Self::of_both(incoming, Incoming::Raw, change)
+    }
+
+    fn of_both(
+        incoming: Incoming,
+        ours: Incoming,
+        change: impl FnOnce(&mut ServerOptions),
+    ) -> Self {
         let authority = Authority::root("Test CA");
         let identity = authority.issue(Leaf::new("server", &["localhost"]));
         let tls = server(server_options(identity)).unwrap();
@@ -97,15 +105,19 @@ impl Pair {
         };
         change(&mut options);
         let tls = client(client_options(Trust::Roots(vec![authority.der.clone()]))).unwrap();
-        Self::between(options, tls)
+        Self::visited(options, ConnectOptions { incoming: ours, ..visiting(&tls) })
     }
 
     fn between(options: ServerOptions, tls: ClientTls) -> Self {
+        Self::visited(options, visiting(&tls))
+    }
+
+    fn visited(options: ServerOptions, visiting: ConnectOptions) -> Self {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let listening = Endpoint::bind(any, Some(options)).unwrap();
         let mut calling = Endpoint::bind(any, None).unwrap();
         let remote = listening.io().local_addr().unwrap();
-        let here = calling.connect(Instant::now(), remote, "localhost", visiting(&tls)).unwrap();
+        let here = calling.connect(Instant::now(), remote, "localhost", visiting.clone()).unwrap();
         Self {
             server: listening,
             client: calling,
@@ -113,7 +125,7 @@ impl Pair {
             from_client: Vec::new(),
             here,
             there: ConnectionKey(u32::MAX),
-            visiting: visiting(&tls),
+            visiting,
         }
     }
 

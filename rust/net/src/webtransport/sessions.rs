@@ -210,6 +210,12 @@ impl Sessions {
 
     // ---- streams ----
 
+    /// Streams that are known.
+    #[cfg(test)]
+    pub(crate) fn streams(&self) -> usize {
+        self.owners.len() + self.beginnings.len() + self.aheads.len()
+    }
+
     /// Whose a stream is.
     pub(crate) fn owner(&self, stream: StreamId) -> Option<ConnectionKey> {
         self.owners.get(&stream).copied()

@@ -19,6 +19,10 @@ const ROUND_TRIPS: u32 = 2;
 /// The shortest time for that: a round trip over loopback is nothing that could be measured.
 const MOMENT: Duration = Duration::from_millis(2);
 
+/// How long the last word of a session may be on its way when one side of its stream has ended: what is
+/// lost is sent again within less.
+const LAST_WORD: Duration = Duration::from_secs(2);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Open,
@@ -49,11 +53,19 @@ pub(super) struct Life {
     heads: Deadlines,
     /// Those whose answer QUIC did not take.
     stalls: Deadlines,
+    /// Sessions of which only the peer's end is to come.
+    ends: Deadlines,
 }
 
 impl Life {
     pub(super) fn new(now: Instant) -> Self {
-        Self { phase: Phase::Open, since: now, heads: VecDeque::new(), stalls: VecDeque::new() }
+        Self {
+            phase: Phase::Open,
+            since: now,
+            heads: VecDeque::new(),
+            stalls: VecDeque::new(),
+            ends: VecDeque::new(),
+        }
     }
 
     /// The last exchange has ended.
@@ -61,6 +73,7 @@ impl Life {
         self.since = now;
         // Nothing is left of what they were for.
         (self.heads, self.stalls) = (VecDeque::new(), VecDeque::new());
+        self.ends = VecDeque::new();
     }
 }
 
@@ -94,6 +107,28 @@ impl Http3 {
         }
         stalls.push_back((until, slot, id));
         self.life.stalls = stalls;
+    }
+
+    /// Notes until when the peer has to end a session from its side, too.
+    pub(super) fn expect_end(&mut self, slot: u32, now: Instant) {
+        let Some(stream) = self.stream_mut(slot) else { return };
+        let id = stream.id;
+        let Some(until) = now.checked_add(LAST_WORD) else { return };
+        let mut ends = std::mem::take(&mut self.life.ends);
+        if ends.len() > 2 * self.open() + SLACK {
+            ends.retain(|(_, slot, id)| self.at(*slot, *id).is_some());
+        }
+        ends.push_back((until, slot, id));
+        self.life.ends = ends;
+    }
+
+    /// Whoever has not ended a session by now has nothing more to say of it.
+    fn expire_ends(&mut self, quic: &mut Quic, turn: &mut Turn<'_>) {
+        while let Some((slot, id)) = due(&mut self.life.ends, turn.now) {
+            if self.at(slot, id).is_some() {
+                self.break_off(slot, Code::WT_SESSION_GONE, quic, turn);
+            }
+        }
     }
 
     /// The stream, if it is still there.
@@ -140,13 +175,16 @@ impl Http3 {
             Phase::Last => None,
             Phase::Open => self.life.since.checked_add(self.limits.idle_timeout),
         };
-        [first(&self.life.heads), first(&self.life.stalls), rest].into_iter().flatten().min()
+        let life = &self.life;
+        let all = [first(&life.heads), first(&life.stalls), first(&life.ends), rest];
+        all.into_iter().flatten().min()
     }
 
     /// Does what is due.
     pub(crate) fn expire(&mut self, quic: &mut Quic, turn: &mut Turn<'_>) {
         self.expire_heads(quic, turn);
         self.expire_stalls(quic, turn);
+        self.expire_ends(quic, turn);
         match self.life.phase {
             Phase::Announced(until) if until <= turn.now => {
                 self.core.go_away();

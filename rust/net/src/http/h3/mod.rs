@@ -254,7 +254,7 @@ impl Http3 {
             Action::Reset(stream, reason) => {
                 let id = stream_id(stream);
                 let _ = quic.send_stream(id).reset(code(reason.0));
-                if let Some(slot) = self.place(id) {
+                if let Some(slot) = self.place(id).filter(|_| !self.is_asking(stream)) {
                     self.drop_exchange(slot, turn);
                 }
             }
@@ -393,6 +393,9 @@ impl Http3 {
 
     /// An answer is handed over whole.
     fn end(&mut self, slot: u32, quic: &mut Quic, turn: &mut Turn<'_>) {
+        if self.waits_for_end(slot, turn.now) {
+            return;
+        }
         let Some(stream) = self.remove(slot, turn.now) else { return };
         if let Some(key) = stream.key {
             turn.answered_later(key);

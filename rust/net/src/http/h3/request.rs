@@ -94,9 +94,12 @@ impl Http3 {
         quic: &mut Quic,
         turn: &mut Turn<'_>,
     ) {
+        if self.on_session_stopped(id, quic, turn) {
+            return;
+        }
         self.core.stopped(id.into(), Code(reason.into_inner()));
         self.settle(quic, turn);
-        if let Some(slot) = self.place(id) {
+        if let Some(slot) = self.place(id).filter(|_| !self.is_asking(id.into())) {
             self.break_off(slot, Code(reason.into_inner()), quic, turn);
         }
     }
@@ -133,13 +136,14 @@ impl Http3 {
                 }
             }
             Event::Reset { stream, code }
-            | Event::Stopped { stream, code }
             | Event::Failed { stream, error: StreamError { code, .. } }
                 if self.is_session(stream) =>
             {
-                self.on_tunnel_broken(stream, code);
+                self.on_tunnel_broken(stream, code, turn);
             }
-            Event::Unprocessed { stream } => self.on_tunnel_broken(stream, Code::REQUEST_REJECTED),
+            Event::Unprocessed { stream } => {
+                self.on_tunnel_broken(stream, Code::REQUEST_REJECTED, turn);
+            }
             // A request that is not complete cannot be answered in earnest.
             Event::Reset { stream, .. } => self.core.abort(stream, Code::REQUEST_CANCELLED),
             Event::Priority { stream, priority } => self.prioritise(stream, priority, quic),

@@ -69,6 +69,10 @@ pub(super) struct Stream {
     /// How much QUIC had taken when it was noted that it takes no more, see `life`.
     pub(super) stall: Option<u64>,
     pub(super) session: Part,
+    /// The peer wants no more of what we send for the session.
+    pub(super) is_stopped: bool,
+    /// All has been sent of a session that is over.
+    pub(super) is_said: bool,
 }
 
 impl Stream {
@@ -93,6 +97,8 @@ impl Stream {
             sending: Sending::default(),
             stall: None,
             session: Part::None,
+            is_stopped: false,
+            is_said: false,
         }
     }
 
@@ -104,8 +110,8 @@ impl Stream {
                 !self.has_ended && (self.key.is_none() || (self.is_wanted && self.held.is_empty()))
             }
             // No capsule counts before the answer (section 3.2 of the WebTransport draft).
-            Part::Asked | Part::Over => false,
-            Part::Asking | Part::Open => !self.has_ended,
+            Part::Asked => false,
+            Part::Asking | Part::Open | Part::Over => !self.has_ended,
         }
     }
 

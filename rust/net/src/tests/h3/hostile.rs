@@ -5,7 +5,7 @@ use jetstream_proto::http3::{frame, qpack, varint};
 use super::*;
 
 /// A HEADERS frame.
-fn headers(fields: &[(&str, &str)]) -> Bytes {
+pub(super) fn headers(fields: &[(&str, &str)]) -> Bytes {
     let mut section = qpack::PREFIX.to_vec();
     for (name, value) in fields {
         qpack::field(name.as_bytes(), value.as_bytes(), &mut section);
@@ -29,7 +29,7 @@ pub(super) fn get() -> Bytes {
 
 impl World {
     /// Sends bytes on a new stream, of which the client's protocol knows nothing.
-    fn send(&mut self, dir: Dir, bytes: impl Into<Bytes>, finish: bool) -> StreamId {
+    pub(super) fn send(&mut self, dir: Dir, bytes: impl Into<Bytes>, finish: bool) -> StreamId {
         let key = self.visitors[0].key;
         let id = self.pair.client.open_stream(key, dir).unwrap();
         self.visitors[0].deaf.push(id.into());
@@ -43,7 +43,7 @@ impl World {
     }
 
     /// What the server has to say on a stream that it does not answer.
-    fn verdict(&mut self, id: StreamId) -> u64 {
+    pub(super) fn verdict(&mut self, id: StreamId) -> u64 {
         let key = self.visitors[0].key;
         self.until(|world| match world.pair.client.read(key, id, 1000) {
             Read::Reset(code) => Some(code),
@@ -53,7 +53,7 @@ impl World {
     }
 
     /// How the connection ends, at both ends.
-    fn end(&mut self) -> u64 {
+    pub(super) fn end(&mut self) -> u64 {
         let lost = self.until(|world| world.visitors[0].lost.clone());
         let Lost::Closed { code, .. } = lost else { panic!("{lost:?}") };
         let there = self.until(|world| {

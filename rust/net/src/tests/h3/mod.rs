@@ -4,6 +4,7 @@ mod answers;
 mod bodies;
 mod ends;
 mod hostile;
+mod webtransport;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -79,7 +80,11 @@ fn pairs<'a>(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Vec<(String,
 impl Visitor {
     fn new(key: ConnectionKey) -> Self {
         let settings = Settings { extended_connect: true, ..Settings::default() };
-        let core = Core::new(Role::Client, Arc::new(Config { settings, ..Config::default() }));
+        Self::speaking(key, Config { settings, ..Config::default() })
+    }
+
+    fn speaking(key: ConnectionKey, config: Config) -> Self {
+        let core = Core::new(Role::Client, Arc::new(config));
         Self {
             key,
             core,

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from jetstream import _logging
 from jetstream._admission import (
-    CertificatesInUrls,
     RefuseSession,
     SessionRequest,
     is_allowed,
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from jetstream._limits import Limits
     from jetstream._router import Router
     from jetstream._session import Session
+    from jetstream._url_certificates import CertificatesInUrls
 
 SERVICES = "/rs.jetstream.proto/"
 """Where peers of the Rust crate 15.2 find services: the name follows."""
@@ -68,6 +68,9 @@ class Sessions:
         self._services = callable_by_peers(router, limits, interceptors)
         self._certificates: CertificatesInUrls | None = None
         if options.danger_certificate_in_url is not None:
+            # Few want it, and what it takes is not light.
+            from jetstream._url_certificates import CertificatesInUrls
+
             self._certificates = CertificatesInUrls(
                 options.danger_certificate_in_url, options.danger_certificate_lifetime
             )

@@ -76,6 +76,11 @@ class SessionRequest:
         return next((value.decode("latin-1") for value in values), None)
 
     @property
+    def scope(self) -> Mapping[str, Any]:
+        """What the access log may say: nothing of the query, which may hold a token."""
+        return {**self._scope, "method": "CONNECT", "query_string": b""}
+
+    @property
     def authority(self) -> str:
         """The host that was asked, with its port if it was said."""
         return self.header("host") or ""

@@ -26,6 +26,7 @@ from jetstream.codegen._typescript import (
     plan_of,
     prose,
     quoted,
+    signature,
     type_of,
     value_of,
 )
@@ -199,27 +200,27 @@ class _Service:
         ]
         for each in self._service.methods:
             names = _names.parameter_names([it.name for it in each.parameters], frozenset())
-            parameters = [
+            parameters: list[Doc] = [
                 sequel(f"{name}: ", self._handler_type(parameter))
                 for name, parameter in zip(names, each.parameters, strict=True)
             ]
             parameters.append(f"ctx: {self._said.type('Context')}")
             # An interface's `new(...)` would be a constructor.
             method = '"new"' if each.method.name == "new" else each.method.name
-            head = enclosed(f"{method}(", parameters, ")")
-            lines += _method_comment(each, names)
-            lines.append(f"  {render(sequel(head, ': ', self._handled(each), ';'), depth=1)}")
+            head = signature(method, parameters, self._handled(each), ";")
+            lines += [*_method_comment(each, names), f"  {render(head, depth=1)}"]
         return [*lines, "}"]
 
     def _handler_type(self, parameter: Parameter) -> Doc:
         type_ = self._type(parameter.type, given=False)
         return sequel("AsyncIterable<", type_, ">") if parameter.is_stream else type_
 
-    def _handled(self, each: MethodModel) -> Doc:
+    def _handled(self, each: MethodModel) -> list[Doc]:
         result = self._type(each.result, given=True)
-        if each.items is not None:
-            return sequel("AsyncGenerator<", self._type(each.items, given=True), ", ", result, ">")
-        return sequel("Promise<", result, "> | ", result)
+        if each.items is None:
+            return [sequel("Promise<", result, ">"), result]
+        items = self._type(each.items, given=True)
+        return [sequel("AsyncGenerator<", items, ", ", result, ">")]
 
     def _write_channel(self) -> list[str]:
         lines = [
@@ -239,7 +240,7 @@ class _Service:
             for name, parameter in zip(names, each.parameters, strict=True)
         ]
         parameters.append(f"options?: {self._said.type('CallOptions')}")
-        head = sequel(enclosed(f"{method}(", parameters, ")"), ": ", self._called(each), " {")
+        head = signature(method, parameters, [self._called(each)], " {")
         call = "$call" if each.items is None else "$subscribe"
         arguments = enclosed("[", list[Doc](names), "]")
         body = enclosed(f"return this.{call}(", [quoted(method), arguments, "options"], ");")

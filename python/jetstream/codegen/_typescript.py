@@ -11,6 +11,7 @@ from jetstream.codegen._layout import (
     Break,
     Doc,
     Group,
+    IfBroken,
     Indent,
     enclosed,
     flat,
@@ -34,7 +35,7 @@ from jetstream.codegen._model import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from jetstream.codegen._model import Declaration
+    from jetstream.codegen._model import Declaration, Member
 
 _BIG = frozenset({"i64", "u64", "i128", "u128"})
 
@@ -200,16 +201,15 @@ def declaration(each: Declaration, said: Mentioned, is_declared: Callable[[str],
             body = _plan_call("union", name, each.title, entries, said)
         case Enumeration(members=members):
             said.type("ValueOf")
-            entries = []
-            for member in members.values():
-                above = "".join(f"{line}\n" for line in comment(prose(member.doc), depth=1))
-                text = f"{member.name}: {_literal(member.value)}"
-                entries.append(f"{above.removeprefix('  ')}{'  ' if above else ''}{text}")
-            made = _hugging(
-                f"export const {name} = {said.value('enumeration')}({quoted(each.title)}, ", entries
-            )
-            lines = [*comment(prose(each.doc)), render(made)]
-            return "\n".join([*lines, f"export type {name} = ValueOf<typeof {name}>;"])
+            made = f"{said.value('enumeration')}({quoted(each.title)}, "
+            lines = [
+                *comment(prose(each.doc)),
+                render(
+                    _hugging(f"export const {name} = {made}", list(map(_member, members.values())))
+                ),
+                f"export type {name} = ValueOf<typeof {name}>;",
+            ]
+            return "\n".join(lines)
         case Alias(type=type_):
             said.type("Plan")
             head = render(sequel(f"export type {name} = ", type_of(type_, said, given=True), ";"))
@@ -230,6 +230,11 @@ def _hugging(head: str, entries: Sequence[Doc]) -> Doc:
     return enclosed(f"{head}{{", entries, "});", space=" ")
 
 
+def _member(member: Member) -> Doc:
+    above = "".join(f"{line}\n  " for line in comment(prose(member.doc), depth=1))
+    return f"{above.lstrip()}{member.name}: {_literal(member.value)}"
+
+
 def _entry(name: str, plan: Doc) -> Doc:
     return name if plan == name else sequel(f"{name}: ", plan)
 
@@ -237,10 +242,34 @@ def _entry(name: str, plan: Doc) -> Doc:
 def _alternatives(head: str, cases: Sequence[Doc]) -> Doc:
     if len(cases) == 1:
         return sequel(f"{head} ", cases[0], ";")
-    parts: list[Doc] = []
+    # On the next line if they fit there, else each has its own.
+    return Group((head, Indent((Break(" "), _bars(cases))), ";"))
+
+
+def _bars(cases: Sequence[Doc]) -> Doc:
+    parts: list[Doc] = [IfBroken("| ")]
     for each in cases:
-        parts += [Break(" | " if parts else " ", "| "), each]
-    return Group((head, Indent(tuple(parts)), ";"))
+        parts += [Break(" | ", "| "), each] if len(parts) > 1 else [each]
+    return Group(tuple(parts))
+
+
+def signature(name: str, parameters: Sequence[Doc], results: Sequence[Doc], end: str) -> Doc:
+    """A method's head: its parameters have a line each before the result is broken.
+
+    Args:
+        name: The method.
+        parameters: At least one.
+        results: The type of what it returns, or several to choose from.
+        end: What follows.
+    """
+    brackets = enclosed(f"{name}(", parameters, ")")
+    inner = brackets.parts if isinstance(brackets, Group) else (brackets,)
+    if len(results) == 1:
+        return Group((*inner, ": ", *results, end))
+    cases: list[Doc] = [Break(" ", "| "), results[0]]
+    for each in results[1:]:
+        cases += [Break(" | ", "| "), each]
+    return Group((*inner, ":", Group((Indent(tuple(cases)),)), end))
 
 
 def value_of(

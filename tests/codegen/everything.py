@@ -1,4 +1,6 @@
-"""A service with everything that a service can have; what is generated for it is in `golden/`."""
+"""A service with everything that a service can have. TypeScript compiles, calls and serves it."""
+
+# ruff: noqa: B008  defaults of every kind are what is tested
 
 from __future__ import annotations
 
@@ -176,7 +178,7 @@ class Widths:
     i: I64
     j: I128
     k: F32
-    l: float
+    l: float  # noqa: E741
     m: bool
     n: None
 
@@ -252,7 +254,9 @@ class Everything(Protocol):
         order: OrderId = OrderId(-1),
         wrong: U8 = 300,
         last: bool = False,
-    ) -> None: ...
+    ) -> list[str]:
+        """Says which of the arguments are not the defaults."""
+        ...
 
     async def words(self, default: str, options: str, ctx: U8, ctx_: U8, function: str) -> str:
         """Takes names that mean something.
@@ -263,7 +267,7 @@ class Everything(Protocol):
         """
         ...
 
-    async def new(self, *, delete: bool = True, of: str) -> None: ...
+    async def new(self, *, delete: bool = True, of: str) -> str: ...
 
     async def packed(self, packed: Packed, labelled: LabelledCircle, empty: Empty) -> Packed: ...
 

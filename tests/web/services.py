@@ -6,17 +6,25 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from ipaddress import IPv4Address, IPv6Address
 
 from jetstream import (
     I32,
     INJECTED,
+    U8,
     U32,
     U64,
+    U128,
     Context,
     Done,
     Feed,
     Gap,
     JetStreamError,
+    SocketAddress,
+    Some,
+    Url,
     method,
     service,
     time_left,
@@ -107,3 +115,62 @@ class Lab:
     async def position(self) -> AsyncIterator[U32]:
         for number in range(1000):
             yield number
+
+
+class Colour(Enum):
+    """An enum."""
+
+    RED = "r"
+    GREEN = "g"
+
+
+@dataclass(frozen=True)
+class Circle:
+    """One variant."""
+
+    radius: float
+
+
+@dataclass(frozen=True)
+class Square:
+    """The other."""
+
+    side: float
+
+
+@dataclass
+class All:
+    """One field of each kind."""
+
+    small: I32
+    big: int
+    huge: U128
+    real: float
+    endless: float
+    yes: bool
+    text: str
+    raw: bytes
+    at: datetime
+    host: IPv4Address | IPv6Address
+    where: SocketAddress
+    home: Url
+    list: list[int]
+    names: dict[str, U8]
+    numbers: dict[U8, str]
+    set: set[str]
+    pair: tuple[U8, str]
+    none: str | None
+    nested: Some[int | None] | None
+    colour: Colour
+    shape: Circle | Square
+
+
+@service
+class Values:
+    """Gives back what it is given."""
+
+    async def same(self, value: All) -> All:
+        return value
+
+    async def bytes(self, data: bytes) -> bytes:
+        return data

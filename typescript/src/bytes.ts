@@ -41,7 +41,9 @@ export class Writer {
   }
 
   u8(value: number): void {
-    this.buf[this.room(1)] = value;
+    // Room first: it may move the bytes.
+    const at = this.room(1);
+    this.buf[at] = value;
   }
 
   u16(value: number): void {

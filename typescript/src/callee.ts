@@ -16,9 +16,9 @@ import {
   FOREVER,
   INITIAL_WINDOW,
   MAX_METADATA,
+  STREAM_WINDOW,
   Window,
   encodeMetadata,
-  putFault,
   readMetadata,
 } from "./ext.ts";
 import {
@@ -31,6 +31,7 @@ import {
   MSIZE,
   RCANCEL,
   RDONE,
+  RERROR,
   RMETA,
   RVERSION,
   TCANCEL,
@@ -61,7 +62,6 @@ import {
   versionOf,
 } from "./version.ts";
 import { decode, decodeArguments, encode } from "./wire.ts";
-import { STREAM_WINDOW } from "./caller.ts";
 
 /** Methods that run for one session at once, and streams from the caller among them. */
 const MAX_HANDLERS = 1024;
@@ -527,4 +527,28 @@ export class CalleeLane extends Lane {
     for (const [tag, running] of this.#running) this.#end(tag, running, gone);
     this.owner.onGone(this);
   }
+}
+
+/** Appends an error that answers `tag`; one that does not fit gives way to one that says so. */
+function putFault(
+  out: Writer,
+  tag: number,
+  limit: number,
+  message: string,
+  details: ErrorDetails = {},
+): void {
+  const at = begin(out, RERROR, tag);
+  // A unit of UTF-16 is three bytes at most, and 65,535 fit.
+  const clip = (text: string): string =>
+    text.length > 20_000 ? `${text.slice(0, 20_000)}…` : text;
+  out.string(clip(message));
+  for (const text of [details.code, details.help, details.url]) {
+    out.u8(text == null ? 0 : 1);
+    if (text != null) out.string(clip(text));
+  }
+  out.u32(0);
+  if (finish(out, at) <= limit) return;
+  out.len = at;
+  const code = (details.code?.length ?? 0) < 1024 ? details.code : null;
+  putFault(out, tag, limit, "the error was too large for the peer's msize", { code });
 }

@@ -13,7 +13,14 @@ import {
   VersionMismatch,
   type LimitExceeded,
 } from "./errors.ts";
-import { INITIAL_WINDOW, Window, microseconds, readFault, readMetadata } from "./ext.ts";
+import {
+  INITIAL_WINDOW,
+  STREAM_WINDOW,
+  Window,
+  microseconds,
+  readFault,
+  readMetadata,
+} from "./ext.ts";
 import {
   CREDIT,
   FIRST_METHOD,
@@ -55,8 +62,6 @@ import {
 /** Calls, and streams beside them, that hold a tag at once. With one tag each to cancel them they are below 65,535. */
 const MAX_CALLS = 16384;
 const MAX_STREAMS = 1024;
-/** Bytes of a subscription that may be ahead of its taker. */
-export const STREAM_WINDOW = 256 << 10;
 
 /** What two ends agreed on. */
 export interface Agreed {

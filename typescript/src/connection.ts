@@ -3,7 +3,7 @@
 import { Reader, Writer } from "./bytes.ts";
 import { Call } from "./call.ts";
 import { CallerLane, type Agreed, type LaneEnd, type LaneOwner } from "./caller.ts";
-import { CalleeLane, type CalleeOwner, type Served } from "./callee.ts";
+import type { CalleeLane, CalleeOwner, Served } from "./callee.ts";
 import { ConnectionLost, LimitExceeded, VersionMismatch, type JetStreamError } from "./errors.ts";
 import { MSIZE, Splitter } from "./frame.ts";
 import { DONE, ignore, later } from "./lane.ts";
@@ -64,7 +64,10 @@ export class Connection implements CalleeOwner {
       for (;;) {
         const { value, done } = await reader.read();
         if (done || this.#lost) return;
-        const lane = new CalleeLane(value, this);
+        // Few pages are called: what answers is loaded by those.
+        const { CalleeLane: Made } = await import("./callee.ts");
+        const lane = new Made(value, this);
+        if (this.#lost) return lane.kill(DONE);
         this.#lanes.add(lane);
         void lane.run();
       }

@@ -2,8 +2,6 @@
 import { Reader, Writer } from "./bytes.ts";
 import type { Metadata, MetadataInit } from "./channel.ts";
 import { CallError, LimitExceeded, LocalProtocolError, remoteError } from "./errors.ts";
-import type { ErrorDetails } from "./errors.ts";
-import { RERROR, begin, finish } from "./frame.ts";
 
 /** No limit of time. */
 export const FOREVER = (1n << 64n) - 1n;
@@ -71,30 +69,6 @@ export function readMetadata(r: Reader, what: string): Metadata {
 
 // ---- faults ----
 
-/** Appends an error that answers `tag`; one that does not fit gives way to one that says so. */
-export function putFault(
-  out: Writer,
-  tag: number,
-  limit: number,
-  message: string,
-  details: ErrorDetails = {},
-): void {
-  const at = begin(out, RERROR, tag);
-  // A unit of UTF-16 is three bytes at most, and 65,535 fit.
-  const clip = (text: string): string =>
-    text.length > 20_000 ? `${text.slice(0, 20_000)}…` : text;
-  out.string(clip(message));
-  for (const text of [details.code, details.help, details.url]) {
-    out.u8(text == null ? 0 : 1);
-    if (text != null) out.string(clip(text));
-  }
-  out.u32(0);
-  if (finish(out, at) <= limit) return;
-  out.len = at;
-  const code = (details.code?.length ?? 0) < 1024 ? details.code : null;
-  putFault(out, tag, limit, "the error was too large for the peer's msize", { code });
-}
-
 /** Lines of a backtrace that are kept, and characters of each: a small payload may tell a long story. */
 const MAX_TRACE = 64;
 
@@ -129,6 +103,9 @@ export function readFault(payload: Uint8Array): CallError | LimitExceeded {
 
 /** Bytes of a stream (frames, headers included) that may be sent before any are granted. */
 export const INITIAL_WINDOW = 64 << 10;
+
+/** Bytes of a stream that may be ahead of its taker. */
+export const STREAM_WINDOW = 256 << 10;
 
 /** How much of a stream may still come. One item may go over it. */
 export class Window {

@@ -196,6 +196,7 @@ export class Session implements Carrier {
         throw new TypeError(`the implementation has no ${what}`);
       }
     }
+    void import("./callee.ts");
     const served = { service, implementation: implementation as Handlers };
     this.$services.set(service.name, served);
     return () => {

@@ -36,8 +36,8 @@ from jetstream import (
 
 T = TypeVar("T")
 
-OrderId = NewType("OrderId", int)
-"""Counts orders."""
+Serial = NewType("Serial", int)
+"""Counts."""
 
 
 class Colour(IntEnum):
@@ -229,7 +229,7 @@ class Everything(Protocol):
 
     async def paint(self, colour: Colour, day: Weekday, thing: Thing, step: Step) -> Map: ...
 
-    async def page(self, orders: Page[OrderId]) -> Page[str]: ...
+    async def page(self, orders: Page[Serial]) -> Page[str]: ...
 
     async def nested(
         self, values: dict[tuple[I32, str], list[set[str] | None]]
@@ -251,7 +251,7 @@ class Everything(Protocol):
         since: datetime = datetime(2026, 1, 31, 12, 0, 0, 1500, tzinfo=UTC),
         host: IPv4Address = IPv4Address("127.0.0.1"),
         at: SocketAddress = SocketAddress(IPv6Address("::1"), 80),
-        order: OrderId = OrderId(-1),
+        order: Serial = Serial(-1),
         wrong: U8 = 300,
         last: bool = False,
     ) -> list[str]:

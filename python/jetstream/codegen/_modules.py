@@ -23,6 +23,7 @@ from jetstream.codegen._typescript import (
     Mentioned,
     comment,
     declaration,
+    object_call,
     plan_of,
     prose,
     quoted,
@@ -156,12 +157,10 @@ class _Service:
         entries = [
             sequel(f"{each.method.name}: ", self._definition(each)) for each in service.methods
         ]
-        arguments = ", ".join(
-            quoted(each) for each in (service.wire_name, service.version, service.digest)
-        )
-        define = self._said.value("defineService")
-        head = f"export const {service.name} = {define}<{self._handler}>({arguments}, {{"
-        return render(enclosed(head, entries, "});", must_break=True))
+        strings = [quoted(each) for each in (service.wire_name, service.version, service.digest)]
+        define = f"{self._said.value('defineService')}<{self._handler}>("
+        head = f"export const {service.name} = {define}"
+        return render(object_call(head, strings, entries, must_break=True))
 
     def _definition(self, each: MethodModel) -> Doc:
         parameters = [

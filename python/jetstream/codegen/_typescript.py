@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from jetstream.codegen._layout import (
+    WIDTH,
     Break,
     Doc,
     Group,
@@ -201,15 +202,14 @@ def declaration(each: Declaration, said: Mentioned, is_declared: Callable[[str],
             body = _plan_call("union", name, each.title, entries, said)
         case Enumeration(members=members):
             said.type("ValueOf")
-            made = f"{said.value('enumeration')}({quoted(each.title)}, "
-            lines = [
-                *comment(prose(each.doc)),
-                render(
-                    _hugging(f"export const {name} = {made}", list(map(_member, members.values())))
-                ),
-                f"export type {name} = ValueOf<typeof {name}>;",
-            ]
-            return "\n".join(lines)
+            body = object_call(
+                f"export const {name} = {said.value('enumeration')}(",
+                [quoted(each.title)],
+                list(map(_member, members.values())),
+                must_break=any(member.doc for member in members.values()),
+            )
+            kind = f"export type {name} = ValueOf<typeof {name}>;"
+            return "\n".join([*comment(prose(each.doc)), render(body), kind])
         case Alias(type=type_):
             said.type("Plan")
             head = render(sequel(f"export type {name} = ", type_of(type_, said, given=True), ";"))
@@ -221,18 +221,31 @@ def _plan_call(
     function: str, name: str, title: str, entries: Sequence[Doc], said: Mentioned
 ) -> Doc:
     said.type("Plan")
-    made = f"{said.value(function)}<{name}>({quoted(title)}, "
-    return _hugging(f"export const {name}: Plan<{name}> = {made}", entries)
+    made = f"{said.value(function)}<{name}>("
+    return object_call(f"export const {name}: Plan<{name}> = {made}", [quoted(title)], entries)
 
 
-def _hugging(head: str, entries: Sequence[Doc]) -> Doc:
-    """A call whose last argument is an object, which is broken before the others are."""
-    return enclosed(f"{head}{{", entries, "});", space=" ")
+def object_call(
+    head: str, arguments: Sequence[str], entries: Sequence[Doc], *, must_break: bool = False
+) -> Doc:
+    """A call whose last argument is an object, which is broken before the others are.
+
+    Args:
+        head: What stands before the arguments.
+        arguments: Those before the object.
+        entries: The object's.
+        must_break: Whether each entry has a line of its own in any case.
+    """
+    hugging = f"{head}{', '.join(arguments)}, {{"
+    if len(hugging) <= WIDTH:
+        return enclosed(hugging, entries, "});", space=" ", must_break=must_break)
+    last = enclosed("{", entries, "}", space=" ", must_break=must_break)
+    return enclosed(head, [*arguments, last], ");")
 
 
 def _member(member: Member) -> Doc:
-    above = "".join(f"{line}\n  " for line in comment(prose(member.doc), depth=1))
-    return f"{above.lstrip()}{member.name}: {_literal(member.value)}"
+    above = [part for line in comment(prose(member.doc)) for part in (line, Break(""))]
+    return sequel(*above, f"{member.name}: {_literal(member.value)}")
 
 
 def _entry(name: str, plan: Doc) -> Doc:

@@ -1,6 +1,7 @@
 """What TypeScript is written for a service: read here, compiled and run in `test_running`."""
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, make_dataclass
@@ -12,11 +13,12 @@ import pytest
 import typing_extensions
 from jetstream import U8, U64, service
 from jetstream.codegen import GenerationError, TypeScriptOptions, typescript
+from jetstream.codegen._names import RUNTIME
 
 from tests.codegen.everything import Everything
 from tests.codegen.nasty import Promise
 from tests.codegen.shop import Shop
-from tests.codegen.tools import compile_all, generate, misformatted, needs_tools
+from tests.codegen.tools import PACKAGE, compile_all, generate, misformatted, needs_tools
 
 GOLDEN = Path(__file__).parent / "golden"
 UPDATE = "JETSTREAM_UPDATE_SNAPSHOTS"
@@ -106,6 +108,11 @@ class TestImports:
 
 
 class TestNames:
+    def test_what_is_imported_is_there(self):
+        exported = (PACKAGE / "src" / "index.ts").read_text()
+        names = set(re.findall(r"\w+", exported))
+        assert names >= RUNTIME
+
     @needs_tools
     def test_those_that_mean_something_compile(self, tmp_path):
         api = generate(tmp_path, Promise)
@@ -122,7 +129,8 @@ class TestNames:
         text = written(Promise, name="promise.ts")
         assert '"delete", [options__, options_, undefined_], options' in text
         assert '["options", option_],' in text
-        assert "this_: number = 1, arguments_: number = 2, ctx_: number = 3" in text
+        assert '"subscribe", [this_, arguments_, ctx_], options' in text
+        assert "Map_: number = 1" in text
         assert "  new(class_: BoxOfChannelOrContext, options?" in text
         assert '  "new"(class_: BoxOfChannelOrContext, ctx: ' in text  # else a constructor
 

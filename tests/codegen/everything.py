@@ -33,6 +33,7 @@ from jetstream import (
     method,
     service,
 )
+from typing_extensions import TypeAliasType
 
 T = TypeVar("T")
 
@@ -150,6 +151,10 @@ class Sum:
 Term = Number | Sum
 
 
+Figure = TypeAliasType("Figure", Point | Circle)
+"""As a `type` statement makes it."""
+
+
 @dataclass(frozen=True)
 class Page(Generic[T]):
     items: list[T]
@@ -226,6 +231,8 @@ class Everything(Protocol):
     async def evaluate(self, term: Term) -> float: ...
 
     async def unnamed(self, either: Circle | Point) -> Point | None: ...
+
+    async def named(self, figure: Figure) -> tuple[Point | Circle | None, int]: ...
 
     async def paint(self, colour: Colour, day: Weekday, thing: Thing, step: Step) -> Map: ...
 

@@ -84,6 +84,8 @@ async function callAll(calls: EverythingChannel): Promise<void> {
   assert.equal(await calls.evaluate(term), 42);
   assert.deepEqual(await calls.unnamed({ Point: { x: 1, y: 2 } }), { x: 1, y: 2 });
   assert.equal(await calls.unnamed({ Circle: { radius: 1 } }), null);
+  const named = await calls.named({ Circle: { radius: 1 } });
+  assert.deepEqual(named, [{ Circle: { radius: 1 } }, 1n]);
   assert.deepEqual(await calls.paint(Colour.GREEN, "mon", "TWO", 2), { default: "GREEN" });
   assert.deepEqual(await calls.page({ items: [1n, 2n], next: null }), {
     items: ["1", "2"],
@@ -137,6 +139,7 @@ const handler: EverythingHandler = {
     return value(given);
   },
   unnamed: (either) => ("Point" in either ? either.Point : null),
+  named: (figure) => [figure, 1n],
   paint: (colour) => ({ default: colour === Colour.GREEN ? "GREEN" : "other" }),
   page: ({ items }) => ({ items: items.map(String), next: 7n }),
   nested(values) {

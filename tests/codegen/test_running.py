@@ -82,6 +82,9 @@ class EverythingImpl:
     async def unnamed(self, either):
         return either if isinstance(either, Point) else None
 
+    async def named(self, figure):
+        return figure, 1
+
     async def paint(self, colour, day, thing, step):
         return Map(colour.name)
 

@@ -13,7 +13,9 @@ import pytest
 import typing_extensions
 from jetstream import U8, U64, service
 from jetstream.codegen import GenerationError, TypeScriptOptions, typescript
+from jetstream.codegen._model import Alias, Leaf, Mapped, Named
 from jetstream.codegen._names import RUNTIME
+from jetstream.codegen._typescript import Mentioned, declaration
 
 from tests.codegen.everything import Everything
 from tests.codegen.nasty import Promise
@@ -254,6 +256,25 @@ class TestTypes:
 
     def test_a_union_with_a_name_has_it(self):
         assert "/** What can be drawn. */\nexport type Shape =" in written(Everything)
+
+    def test_a_type_statement_names_a_union(self):
+        text = written(Everything)
+        assert (
+            "/** As a `type` statement makes it. */\n"
+            "export type Figure = { readonly Point: Point } | { readonly Circle: Circle };" in text
+        )
+        assert "PointOrCircle" not in text
+
+    def test_a_type_may_be_made_of_itself_alone(self):
+        """`type Tree = dict[str, Tree]`, which needs Python 3.12."""
+        tree = Alias("Tree", Mapped(Leaf("str"), Named("Tree")), "")
+        assert declaration(tree, Mentioned(), lambda _: False).splitlines() == [
+            "export type Tree = ReadonlyMap<string, Tree>;",
+            "export const Tree: Plan<Tree> = map(",
+            "  string,",
+            "  lazy(() => Tree),",
+            ");",
+        ]
 
     def test_types_that_contain_each_other_wait(self):
         text = written(Everything)

@@ -253,10 +253,11 @@ class _Walk:
             return self._collector.alias(
                 annotation, lambda: self._named(position, annotation.__supertype__)
             )
-        if type(annotation).__name__ == "TypeAliasType":
-            return self._collector.alias(
-                annotation, lambda: self._named(position, annotation.__value__)
-            )
+        if _is_alias(annotation):
+            value = annotation.__value__
+            if self.description.nodes[position][0] == "union":
+                return self._named(position, value)  # which finds the name by itself
+            return self._collector.alias(annotation, lambda: self._named(position, value))
         if get_origin(annotation) is typing.Annotated:
             return self._named(position, get_args(annotation)[0])
         return self._plain(self.description.nodes[position], annotation)
@@ -306,15 +307,29 @@ def _label(type_: Type) -> str:
             return name.rstrip("_")
 
 
+def _is_alias(value: object) -> bool:
+    """Whether it was made by a `type` statement, or by what does the same before Python 3.12."""
+    return type(value).__name__ == "TypeAliasType" and not get_args(value)
+
+
 def _name_of_union(annotation: object, modules: list[str]) -> tuple[str, str]:
     """Where a union has a name, and which: a union itself does not know it."""
     wanted = get_args(annotation)
     for module in modules:
         for name, value in vars(sys.modules.get(module, types.ModuleType(module))).items():
-            is_union = get_origin(value) in (typing.Union, types.UnionType)
-            if is_union and get_args(value) == wanted and not name.startswith("_"):
+            if not name.startswith("_") and _variants(value) == wanted:
                 return module, name
     return "", ""
+
+
+def _variants(value: Any) -> tuple[object, ...] | None:
+    """What a union is made of; `None` for anything else."""
+    if _is_alias(value):
+        try:
+            value = value.__value__
+        except NameError:  # it is for type checkers only
+            return None
+    return get_args(value) if get_origin(value) in (typing.Union, types.UnionType) else None
 
 
 def _values(members: tuple[Enum, ...]) -> dict[Enum, str | int | float]:

@@ -129,11 +129,13 @@ def _tree(thing: type | ModuleType | None) -> list[ast.stmt]:
 def _under_assignments(body: list[ast.stmt]) -> dict[str, str]:
     found: dict[str, str] = {}
     for statement, below in itertools.pairwise(body):
-        match statement, below:
-            case (
-                ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)),
-                ast.Expr(value=ast.Constant(value=str(text))),
-            ):
+        target: object = getattr(statement, "target", None)
+        if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
+            target = statement.targets[0]
+        elif type(statement).__name__ == "TypeAlias":  # since Python 3.12
+            target = getattr(statement, "name", None)
+        match target, below:
+            case ast.Name(id=name), ast.Expr(value=ast.Constant(value=str(text))):
                 found[name] = inspect.cleandoc(text)
             case _:
                 pass

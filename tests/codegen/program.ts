@@ -92,7 +92,14 @@ async function callAll(calls: EverythingChannel): Promise<void> {
     next: 7n,
   });
   assert.deepEqual(
-    await calls.nested(new Map([[[1, "one"], [new Set(["x"]), null]]])),
+    await calls.nested(
+      new Map([
+        [
+          [1, "one"],
+          [new Set(["x"]), null],
+        ],
+      ]),
+    ),
     new Map([[Colour.RED, new Map([["one", [1n]]])]]),
   );
   const all = [...Array(15).fill(undefined), 7] as unknown as Parameters<typeof calls.defaults>;

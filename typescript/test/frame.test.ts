@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { CallError, Gap, LimitExceeded } from "jetstream-client";
 import { Writer } from "../src/bytes.ts";
 import { readFault } from "../src/ext.ts";
-import { Splitter, begin, finish, whole } from "../src/frame.ts";
+import { NO_TAG, Splitter, TVERSION, whole } from "../src/frame.ts";
 import {
   isMarked,
   parseVersion,
@@ -42,7 +42,12 @@ test("every frame of the Rust crates is cut out as it is", () => {
 test("versions are written and read as the Rust crates do", () => {
   const [first, second] = frames!;
   const out = new Writer();
-  putVersion(out, 2 ** 32 - 1, "rs.jetstream.proto/vectors/0.1.0+deadbeef");
+  whole(
+    out,
+    TVERSION,
+    NO_TAG,
+    putVersion(2 ** 32 - 1, "rs.jetstream.proto/vectors/0.1.0+deadbeef"),
+  );
   expect(toHex(out.take())).toBe(first!.hex);
   expect(readVersion(fromHex(second!.hex.slice(14)))).toEqual({ msize: 65536, version: "unknown" });
 });
@@ -114,10 +119,9 @@ test("frames survive any cut", () => {
   const sent: [number, number, string][] = [];
   for (let n = 0; n < 40; n++) {
     const payload = bytes(n % 10 ? int(30) : int(3000));
-    const at = begin(out, int(256), int(65536));
-    sent.push([out.buf[at + 4]!, out.view.getUint16(at + 5, true), toHex(payload)]);
-    out.raw(payload);
-    finish(out, at);
+    const [kind, tag] = [int(256), int(65536)];
+    sent.push([kind, tag, toHex(payload)]);
+    whole(out, kind, tag, payload);
   }
   const all = out.take();
   for (const most of [1, 2, 3, 5, 8, 64, 1000, all.length]) {

@@ -118,7 +118,7 @@ export class Connection implements CalleeOwner {
   datagram(label: bigint, frame: Uint8Array): boolean {
     const most = this.transport.datagrams?.maxDatagramSize ?? 0;
     if (!this.#writer || frame.length + 8 > most || !(this.#writer.desiredSize! > 0)) return false;
-    const out = new Writer(frame.length + 8);
+    const out = new Writer();
     out.u64(label);
     out.raw(frame);
     this.#writer.write(out.take()).catch(ignore);

@@ -26,24 +26,18 @@ export function encodeMetadata(
 ): Uint8Array | null {
   const entries = Object.entries(metadata ?? {});
   if (!entries.length) return null;
-  if (entries.length > MAX_ENTRIES) {
-    throw new LocalProtocolError(
-      `${what}: metadata of ${entries.length} entries; ${MAX_ENTRIES} fit`,
-    );
-  }
   const out = new Writer();
   out.u16(entries.length);
   for (const [key, value] of entries) {
-    const at = out.room(2);
-    const size = out.text(key);
-    if (!size || size > MAX_KEY) {
-      throw new LocalProtocolError(`${what}: a metadata key has 1 to ${MAX_KEY} bytes`);
+    const size = out.string(key);
+    if (!size || size > MAX_KEY || entries.length > MAX_ENTRIES) {
+      throw new LocalProtocolError(
+        `${what}: metadata has ${MAX_ENTRIES} keys at most, of 1 to ${MAX_KEY} bytes`,
+      );
     }
-    out.view.setUint16(at, size, true);
-    const from = out.room(4) + 4;
-    if (typeof value === "string") out.text(value);
-    else out.raw(value);
-    out.view.setUint32(from - 4, out.len - from, true);
+    const bytes = typeof value === "string" ? new TextEncoder().encode(value) : value;
+    out.u32(bytes.length);
+    out.raw(bytes);
   }
   return out.take();
 }
@@ -55,12 +49,13 @@ export function readMetadata(r: Reader, what: string): Metadata {
     throw new LimitExceeded(`metadata of ${what}`, r.left, MAX_METADATA, "here", setting);
   }
   const count = r.u16();
-  if (count > MAX_ENTRIES) r.fail(`metadata of ${count} entries`);
   // No key of a peer's may mean something to an object.
   const metadata = Object.create(null) as Record<string, Uint8Array>;
   for (let i = 0; i < count; i++) {
     const key = r.string();
-    if (!key || key.length > MAX_KEY || key in metadata) r.fail(`the metadata key ${key}`);
+    if (i >= MAX_ENTRIES || !key || key.length > MAX_KEY || key in metadata) {
+      r.fail("metadata that is none");
+    }
     metadata[key] = r.raw(r.u32()).slice();
   }
   r.end();

@@ -16,12 +16,12 @@ import {
   remoteError,
 } from "./errors.ts";
 import { readFault } from "./ext.ts";
-import { FIRST_METHOD, MSIZE, RERROR, Splitter, begin, finish } from "./frame.ts";
+import { FIRST_METHOD, HEADER, MSIZE, RERROR, Splitter, whole } from "./frame.ts";
 import { fromJson, parseJson, toJson } from "./json.ts";
 import type { Method, Service } from "./service.ts";
 import { Subscription } from "./subscription.ts";
 import { versionOf } from "./version.ts";
-import { decode, encodeArguments } from "./wire.ts";
+import { decode, encode } from "./wire.ts";
 
 export interface HttpOptions {
   /** How values travel. Default: frames, which are smaller. */
@@ -84,10 +84,9 @@ export class HttpSession implements Carrier {
     if (args.length !== method.params.length) {
       throw new EncodeError(what, `${args.length} arguments given, ${method.params.length} wanted`);
     }
-    const out = new Writer();
-    const at = begin(out, FIRST_METHOD + 2 * method.index, 0);
-    encodeArguments(method.args, args, out, what);
-    const size = finish(out, at);
+    const named = Object.fromEntries(args.map((value, at) => [method.params[at]!, value]));
+    const body = encode(method.args, named, what);
+    const size = HEADER + body.length;
     if (size > MSIZE) throw tooLarge(what, size, MSIZE, true);
     const late = timeout === null ? null : AbortSignal.timeout(timeout);
     const signals = [this.#over.signal, signal, late].filter((each) => !!each);
@@ -95,10 +94,11 @@ export class HttpSession implements Carrier {
     try {
       abort.throwIfAborted();
       if (encoding === "json") {
-        const named = method.args.map(([name, layout], at) => [name, toJson(layout, args[at])]);
         const path = `${encodeURIComponent(service.name)}/${encodeURIComponent(method.name)}`;
-        return await this.#json(path, JSON.stringify(Object.fromEntries(named)), method, abort);
+        return await this.#json(path, JSON.stringify(toJson(method.args, named)), method, abort);
       }
+      const out = new Writer();
+      whole(out, FIRST_METHOD + 2 * method.index, 0, body);
       return await this.#frame(out.take(), service, method, abort);
     } catch (error) {
       if (late?.aborted && abort.reason === late.reason) throw new DeadlineExceeded(what, timeout!);
@@ -170,9 +170,9 @@ async function read(response: Response, what: string): Promise<Uint8Array> {
     const { value, done } = await reader.read();
     if (done) break;
     out.raw(value);
-    if (out.len > MSIZE) {
+    if (out.at > MSIZE) {
       await reader.cancel();
-      throw tooLarge(`the answer of ${what}`, out.len, MSIZE, true);
+      throw tooLarge(`the answer of ${what}`, out.at, MSIZE, true);
     }
   }
   return out.take();

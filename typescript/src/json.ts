@@ -1,10 +1,12 @@
 // Values as the JSON that the server speaks (python/jetstream/_json.py), and back.
 import { formatIp, parseIp } from "./addresses.ts";
 import { DecodeError } from "./errors.ts";
-import type { Layout } from "./plan.ts";
+import { ip as anyIp, socketAddress, type Layout } from "./plan.ts";
 
-const isText = (p: Layout): boolean =>
-  p.k === "lazy" ? isText(p.get()) : p.k === "str" || p.k === "url";
+const isText = (p: Layout): boolean => (p.k === "lazy" ? isText(p.get()) : p.k === "str");
+
+/** An address and a port, which is text in JSON. */
+const isSocket = (p: Layout): boolean => p === socketAddress.$;
 
 /** What `JSON.stringify` takes for a value, which was checked. */
 export function toJson(p: Layout, value: unknown): unknown {
@@ -16,8 +18,7 @@ export function toJson(p: Layout, value: unknown): unknown {
     case "int":
       // What JavaScript cannot count to goes as a string.
       return typeof value === "bigint" ? String(value) : value;
-    case "f32":
-    case "f64":
+    case "float":
       return Number.isFinite(value) ? value : String(value);
     case "data": {
       let text = "";
@@ -26,19 +27,16 @@ export function toJson(p: Layout, value: unknown): unknown {
     }
     case "time":
       return (value as Date).toISOString();
-    case "addr": {
-      const { ip, port } = value as { ip: string; port: number };
-      return `${ip.includes(":") ? `[${ip}]` : ip}:${port}`;
-    }
     case "list":
-    case "set":
       return Array.from(value as Iterable<unknown>, (item) => toJson(p.of, item));
     case "tuple":
-      return p.of.map((each, at) => toJson(each, (value as unknown[])[at]));
+      return p.of.map(([at, each]) => toJson(each, (value as unknown[])[at as number]));
     case "map": {
+      const { of } = p;
+      if (!of) return Array.from(value as Set<unknown>, (item) => toJson(p.key, item));
       const pairs = Array.from(value as Map<unknown, unknown>, ([key, item]): [string, unknown] => [
         toJson(p.key, key) as string,
-        toJson(p.of, item),
+        toJson(of, item),
       ]);
       return isText(p.key) ? Object.fromEntries(pairs) : pairs;
     }
@@ -49,6 +47,10 @@ export function toJson(p: Layout, value: unknown): unknown {
         : toJson(p.of, value);
     case "struct": {
       const fields = value as Record<string, unknown>;
+      if (isSocket(p)) {
+        const ip = fields["ip"] as string;
+        return `${ip.includes(":") ? `[${ip}]` : ip}:${fields["port"]}`;
+      }
       return Object.fromEntries(p.of.map(([name, each]) => [name, toJson(each, fields[name])]));
     }
     case "enum":
@@ -96,12 +98,10 @@ export function fromJson(p: Layout, found: unknown, path: string): unknown {
     case "int":
       if (p.bits > 32 && /^-?\d{1,40}$/.test(String(found))) return BigInt(found as string);
       return Number.isInteger(found) && p.bits <= 32 ? found : wrong("a whole number");
-    case "f32":
-    case "f64":
+    case "float":
       if (typeof found === "number") return found;
       return /^(NaN|-?Infinity|-?\d{16,})$/.test(text()) ? Number(found) : wrong("a number");
     case "str":
-    case "url":
       return text();
     case "data":
       try {
@@ -113,29 +113,23 @@ export function fromJson(p: Layout, found: unknown, path: string): unknown {
       const time = new Date(text());
       return Number.isNaN(time.getTime()) ? wrong("a time") : time;
     }
-    case "ip4":
-    case "ip6":
     case "ip": {
       const bytes = parseIp(text());
       return bytes ? formatIp(bytes) : wrong("an IP address");
     }
-    case "addr": {
-      const [, ip, port] = /^\[?([^\]]+?)\]?:(\d+)$/.exec(text()) ?? wrong("an address");
-      return { ip: fromJson({ k: "ip" }, ip, path), port: Number(port) };
-    }
     case "list":
       return array().map((each, at) => fromJson(p.of, each, `${path}[${at}]`));
-    case "set":
-      return new Set(array().map((each, at) => fromJson(p.of, each, `${path}[${at}]`)));
     case "tuple":
       if (array().length !== p.of.length) wrong(`an array of ${p.of.length}`);
-      return p.of.map((each, at) => fromJson(each, array()[at], `${path}[${at}]`));
+      return p.of.map(([, each], at) => fromJson(each, array()[at], `${path}[${at}]`));
     case "map": {
-      const pairs = isText(p.key) ? Object.entries(object()) : (array() as [unknown, unknown][]);
+      const { key, of } = p;
+      if (!of) return new Set(array().map((each, at) => fromJson(key, each, `${path}[${at}]`)));
+      const pairs = isText(key) ? Object.entries(object()) : (array() as [unknown, unknown][]);
       return new Map(
-        pairs.map(([key, item]) => [
-          fromJson(p.key, key, `${path}.key`),
-          fromJson(p.of, item, `${path}[${String(key)}]`),
+        pairs.map(([name, item]) => [
+          fromJson(key, name, `${path}.key`),
+          fromJson(of, item, `${path}[${String(name)}]`),
         ]),
       );
     }
@@ -145,6 +139,10 @@ export function fromJson(p: Layout, found: unknown, path: string): unknown {
         ? { some: fromJson(p.of, object()["some"], path) }
         : fromJson(p.of, found, path);
     case "struct": {
+      if (isSocket(p)) {
+        const [, ip, port] = /^\[?([^\]]+?)\]?:(\d+)$/.exec(text()) ?? wrong("an address");
+        return { ip: fromJson(anyIp.$, ip, path), port: Number(port) };
+      }
       const fields = object();
       return Object.fromEntries(
         p.of.map(([name, each]) => [name, fromJson(each, fields[name], `${path}.${name}`)]),

@@ -2,7 +2,6 @@
 import * as plans from "jetstream-client";
 import type { Plan } from "jetstream-client";
 import { encode as put, decode } from "../src/wire.ts";
-import { Writer } from "../src/bytes.ts";
 
 /** A node: its kind, then the positions of what it is made of, and names. */
 export type Node = readonly [kind: string, ...rest: unknown[]];
@@ -51,11 +50,8 @@ export function planOf(nodes: readonly Node[], at = 0): Plan<unknown> {
   }
 }
 
-export function encode(plan: Plan<unknown>, value: unknown): Uint8Array {
-  const out = new Writer();
-  put(plan.$, value, out, "test");
-  return out.take();
-}
+export const encode = (plan: Plan<unknown>, value: unknown): Uint8Array =>
+  put(plan.$, value, "test");
 
 export const reencode = (plan: Plan<unknown>, bytes: Uint8Array): Uint8Array =>
   encode(plan, decode(plan.$, bytes, "test"));

@@ -2,8 +2,8 @@
 // is not known here.
 import type { Metadata } from "./channel.ts";
 import { LimitExceeded } from "./errors.ts";
-import { INITIAL_WINDOW } from "./ext.ts";
-import { HEADER, TEND, TITEM } from "./frame.ts";
+import { INITIAL_WINDOW, STREAM_WINDOW } from "./ext.ts";
+import { HEADER, MSIZE, TEND, TITEM } from "./frame.ts";
 import type { Inbox } from "./inbox.ts";
 import { HIGH, ignore } from "./lane.ts";
 import type { CallerLane } from "./caller.ts";
@@ -15,8 +15,9 @@ import { encode } from "./wire.ts";
 export const RESULT_TOO_LARGE =
   "return less at once, or raise the setting on the side that is named";
 
-export function tooLarge(what: string, size: number, limit: number, ours: boolean): LimitExceeded {
-  const side = ours ? "here" : "peer";
+export function tooLarge(what: string, size: number, limit: number): LimitExceeded {
+  // The peer's is the smaller one, or there would be ours.
+  const side = limit < MSIZE && limit !== STREAM_WINDOW ? "peer" : "here";
   return new LimitExceeded(`message size of ${what}`, size, limit, side, "Limits(msize=...)");
 }
 
@@ -66,17 +67,18 @@ export class Call {
     return this.parts.method.idempotent && !this.streams;
   }
 
-  end(outcome: Outcome, metadata: Metadata | null = null): void {
+  /** It is over: with an error, or with the bytes of its result. */
+  end(error: unknown, payload?: Uint8Array, metadata: Metadata | null = null): void {
     if (this.over) return;
     this.over = true;
     this.parts.feed?.stop();
-    this.parts.settle(outcome, metadata);
+    this.parts.settle(payload ? { payload } : { error }, metadata);
   }
 
   /** Gives it up: whoever waits gets the error, and the peer is told. */
   abandon(error: unknown): void {
     if (this.over) return;
-    this.end({ error });
+    this.end(error);
     this.lane?.abandon(this);
   }
 }
@@ -139,7 +141,8 @@ export class Feed {
         if (item.done) break;
         const bytes = encode(this.#layout, item.value, this.#what);
         const size = HEADER + bytes.length;
-        if (size > lane.limit) throw tooLarge(this.#what, size, lane.limit, lane.limitIsOurs);
+        const { limit } = lane.agreed!;
+        if (size > limit) throw tooLarge(this.#what, size, limit);
         lane.put(TITEM, call.tag, bytes);
         this.#left -= size;
       }

@@ -10,6 +10,7 @@ import {
   JetStreamError,
   LimitExceeded,
   RemoteProtocolError,
+  codeOf,
   type ErrorDetails,
 } from "./errors.ts";
 import {
@@ -110,7 +111,7 @@ export class CalleeLane extends Lane {
   #limit = MIN_MSIZE;
   #time = FOREVER;
   #label: bigint | null = null;
-  #head: { tag: number; time: bigint; metadata: Metadata; error: unknown } | null = null;
+  #head: { tag: number; time: bigint; metadata: Metadata | LimitExceeded } | null = null;
   readonly #running = new Map<number, Running>();
   #finished = false;
   #resume: (() => void) | null = null;
@@ -147,14 +148,8 @@ export class CalleeLane extends Lane {
         if (running) this.#wrong(`a request under tag ${tag}, which is still being answered`);
         const time = r.u64();
         const what = this.#served.service.name;
-        this.#head = { tag, time, metadata: {}, error: null };
-        try {
-          this.#head.metadata = readMetadata(r, what);
-        } catch (error) {
-          // The request that follows is answered with that, and nothing else is the worse for it.
-          if (!(error instanceof LimitExceeded)) throw error;
-          this.#head.error = error;
-        }
+        // What is over the limit the request that follows is answered with, and nothing else is the worse for it.
+        this.#head = { tag, time, metadata: readMetadata(r, what) };
         return;
       }
       case TITEM: {
@@ -231,7 +226,7 @@ export class CalleeLane extends Lane {
     index: number,
     tag: number,
     payload: Uint8Array,
-    head: { time: bigint; metadata: Metadata; error: unknown } | null,
+    head: { time: bigint; metadata: Metadata | LimitExceeded } | null,
   ): void {
     if (this.#running.has(tag))
       this.#wrong(`a request under tag ${tag}, which is still being answered`);
@@ -251,14 +246,15 @@ export class CalleeLane extends Lane {
     const [count, most] = stream ? [counts.feeds, MAX_FEEDS] : [counts.handlers, MAX_HANDLERS];
     const time = head?.time ?? this.#time;
     try {
-      if (head?.error) throw head.error;
+      const metadata = head?.metadata ?? {};
+      if (metadata instanceof LimitExceeded) throw metadata;
       if (!time) throw new DeadlineExceeded(what, 0);
       if (count >= most) {
         const limit = `methods that run at once, with ${what}`;
         throw new LimitExceeded(limit, count + 1, most, "here", "Limits(max_subscriptions=...)");
       }
       const args = Object.values(decode(method.args, payload, what) as object);
-      void this.#run(tag, method, implementation, args, time, head?.metadata ?? {});
+      void this.#run(tag, method, implementation, args, time, metadata);
     } catch (error) {
       this.#explain(tag, what, error);
     }
@@ -294,7 +290,7 @@ export class CalleeLane extends Lane {
     if (milliseconds !== null && milliseconds < 2 ** 31) {
       running.timer = setTimeout(() => {
         const message = `${what} did not end before its deadline`;
-        this.#fault(tag, message, { code: DeadlineExceeded.defaultCode });
+        this.#fault(tag, message, { code: codeOf("deadline_exceeded") });
         this.#end(tag, running, new DeadlineExceeded(what, milliseconds));
       }, milliseconds);
     }
@@ -373,7 +369,7 @@ export class CalleeLane extends Lane {
     // And what stands before them.
     const size = HEADER + 4 + bytes.length;
     if (size <= this.#limit) return bytes;
-    const error = tooLarge(what, size, this.#limit, this.#limit === MSIZE);
+    const error = tooLarge(what, size, this.#limit);
     error.help = RESULT_TOO_LARGE;
     throw error;
   }

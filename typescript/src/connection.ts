@@ -2,11 +2,11 @@
 // lane, over one connection after the other.
 import { Reader, Writer } from "./bytes.ts";
 import { Call } from "./call.ts";
-import { CallerLane, type Agreed, type LaneEnd, type LaneOwner } from "./caller.ts";
+import { CallerLane, type Agreed, type LaneOwner } from "./caller.ts";
 import type { CalleeLane, CalleeOwner, Served } from "./callee.ts";
 import { ConnectionLost, LimitExceeded, VersionMismatch, type JetStreamError } from "./errors.ts";
 import { MSIZE, Splitter } from "./frame.ts";
-import { DONE, ignore, later } from "./lane.ts";
+import { DONE, ignore, later, messageOf } from "./lane.ts";
 import type { Service } from "./service.ts";
 import { goingAway, type Session } from "./session.ts";
 import type { CloseInfo, Transport } from "./transport.ts";
@@ -17,8 +17,6 @@ const MAX_OWN = 64;
 const MAX_WAITING = 65_536;
 /** Milliseconds that a connection whose lanes break has to say that it is gone. */
 const GRACE = 1000;
-
-const text = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 export class Connection implements CalleeOwner {
   draining = false;
@@ -47,7 +45,7 @@ export class Connection implements CalleeOwner {
         this.#end(new ConnectionLost(`the peer closed the session${why}`, code, true), info);
       },
       (error: unknown) => {
-        const reason = text(error);
+        const reason = messageOf(error);
         this.#end(new ConnectionLost(`the connection was lost: ${reason}`), { reason });
       },
     );
@@ -242,7 +240,7 @@ export class Route implements LaneOwner {
       this.#queue.pop();
       const limit = "calls that wait for a connection";
       const setting = "Limits(max_waiting=...)";
-      return call.end({ error: new LimitExceeded(limit, count, MAX_WAITING, "here", setting) });
+      return call.end(new LimitExceeded(limit, count, MAX_WAITING, "here", setting));
     }
     this.flush();
   }
@@ -255,7 +253,7 @@ export class Route implements LaneOwner {
   fail(error: unknown, which: (call: Call) => boolean = () => true): void {
     const queue = this.#queue;
     this.#queue = queue.filter((call) => !call.over && !which(call));
-    for (const call of queue) if (which(call)) call.end({ error });
+    for (const call of queue) if (which(call)) call.end(error);
   }
 
   /** Sends what can be sent. */
@@ -359,17 +357,17 @@ export class Route implements LaneOwner {
     this.#homes.get(lane)?.onGoingAway();
   }
 
-  onNotBegun(_lane: CallerLane, calls: Call[]): void {
+  onNotBegun(calls: Call[]): void {
     const again = calls.filter((call) => {
       const possible = this.session.$stays && !call.parts.feed?.begun;
-      if (!possible) call.end({ error: goingAway() });
+      if (!possible) call.end(goingAway());
       return possible;
     });
     this.#queue.unshift(...again);
     this.flush();
   }
 
-  onEnd(lane: CallerLane, { error, lost, unbegun }: LaneEnd): void {
+  onEnd(lane: CallerLane, error: unknown, lost = false, unbegun = false): void {
     const connection = this.#homes.get(lane);
     const calls = lane.dismantle();
     const refused = error instanceof VersionMismatch;
@@ -381,10 +379,9 @@ export class Route implements LaneOwner {
     for (const call of calls) {
       const isSafe = (unbegun && !refused) || call.repeatable || call.unsent;
       if (this.session.$stays && isSafe && (lost || unbegun || lane.draining)) {
-        call.lane = null;
         again.push(call);
       } else {
-        call.end({ error });
+        call.end(error);
       }
     }
     if (refused && !lane.own) this.fail(error);

@@ -13,9 +13,9 @@ import {
 } from "react";
 import type { Channel, ChannelOptions, ChannelType } from "../channel.ts";
 import type { Service } from "../service.ts";
-import { connect, type ConnectOptions, type Session } from "../session.ts";
+import { sessionTo, type ConnectOptions, type Session } from "../session.ts";
 import { Cache } from "./cache.ts";
-import { Link, LinkCarrier, type ConnectionState } from "./link.ts";
+import { Link, type ConnectionState } from "./link.ts";
 
 interface Provided {
   readonly link: Link;
@@ -51,13 +51,7 @@ export function JetStreamProvider(props: JetStreamProviderProps): ReactElement {
   const url = props.url?.toString();
   const options = useLatest(props.options);
   const provided = useMemo((): Provided => {
-    const link = session
-      ? Link.on(session)
-      : Link.to(async (signal) => {
-          const given = options.current;
-          const signals = given?.signal ? AbortSignal.any([signal, given.signal]) : signal;
-          return connect(url!, { ...given, signal: signals });
-        });
+    const link = new Link(session ?? (() => sessionTo(url!, options.current)));
     return { link, cache: new Cache() };
   }, [session, url, options]);
   useEffect(() => provided.link.hold(), [provided]);
@@ -90,7 +84,7 @@ export function useLatest<T>(value: T): { readonly current: T } {
 export function useJetStream<C extends Channel>(type: ChannelType<C>, options?: ChannelOptions): C {
   const { link } = useProvided();
   const first = useRef(options);
-  return useMemo(() => new type(new LinkCarrier(link, type), first.current), [link, type]);
+  return useMemo(() => new type(link, first.current), [link, type]);
 }
 
 /** Where the session stands, and how to have it opened. */
@@ -104,8 +98,7 @@ export function useConnectionState(): Connection {
   const { link } = useProvided();
   const state = useSyncExternalStore(link.subscribe, link.snapshot, link.snapshot);
   return useMemo(() => {
-    // What became of it is told by the state.
-    const connect = (): void => void link.open().catch(() => {});
+    const connect = (): void => void link.open();
     return { ...state, connect };
   }, [link, state]);
 }

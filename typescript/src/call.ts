@@ -45,6 +45,8 @@ export class Call {
   /** The lane that it was sent on. */
   lane: CallerLane | null = null;
   tag = 0;
+  /** It was still here when its lane ended. */
+  unsent = false;
   /** When its time is over. */
   readonly until: number | null;
   readonly parts: CallParts;

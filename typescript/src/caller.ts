@@ -6,9 +6,12 @@ import type { Metadata } from "./channel.ts";
 import {
   CallError,
   ConnectionLost,
+  DeadlineExceeded,
   LocalProtocolError,
   RemoteProtocolError,
+  Unavailable,
   VersionMismatch,
+  type LimitExceeded,
 } from "./errors.ts";
 import { INITIAL_WINDOW, Window, microseconds, readFault, readMetadata } from "./ext.ts";
 import {
@@ -111,6 +114,7 @@ export class CallerLane extends Lane {
   #versioned = false;
   #timed = false;
   #labelled = false;
+  #retired = false;
   readonly #slots: (Slot | { readonly target: number; readonly of: Slot } | undefined)[] = [];
   readonly #free: number[] = [];
   #calls = 0;
@@ -321,13 +325,11 @@ export class CallerLane extends Lane {
       this.#wrong(kind, tag);
     }
     const { call, metadata } = slot;
+    const fault = kind === RERROR ? readFault(payload) : null;
     this.#release(tag, slot);
     if (!call) return;
-    if (kind === RERROR) {
-      const fault = readFault(payload);
-      const ended = slot.subscription && this.draining && fault.code === "jetstream::unavailable";
-      const error = ended ? new ConnectionLost(fault.message, null, true) : fault;
-      call.end({ error }, isError(metadata) ? null : metadata);
+    if (fault) {
+      call.end({ error: this.#told(call, fault) }, isError(metadata) ? null : metadata);
     } else if (cancelled) {
       const what = `${call.parts.method.what} was cancelled`;
       call.end({ error: new CallError(what, { code: "jetstream::cancelled" }) });
@@ -336,6 +338,20 @@ export class CallerLane extends Lane {
     } else {
       call.end({ payload: done ? payload.subarray(1) : payload }, metadata);
     }
+  }
+
+  /** What a fault is to the caller. */
+  #told(call: Call, fault: CallError | LimitExceeded): unknown {
+    const { method, timeout, inbox } = call.parts;
+    if (fault.code === DeadlineExceeded.defaultCode && call.until !== null) {
+      // The peer's clock was first by a moment, and it is our time that is over.
+      const left = call.until - performance.now();
+      if (left < timeout! / 10 + 10) return new DeadlineExceeded(method.what, timeout!);
+    }
+    // A called end that goes away has said so before it ends a subscription for that.
+    return inbox && this.draining && fault.code === Unavailable.defaultCode
+      ? new ConnectionLost(fault.message, null, true)
+      : fault;
   }
 
   #wrong(kind: number, tag: number): never {
@@ -395,7 +411,7 @@ export class CallerLane extends Lane {
       if (slot.call) this.owner.onNotBegun(this, [detached(slot.call)]);
     } else if (this.draining) {
       // All that was begun has been answered.
-      this.owner.onNotBegun(this, this.#dismantle().map(detached));
+      this.owner.onNotBegun(this, this.dismantle().map(detached));
     } else {
       this.draining = true;
       this.owner.onGoingAway(this);
@@ -437,8 +453,11 @@ export class CallerLane extends Lane {
   protected override onTurn(): Promise<void> | void {
     this.owner.onRoom(this);
     if (this.own && !this.dead) {
-      if (this.#versioned && this.own.over) {
-        return this.#end({ error: null, lost: false, unbegun: false }, null);
+      if (this.#versioned && this.own.over && !this.#retired) {
+        // What it was there for is over. The peer ends its half when we have ended ours.
+        this.#retired = true;
+        this.finish();
+        return this.owner.onEnd(this, { error: null, lost: false, unbegun: false });
       }
       if (!this.agreed?.extension) return this.#hold(this.own);
     }
@@ -482,33 +501,28 @@ export class CallerLane extends Lane {
     }
   }
 
-  #end(end: LaneEnd, code: number | null): void {
-    if (code === null) {
-      this.finish();
-      this.dead = true;
-    } else {
-      this.kill(code);
-    }
-    this.#resume?.();
-    this.owner.onEnd(this, end);
+  /** The connection is gone. */
+  lose(error: unknown): void {
+    this.#end({ error, lost: true, unbegun: false }, DONE);
   }
 
-  /** Whether the request of a call is still here. */
-  isUnsent(call: Call): boolean {
-    const slot = this.#slots[call.tag];
-    return !!slot && "reply" in slot && slot.call === call && slot.at >= this.sent;
+  #end(end: LaneEnd, code: number): void {
+    if (this.dead) return;
+    this.kill(code);
+    this.#resume?.();
+    if (!this.#retired) this.owner.onEnd(this, end);
   }
 
   /** Takes off all calls that are pending, in the order in which they were sent. */
   dismantle(): Call[] {
-    return this.#dismantle();
-  }
-
-  #dismantle(): Call[] {
     const slots = this.#slots.splice(0).filter((slot) => !!slot && "reply" in slot) as Slot[];
     this.#free.length = this.#calls = this.#streams = 0;
     slots.sort((a, b) => a.at - b.at);
-    return slots.flatMap(({ call }) => call ?? []);
+    return slots.flatMap(({ call, at }) => {
+      if (!call) return [];
+      call.unsent = at >= this.sent;
+      return [call];
+    });
   }
 }
 

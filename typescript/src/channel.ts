@@ -45,9 +45,7 @@ export interface Carrier {
 /** A generated class of channels. */
 export interface ChannelType<C extends Channel = Channel> {
   new (carrier: Carrier, options?: ChannelOptions): C;
-  // The handler's type does not matter to whoever calls.
-  // eslint-disable-next-line @typescript-eslint/no-explicit-any
-  readonly service: Service<any>;
+  readonly service: Service;
 }
 
 /** The typed client of one service. Generated classes derive from it; sessions make them. */

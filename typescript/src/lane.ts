@@ -50,6 +50,7 @@ export abstract class Lane {
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
   #writing = false;
   #finishing = false;
+  #refused = false;
   /** The peer takes nothing more. */
   #deaf = false;
   /** Bytes that are being written. */
@@ -82,11 +83,11 @@ export abstract class Lane {
     try {
       for (;;) {
         const { value, done } = await this.#reader.read();
-        if (this.dead) return;
+        if (this.dead || this.#refused) return;
         if (done) break;
         for (const frame of this.splitter.push(value)) {
           this.onFrame(frame);
-          if (this.dead) return;
+          if (this.dead || this.#refused) return;
         }
         const pause = this.onTurn();
         if (pause) await pause;
@@ -138,6 +139,12 @@ export abstract class Lane {
   finish(): void {
     this.#finishing = true;
     this.flush();
+  }
+
+  /** Reads nothing more, and says why; what has been written still leaves. */
+  refuse(code: number): void {
+    this.#refused = true;
+    this.#reader.cancel(withCode(code)).catch(ignore);
   }
 
   /** Ends both halves. */

@@ -28,7 +28,7 @@ export interface Transport {
   readonly closed: Promise<CloseInfo>;
   /** Resolves when the peer says that it is going away. */
   readonly draining?: Promise<unknown> | undefined;
-  /** Whether it carries a single lane, so that every service needs a connection of its own. */
-  readonly singleLane?: boolean | undefined;
+  /** `false` where lanes are dear: subscriptions then share their service's. */
+  readonly manyLanes?: boolean | undefined;
   close(info?: CloseInfo): void;
 }

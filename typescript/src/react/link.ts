@@ -1,5 +1,6 @@
 // What a provider holds: a session that is opened when somebody needs it. No React here.
 import type { Carrier } from "../channel.ts";
+import { ClosedError } from "../errors.ts";
 import type { Service } from "../service.ts";
 import type { Session, SessionState } from "../session.ts";
 
@@ -148,7 +149,14 @@ export class Link implements Carrier {
 
 function serve(session: Session, service: Service, served: Served): void {
   const methods: Methods = {};
-  for (const { name } of service.$methods)
-    methods[name] = (...args) => (served.implementations.at(-1)!() as Methods)[name]!(...args);
+  for (const { name, what } of service.$methods) {
+    methods[name] = (...args) => {
+      const implementation = served.implementations.at(-1);
+      // On a lane that was opened before.
+      if (!implementation)
+        throw new ClosedError(`${what}: nothing on this page serves it any more`);
+      return (implementation() as Methods)[name]!(...args);
+    };
+  }
   served.end = session.serve(service as Service<Methods>, methods);
 }

@@ -94,8 +94,8 @@ class Station(Interface, Protocol):
         ...
 
     @method(idempotent=True)
-    def wind(self) -> Subscription[Reading, None]:
-        """The readings of the last minute, then each as it comes."""
+    def wind(self, after: datetime | None = None) -> Subscription[Reading, None]:
+        """The readings of the last minute, or those after a moment, then each as it comes."""
         ...
 
     @method(idempotent=True)
@@ -105,6 +105,9 @@ class Station(Interface, Protocol):
     async def wave(self) -> U32:
         """Has the server call `Page.waved` on every page that is open; how many answered."""
         ...
+
+    async def hang_up(self) -> None:
+        """Has the server end the session, for whoever wants to see that pages come again."""
 
 
 @service
@@ -148,6 +151,7 @@ class StationImpl(Station):
         self._weather = weather or Weather()
         self._feed: Feed[Reading] = Feed(max_items=KEPT)
         self._pages: dict[Session, float] = {}
+        self._endings: set[asyncio.Task[None]] = set()
         self._speed = 0.0
 
     async def blow(self) -> None:
@@ -162,7 +166,8 @@ class StationImpl(Station):
 
     def measure(self, at: datetime, warnings: asyncio.TaskGroup) -> None:
         """Takes one reading, and warns the pages that it concerns."""
-        reading = self._weather.next(at)
+        # As exact as times are on the wire, so that they can be compared when they come back.
+        reading = self._weather.next(at.replace(microsecond=at.microsecond // 1000 * 1000))
         before, self._speed = self._speed, reading.speed
         self._feed.publish(reading)
         for session, above in self._open_pages():
@@ -200,9 +205,10 @@ class StationImpl(Station):
         )
 
     @method
-    async def wind(self) -> AsyncIterator[Reading]:
+    async def wind(self, after: datetime | None = None) -> AsyncIterator[Reading]:
         async for _, reading in self._feed.subscribe(self._feed.oldest):
-            yield reading
+            if after is None or reading.at > after:
+                yield reading
 
     @method
     async def watch(self, above: F64, ctx: Context = INJECTED) -> None:
@@ -215,6 +221,13 @@ class StationImpl(Station):
         pages = [session.channel(Page, timeout=PATIENCE) for session, _ in self._open_pages()]
         calls = [answered(page.waved(name)) for page in pages]
         return sum(await asyncio.gather(*calls))
+
+    @method
+    async def hang_up(self, ctx: Context = INJECTED) -> None:
+        # Not before the answer has left.
+        ending = asyncio.create_task(ctx.session.close(reason="asked for"))
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
 
 
 def visitor_of(ctx: Context) -> Visitor | None:

@@ -77,7 +77,14 @@ export interface ConnectOptions {
 
 /** Opens a session. */
 export async function connect(url: string | URL, options: ConnectOptions = {}): Promise<Session> {
-  const session = new Session(async (signal) => {
+  const session = sessionTo(url, options);
+  await session.$open();
+  return session;
+}
+
+/** A session that `$open` opens; calls wait for that. Not part of the API. */
+export function sessionTo(url: string | URL, options: ConnectOptions = {}): Session {
+  return new Session(async (signal) => {
     const full = new URL(url, (globalThis as { location?: { href: string } }).location?.href);
     const { token, transport } = options;
     if (token !== undefined) {
@@ -85,8 +92,6 @@ export async function connect(url: string | URL, options: ConnectOptions = {}): 
     }
     return transport ? transport(full, signal) : webTransport(full, options, signal);
   }, options);
-  await session.$open();
-  return session;
 }
 
 /** Attempts that go on beside each other. */
@@ -236,7 +241,9 @@ export class Session implements Carrier {
       const waits = this.#reconnect?.waitForReady;
       this.#install(await (waits ? this.#attempts() : this.#attempt(this.#over.signal)));
     } catch (error) {
-      stop();
+      // Calls that wait fail with it, too.
+      if (error instanceof JetStreamError) this.#end(error, {});
+      else stop();
       throw signal?.aborted ? signal.reason : error;
     } finally {
       signal?.removeEventListener("abort", stop);

@@ -3,7 +3,7 @@
 //! understands all that the first one says. Beside it a waiting room, which never holds too much.
 
 use bytes::Bytes;
-use jetstream_proto::http3::{Code, Settings, capsule, varint};
+use jetstream_proto::http3::{Budget, Code, Settings, capsule, varint};
 use jetstream_proto::webtransport::{
     Direction, Event, Limits, MAX_REASON, Peer, Session, Waiting, code, header, settings,
 };
@@ -61,6 +61,8 @@ struct Ends {
     data: (u64, u64),
     both: (u64, u64),
     one: (u64, u64),
+    /// Reads what the session reads.
+    shadow: capsule::Reader,
     said: Vec<String>,
     is_over: bool,
     closed: Option<(u32, String)>,
@@ -88,6 +90,7 @@ fn talk(input: &[u8], size: usize) -> Vec<String> {
         data: (peer.max_data, 0),
         both: (peer.max_streams_bidi, 0),
         one: (peer.max_streams_uni, 0),
+        shadow: capsule::Reader::default(),
         said: Vec::new(),
         is_over: false,
         closed: None,
@@ -101,6 +104,7 @@ fn talk(input: &[u8], size: usize) -> Vec<String> {
 
 impl Ends {
     fn give(&mut self, bytes: &[u8], size: usize) {
+        self.note_limits(bytes);
         for piece in bytes.chunks(size.min(bytes.len().max(1))) {
             self.here.received(Bytes::copy_from_slice(piece));
             assert!(self.here.held() < MOST);
@@ -131,7 +135,6 @@ impl Ends {
                 varint::encode(u64::from(script.number()) << shift & varint::MAX, &mut value);
                 let mut bytes = Vec::new();
                 capsule::encode(kind, &value, &mut bytes);
-                self.note_limit(kind, &value);
                 self.give(&bytes, size);
             }
             3 => self.here.finished(),
@@ -155,16 +158,18 @@ impl Ends {
         }
     }
 
-    /// What a session that is open makes of a new limit is only known where it rises.
-    fn note_limit(&mut self, kind: u64, value: &[u8]) {
-        let Some(limit) = varint::whole(value).filter(|_| self.here.is_open()) else { return };
-        let known = match kind {
-            0x190b_4d3d => &mut self.data,
-            0x190b_4d3f => &mut self.both,
-            0x190b_4d40 => &mut self.one,
-            _ => return,
-        };
-        known.0 = known.0.max(limit);
+    /// The largest limits that were said, whatever a session makes of them.
+    fn note_limits(&mut self, bytes: &[u8]) {
+        let mut bytes = Bytes::copy_from_slice(bytes);
+        let kept = |kind| matches!(kind, 0x190b_4d3d | 0x190b_4d3f | 0x190b_4d40).then_some(8);
+        while let Ok(Some(found)) = self.shadow.next(&mut bytes, &mut Budget::new(1 << 20), kept) {
+            let known = match found.kind {
+                0x190b_4d3d => &mut self.data,
+                0x190b_4d3f => &mut self.both,
+                _ => &mut self.one,
+            };
+            known.0 = known.0.max(varint::whole(&found.value).unwrap_or(0));
+        }
     }
 
     fn open(&mut self, direction: Direction) {

@@ -17,11 +17,12 @@ from click.testing import CliRunner
 from jetstream.cli import app
 
 from tests.codegen.tools import PACKAGE, needs_tools
+from tests.docs.pages import PAGES as ALL
 from tests.docs.pages import REPOSITORY, Block, blocks, file
 
 DOCS = REPOSITORY / "docs"
 BROWSER = DOCS / "browser.md"
-MODULES = {"typescript": "library", "browser-identity": "club"}
+MODULES = {"typescript": "library", "browser-identity": "club", "README": "echo_server"}
 """What a page generates from beside the board."""
 
 _IMPORT = re.compile(r"^import [^;]+;\n", re.MULTILINE)
@@ -40,7 +41,10 @@ def _module(page: Path) -> str:
         ):
             found = {f"{kind}{name.strip()}" for name in names.split(",") if name.strip()}
             imports.setdefault(source, set()).update(found)
-    lines = [f"import {{ {', '.join(sorted(names))} }} from {source};" for source, names in imports.items()]
+    lines = [
+        f"import {{ {', '.join(sorted(names))} }} from {source};"
+        for source, names in imports.items()
+    ]
     scopes = [f"{{\n{_IMPORT.sub('', block.code)}}}" for block in shown]
     return "\n".join([*lines, _IMPORT.sub("", assumed), *scopes, "export {};\n"])
 
@@ -49,7 +53,7 @@ def _is_shown(block: Block) -> bool:
     return block.language in ("ts", "tsx") and not block.title
 
 
-PAGES = [page for page in sorted(DOCS.glob("*.md")) if any(map(_is_shown, blocks(page)))]
+PAGES = [page for page in ALL if any(map(_is_shown, blocks(page)))]
 
 
 @needs_tools

@@ -1,7 +1,7 @@
 """The TypeScript on the pages compiles, with what is generated from the Python on them.
 
-The blocks of a page are one module: what they import is for all, and each is a scope of its own. What they
-assume stands in a comment that begins with `<!-- ts`. A block with a title is a file.
+The blocks of a page are one module: what they import is for all, and each is a scope of its own.
+What they assume stands in a comment that begins with `<!-- ts`. A block with a title is a file.
 """
 
 from __future__ import annotations

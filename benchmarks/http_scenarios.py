@@ -165,9 +165,9 @@ class Waits:
 class Beside:
     """Requests and calls at the same time to one process, beside what each is alone.
 
-    Their clients share a core, as both share the server's. As many requests are in flight as calls,
-    and a request takes more, so its part of the time is the larger one; nobody starves as long as
-    no rate comes near to nothing and the 99th percentiles stay at milliseconds.
+    Their clients share a core, as both share the server's. A request takes more than a call, but
+    their endpoints have the loop in turns, so each should keep about half of its rate; nobody
+    starves as long as the 99th percentiles stay at milliseconds.
     """
 
     name: str

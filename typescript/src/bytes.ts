@@ -3,45 +3,50 @@
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** What a reader finds wrong, at its place in the bytes. */
+/** What is wrong with bytes, or a value, at its place. */
 export class Malformed extends Error {
   constructor(
-    readonly reason: string,
+    reason: string,
     readonly offset: number,
-    readonly path = "",
   ) {
     super(reason);
   }
 }
 
-/** Bytes that grow. */
-export class Writer {
-  buf: Uint8Array<ArrayBuffer>;
-  view: DataView;
-  len = 0;
-  /** How many more elements of no size there may be. */
+abstract class Coder {
+  /** Where in a value it is. */
+  readonly path: (string | number)[] = [];
+  /** How many more elements of no size there may be: they cost the sender nothing. */
   empty = 65535;
+  /** Bytes that have been passed. */
+  at = 0;
 
-  constructor(size = 128) {
-    this.buf = new Uint8Array(size);
-    this.view = new DataView(this.buf.buffer);
+  fail(reason: string, at = this.at): never {
+    throw new Malformed(reason, at);
   }
+}
+
+/** Bytes that grow. */
+export class Writer extends Coder {
+  buf = new Uint8Array(64);
+  view = new DataView(this.buf.buffer);
 
   /** Makes room for `count` bytes; where they begin. */
   room(count: number): number {
-    const at = this.len;
-    this.len += count;
-    if (this.len > this.buf.length) {
-      const grown = new Uint8Array(Math.max(this.len, 2 * this.buf.length));
-      grown.set(this.buf.subarray(0, at));
-      this.buf = grown;
-      this.view = new DataView(grown.buffer);
+    const { at, buf } = this;
+    this.at += count;
+    if (this.at > buf.length) {
+      this.buf = new Uint8Array(2 * this.at);
+      this.view = new DataView(this.buf.buffer);
+      this.buf.set(buf);
     }
     return at;
   }
 
   u8(value: number): void {
-    this.buf[this.room(1)] = value;
+    // Room first: it may move the bytes.
+    const at = this.room(1);
+    this.buf[at] = value;
   }
 
   u16(value: number): void {
@@ -64,40 +69,30 @@ export class Writer {
     this.buf.set(bytes, at);
   }
 
-  /** Text without its length; how many bytes it took. */
-  text(value: string): number {
-    // A unit of UTF-16 is three bytes at most.
-    const at = this.room(3 * value.length);
-    const { written } = encoder.encodeInto(value, this.buf.subarray(at));
-    this.len = at + written;
-    return written;
+  /** A `u16` length and text; how many bytes that is, which fit or are as many as 65,535 allow. */
+  string(value: string): number {
+    const bytes = encoder.encode(value);
+    this.u16(bytes.length);
+    this.raw(bytes);
+    return bytes.length;
   }
 
-  /** A `u16` length and text that is known to fit. */
-  string(value: string): void {
-    const at = this.room(2);
-    const size = this.text(value);
-    this.view.setUint16(at, size, true);
-  }
-
-  /** What has been written, as bytes of its own; the writer begins anew. */
+  /** What has been written; the writer begins anew. */
   take(): Uint8Array<ArrayBuffer> {
-    const taken = this.buf.subarray(0, this.len);
-    this.buf = new Uint8Array(128);
+    const taken = this.buf.subarray(0, this.at);
+    this.buf = new Uint8Array(64);
     this.view = new DataView(this.buf.buffer);
-    this.len = 0;
+    this.at = 0;
     return taken;
   }
 }
 
 /** A place in received bytes, which is never past their end. */
-export class Reader {
+export class Reader extends Coder {
   readonly view: DataView;
-  at = 0;
-  /** How many more elements of no size there may be. */
-  empty = 65535;
 
   constructor(readonly buf: Uint8Array) {
+    super();
     this.view = new DataView(buf.buffer, buf.byteOffset, buf.byteLength);
   }
 
@@ -107,18 +102,14 @@ export class Reader {
 
   /** Passes `count` bytes; where they began. */
   pass(count: number): number {
-    const at = this.at;
-    if (count > this.left) this.fail(`${count} bytes needed, ${this.left} left`);
+    const { at, left } = this;
+    if (count > left) this.fail(`${count} bytes needed, ${left} left`);
     this.at += count;
     return at;
   }
 
-  fail(reason: string, at = this.at): never {
-    throw new Malformed(reason, at);
-  }
-
   u8(): number {
-    return this.buf[this.pass(1)]!;
+    return this.view.getUint8(this.pass(1));
   }
 
   u16(): number {
@@ -136,31 +127,21 @@ export class Reader {
   /** The next bytes, not copied. */
   raw(count: number): Uint8Array {
     const at = this.pass(count);
-    return this.buf.subarray(at, at + count);
+    return this.buf.subarray(at, this.at);
   }
 
-  text(count: number): string {
-    const at = this.at;
-    const bytes = this.raw(count);
+  string(): string {
+    const { at } = this;
     try {
-      return decoder.decode(bytes);
-    } catch {
+      return decoder.decode(this.raw(this.u16()));
+    } catch (error) {
+      if (error instanceof Malformed) throw error;
       return this.fail("a string that is not UTF-8", at);
     }
   }
 
-  string(): string {
-    return this.text(this.u16());
-  }
-
+  /** Nothing follows. */
   end(): void {
-    if (this.left) this.fail(`${this.left} bytes left over after the value`);
+    if (this.left) this.fail(`${this.left} bytes left over`);
   }
-}
-
-/** Which of two sequences of bytes comes first. */
-export function compareBytes(a: Uint8Array, b: Uint8Array): number {
-  const count = Math.min(a.length, b.length);
-  for (let i = 0; i < count; i++) if (a[i] !== b[i]) return a[i]! - b[i]!;
-  return a.length - b.length;
 }

@@ -3,7 +3,7 @@
 import type { Metadata } from "./channel.ts";
 import { LimitExceeded } from "./errors.ts";
 import { INITIAL_WINDOW } from "./ext.ts";
-import { TEND, TITEM, begin, finish, whole } from "./frame.ts";
+import { HEADER, TEND, TITEM } from "./frame.ts";
 import type { Inbox } from "./inbox.ts";
 import { HIGH, ignore } from "./lane.ts";
 import type { CallerLane } from "./caller.ts";
@@ -137,26 +137,15 @@ export class Feed {
         // The call may have ended meanwhile.
         if (this.#stopped as boolean) return;
         if (item.done) break;
-        const { out } = lane;
-        const at = begin(out, TITEM, call.tag);
-        try {
-          encode(this.#layout, item.value, out, this.#what);
-        } catch (error) {
-          out.len = at;
-          throw error;
-        }
-        const size = finish(out, at);
-        if (size > lane.limit) {
-          out.len = at;
-          throw tooLarge(this.#what, size, lane.limit, lane.limitIsOurs);
-        }
+        const bytes = encode(this.#layout, item.value, this.#what);
+        const size = HEADER + bytes.length;
+        if (size > lane.limit) throw tooLarge(this.#what, size, lane.limit, lane.limitIsOurs);
+        lane.put(TITEM, call.tag, bytes);
         this.#left -= size;
-        lane.flush();
       }
       // What it might have done at its end, it has.
       this.#stopped = true;
-      whole(lane.out, TEND, call.tag);
-      lane.flush();
+      lane.put(TEND, call.tag);
     } catch (error) {
       call.abandon(error);
     }

@@ -16,9 +16,9 @@ import {
   FOREVER,
   INITIAL_WINDOW,
   MAX_METADATA,
+  STREAM_WINDOW,
   Window,
   encodeMetadata,
-  putFault,
   readMetadata,
 } from "./ext.ts";
 import {
@@ -31,6 +31,7 @@ import {
   MSIZE,
   RCANCEL,
   RDONE,
+  RERROR,
   RMETA,
   RVERSION,
   TCANCEL,
@@ -39,13 +40,12 @@ import {
   TITEM,
   TMETA,
   TVERSION,
-  begin,
-  finish,
   whole,
   type Frame,
 } from "./frame.ts";
 import { Inbox } from "./inbox.ts";
 import { DONE, HIGH, Lane, PROTOCOL, UNKNOWN_SERVICE, VERSION_REFUSED, ignore } from "./lane.ts";
+import type { Layout } from "./plan.ts";
 import type { Context, Method, Service } from "./service.ts";
 import type { Session } from "./session.ts";
 import type { LaneStream } from "./transport.ts";
@@ -60,8 +60,7 @@ import {
   serves,
   versionOf,
 } from "./version.ts";
-import { decode, decodeArguments, encode } from "./wire.ts";
-import { STREAM_WINDOW } from "./caller.ts";
+import { decode, encode } from "./wire.ts";
 
 /** Methods that run for one session at once, and streams from the caller among them. */
 const MAX_HANDLERS = 1024;
@@ -204,7 +203,7 @@ export class CalleeLane extends Lane {
     const ours = served && parseVersion(versionOf(served.service));
     const limit = Math.min(msize, MSIZE);
     if (!ours || !serves(ours, asked) || limit < MIN_MSIZE) {
-      putVersion(this.out, 0, UNKNOWN, RVERSION, tag);
+      this.put(RVERSION, tag, putVersion(0, UNKNOWN));
       this.finish();
       this.refuse(served ? VERSION_REFUSED : UNKNOWN_SERVICE);
       return this.owner.onGone(this);
@@ -213,19 +212,17 @@ export class CalleeLane extends Lane {
     this.#extension = isMarked(asked, OFFER);
     this.#limit = this.splitter.limit = limit;
     const answer = versionOf(served.service, this.#extension ? ACCEPT : undefined);
-    putVersion(this.out, limit, answer, RVERSION, tag);
-    this.flush();
+    this.put(RVERSION, tag, putVersion(limit, answer));
   }
 
   #onCancel(tag: number, target: number): void {
     const running = this.#running.get(target);
     if (running) {
       // What it comes to is nobody's; so nothing more comes under its tag from now on.
-      whole(this.out, RDONE, target, () => this.out.u8(0));
+      this.put(RDONE, target, new Uint8Array(1));
       this.#end(target, running, new ClosedError("the caller gave the call up"));
     }
-    whole(this.out, RCANCEL, tag, () => this.out.u16(target));
-    this.flush();
+    this.put(RCANCEL, tag, (out) => out.u16(target));
   }
 
   // ---- methods ----
@@ -260,7 +257,7 @@ export class CalleeLane extends Lane {
         const limit = `methods that run at once, with ${what}`;
         throw new LimitExceeded(limit, count + 1, most, "here", "Limits(max_subscriptions=...)");
       }
-      const args = decodeArguments(method.args, payload, what);
+      const args = Object.values(decode(method.args, payload, what) as object);
       void this.#run(tag, method, implementation, args, time, head?.metadata ?? {});
     } catch (error) {
       this.#explain(tag, what, error);
@@ -313,8 +310,7 @@ export class CalleeLane extends Lane {
       args.splice(method.streamAt, 0, {
         [Symbol.asyncIterator]: () => ({ next: () => inlet.next() }),
       });
-      whole(this.out, CREDIT, tag, () => this.out.u32(STREAM_WINDOW - INITIAL_WINDOW));
-      this.flush();
+      this.put(CREDIT, tag, (out) => out.u32(STREAM_WINDOW - INITIAL_WINDOW));
     }
     const counts = this.owner.running;
     counts.handlers++;
@@ -343,8 +339,7 @@ export class CalleeLane extends Lane {
         const running = this.#running.get(tag);
         const grant = running?.inletOpen && running.inletWindow!.took(size);
         if (!grant) return;
-        whole(this.out, CREDIT, tag, () => this.out.u32(grant));
-        this.flush();
+        this.put(CREDIT, tag, (out) => out.u32(grant));
       },
       failed: ignore,
     });
@@ -352,32 +347,32 @@ export class CalleeLane extends Lane {
 
   #answer(tag: number, running: Running, result: unknown, context: Context): void {
     const { method } = running;
-    const { out } = this;
-    const before = out.len;
+    const { what, items } = method;
     try {
-      const metadata = encodeMetadata(context.replyMetadata, method.what);
-      if (metadata && this.#extension) {
-        if (metadata.length > Math.min(MAX_METADATA, this.#limit - HEADER)) {
-          throw new Error(`${method.what}: metadata of ${metadata.length} bytes`);
-        }
-        whole(out, RMETA, tag, () => out.raw(metadata));
-      }
-      if (method.lossy) this.#last(running);
       const request = FIRST_METHOD + 2 * method.index;
-      const at = begin(out, method.items ? RDONE : request + 1, tag);
-      if (method.items) out.u8(request);
-      encode(method.result, result, out, method.what);
-      this.#check(method.what, finish(out, at));
+      const bytes = this.#encode(method.result, result, what);
+      const metadata = encodeMetadata(context.replyMetadata, what);
+      if (metadata && metadata.length > Math.min(MAX_METADATA, this.#limit - HEADER)) {
+        throw new Error(`${what}: metadata of ${metadata.length} bytes`);
+      }
+      if (metadata && this.#extension) this.put(RMETA, tag, metadata);
+      if (method.lossy) this.#last(running);
+      this.put(items ? RDONE : request + 1, tag, (out) => {
+        if (items) out.u8(request);
+        out.raw(bytes);
+      });
     } catch (error) {
-      out.len = before;
-      this.#explain(tag, method.what, error);
+      this.#explain(tag, what, error);
     }
     this.#end(tag, running, null);
-    this.flush();
   }
 
-  #check(what: string, size: number): void {
-    if (size <= this.#limit) return;
+  /** The bytes of a result or an item, which fit into a frame. */
+  #encode(layout: Layout, value: unknown, what: string): Uint8Array {
+    const bytes = encode(layout, value, what);
+    // And what stands before them.
+    const size = HEADER + 4 + bytes.length;
+    if (size <= this.#limit) return bytes;
     const error = tooLarge(what, size, this.#limit, this.#limit === MSIZE);
     error.help = RESULT_TOO_LARGE;
     throw error;
@@ -393,8 +388,7 @@ export class CalleeLane extends Lane {
   }
 
   #fault(tag: number, message: string, details: ErrorDetails): void {
-    putFault(this.out, tag, this.#limit, message, details);
-    this.flush();
+    this.put(RERROR, tag, faultOf(message, details, this.#limit));
   }
 
   /** A request has been answered. */
@@ -436,23 +430,20 @@ export class CalleeLane extends Lane {
           return item.value;
         }
         const lossy = method.lossy && this.#extension;
-        const out = method.lossy ? new Writer() : this.out;
-        const at = begin(out, lossy ? LOSSY : FIRST_METHOD + 1 + 2 * method.index, tag);
-        try {
-          if (lossy) out.u32(number >>> 0);
-          encode(method.items!, item.value, out, method.what);
-          this.#check(method.what, finish(out, at));
-        } catch (error) {
-          out.len = at;
-          throw error;
-        }
+        const kind = lossy ? LOSSY : FIRST_METHOD + 1 + 2 * method.index;
+        const bytes = this.#encode(method.items!, item.value, method.what);
         if (method.lossy) {
+          const out = new Writer();
+          whole(out, kind, tag, () => {
+            if (lossy) out.u32(number >>> 0);
+            out.raw(bytes);
+          });
           running.latest = out.take();
           this.#offer(running);
           if (number % YIELD_AFTER === 0) await new Promise((go) => setTimeout(go));
         } else {
-          if (this.#extension) running.left -= out.len - at;
-          this.flush();
+          if (this.#extension) running.left -= HEADER + bytes.length;
+          this.put(kind, tag, bytes);
         }
       }
     } finally {
@@ -527,4 +518,21 @@ export class CalleeLane extends Lane {
     for (const [tag, running] of this.#running) this.#end(tag, running, gone);
     this.owner.onGone(this);
   }
+}
+
+/** The bytes of an error; one that does not fit into a frame gives way to one that says so. */
+function faultOf(message: string, details: ErrorDetails, limit: number): Uint8Array {
+  const out = new Writer();
+  // A unit of UTF-16 is three bytes at most, and 65,535 fit.
+  const put = (text: string): void =>
+    void out.string(text.length > 20_000 ? `${text.slice(0, 20_000)}…` : text);
+  put(message);
+  for (const text of [details.code, details.help, details.url]) {
+    out.u8(+(text != null));
+    if (text != null) put(text);
+  }
+  out.u32(0);
+  if (HEADER + out.at <= limit) return out.take();
+  const code = (details.code?.length ?? 0) < 1024 ? details.code : null;
+  return faultOf("the error was too large for the peer's msize", { code }, limit);
 }

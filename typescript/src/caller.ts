@@ -13,7 +13,14 @@ import {
   VersionMismatch,
   type LimitExceeded,
 } from "./errors.ts";
-import { INITIAL_WINDOW, Window, microseconds, readFault, readMetadata } from "./ext.ts";
+import {
+  INITIAL_WINDOW,
+  STREAM_WINDOW,
+  Window,
+  microseconds,
+  readFault,
+  readMetadata,
+} from "./ext.ts";
 import {
   CREDIT,
   FIRST_METHOD,
@@ -32,9 +39,7 @@ import {
   TCANCEL,
   TIME,
   TMETA,
-  begin,
-  finish,
-  whole,
+  TVERSION,
   type Frame,
 } from "./frame.ts";
 import { DONE, Lane, PROTOCOL, SHUTDOWN, streamCode } from "./lane.ts";
@@ -55,8 +60,6 @@ import {
 /** Calls, and streams beside them, that hold a tag at once. With one tag each to cancel them they are below 65,535. */
 const MAX_CALLS = 16384;
 const MAX_STREAMS = 1024;
-/** Bytes of a subscription that may be ahead of its taker. */
-export const STREAM_WINDOW = 256 << 10;
 
 /** What two ends agreed on. */
 export interface Agreed {
@@ -133,9 +136,7 @@ export class CallerLane extends Lane {
   ) {
     super(stream);
     this.agreed = assumed;
-    putVersion(this.out, MSIZE, versionOf(service, OFFER));
-    this.flush();
-    if (assumed) this.splitter.limit = MSIZE;
+    this.put(TVERSION, NO_TAG, putVersion(MSIZE, versionOf(service, OFFER)));
   }
 
   get limit(): number {
@@ -172,7 +173,6 @@ export class CallerLane extends Lane {
   start(call: Call): void {
     const { method, body, metadata, feed, inbox, timeout } = call.parts;
     const { extension, limit } = this.agreed!;
-    const { out } = this;
     const size = Math.max(HEADER + body.length, metadata ? HEADER + 8 + metadata.length : 0);
     if (size > limit) {
       return call.end({ error: tooLarge(method.what, size, limit, this.limitIsOurs) });
@@ -186,13 +186,13 @@ export class CallerLane extends Lane {
     if (extension && !this.#timed) {
       this.#timed = true;
       const usual = this.owner.callTimeout;
-      if (usual !== null) whole(out, TIME, NO_TAG, () => out.u64(microseconds(usual)));
+      if (usual !== null) this.put(TIME, NO_TAG, (out) => out.u64(microseconds(usual)));
     }
     if (extension && method.lossy && !this.#labelled) {
       const label = this.owner.label(this);
       if (label !== null) {
         this.#labelled = true;
-        whole(out, LABEL, NO_TAG, () => out.u64(label));
+        this.put(LABEL, NO_TAG, (out) => out.u64(label));
       }
     }
     const tag = this.#tag();
@@ -202,7 +202,7 @@ export class CallerLane extends Lane {
     else this.#calls++;
     if (extension && (metadata || timeout !== this.owner.callTimeout)) {
       const left = call.until === null ? null : call.until - performance.now();
-      whole(out, TMETA, tag, () => {
+      this.put(TMETA, tag, (out) => {
         out.u64(microseconds(left));
         if (metadata) out.raw(metadata);
         else out.u16(0);
@@ -216,20 +216,16 @@ export class CallerLane extends Lane {
       subscription: !!inbox,
       window: inbox && extension ? new Window(STREAM_WINDOW) : null,
       latest: 0,
-      at: this.sent + out.len,
+      at: this.sent + this.out.at,
       metadata: null,
     };
-    const at = begin(out, kind, tag);
-    out.raw(body);
-    finish(out, at);
+    this.put(kind, tag, body);
     if (inbox && extension) this.#credit(tag, STREAM_WINDOW - INITIAL_WINDOW);
     if (feed) void feed.run(this, call);
-    this.flush();
   }
 
   #credit(tag: number, bytes: number): void {
-    whole(this.out, CREDIT, tag, () => this.out.u32(bytes));
-    this.flush();
+    this.put(CREDIT, tag, (out) => out.u32(bytes));
   }
 
   /** An item of a subscription was taken. */
@@ -254,11 +250,10 @@ export class CallerLane extends Lane {
     if (!this.agreed?.extension && !slot.subscription) return;
     const tag = this.#tag();
     this.#slots[tag] = { target: call.tag, of: slot };
-    whole(this.out, TCANCEL, tag, () => {
-      this.out.u16(call.tag);
-      this.out.u64(0n);
+    this.put(TCANCEL, tag, (out) => {
+      out.u16(call.tag);
+      out.u64(0n);
     });
-    this.flush();
   }
 
   // ---- what comes back ----

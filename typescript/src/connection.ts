@@ -3,7 +3,7 @@
 import { Reader, Writer } from "./bytes.ts";
 import { Call } from "./call.ts";
 import { CallerLane, type Agreed, type LaneEnd, type LaneOwner } from "./caller.ts";
-import { CalleeLane, type CalleeOwner, type Served } from "./callee.ts";
+import type { CalleeLane, CalleeOwner, Served } from "./callee.ts";
 import { ConnectionLost, LimitExceeded, VersionMismatch, type JetStreamError } from "./errors.ts";
 import { MSIZE, Splitter } from "./frame.ts";
 import { DONE, ignore, later } from "./lane.ts";
@@ -64,7 +64,10 @@ export class Connection implements CalleeOwner {
       for (;;) {
         const { value, done } = await reader.read();
         if (done || this.#lost) return;
-        const lane = new CalleeLane(value, this);
+        // Few pages are called: what answers is loaded by those.
+        const { CalleeLane: Made } = await import("./callee.ts");
+        const lane = new Made(value, this);
+        if (this.#lost) return lane.kill(DONE);
         this.#lanes.add(lane);
         void lane.run();
       }
@@ -115,7 +118,7 @@ export class Connection implements CalleeOwner {
   datagram(label: bigint, frame: Uint8Array): boolean {
     const most = this.transport.datagrams?.maxDatagramSize ?? 0;
     if (!this.#writer || frame.length + 8 > most || !(this.#writer.desiredSize! > 0)) return false;
-    const out = new Writer(frame.length + 8);
+    const out = new Writer();
     out.u64(label);
     out.raw(frame);
     this.#writer.write(out.take()).catch(ignore);

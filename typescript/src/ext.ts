@@ -2,8 +2,6 @@
 import { Reader, Writer } from "./bytes.ts";
 import type { Metadata, MetadataInit } from "./channel.ts";
 import { CallError, LimitExceeded, LocalProtocolError, remoteError } from "./errors.ts";
-import type { ErrorDetails } from "./errors.ts";
-import { RERROR, begin, finish } from "./frame.ts";
 
 /** No limit of time. */
 export const FOREVER = (1n << 64n) - 1n;
@@ -28,24 +26,18 @@ export function encodeMetadata(
 ): Uint8Array | null {
   const entries = Object.entries(metadata ?? {});
   if (!entries.length) return null;
-  if (entries.length > MAX_ENTRIES) {
-    throw new LocalProtocolError(
-      `${what}: metadata of ${entries.length} entries; ${MAX_ENTRIES} fit`,
-    );
-  }
   const out = new Writer();
   out.u16(entries.length);
   for (const [key, value] of entries) {
-    const at = out.room(2);
-    const size = out.text(key);
-    if (!size || size > MAX_KEY) {
-      throw new LocalProtocolError(`${what}: a metadata key has 1 to ${MAX_KEY} bytes`);
+    const size = out.string(key);
+    if (!size || size > MAX_KEY || entries.length > MAX_ENTRIES) {
+      throw new LocalProtocolError(
+        `${what}: metadata has ${MAX_ENTRIES} keys at most, of 1 to ${MAX_KEY} bytes`,
+      );
     }
-    out.view.setUint16(at, size, true);
-    const from = out.room(4) + 4;
-    if (typeof value === "string") out.text(value);
-    else out.raw(value);
-    out.view.setUint32(from - 4, out.len - from, true);
+    const bytes = typeof value === "string" ? new TextEncoder().encode(value) : value;
+    out.u32(bytes.length);
+    out.raw(bytes);
   }
   return out.take();
 }
@@ -57,12 +49,13 @@ export function readMetadata(r: Reader, what: string): Metadata {
     throw new LimitExceeded(`metadata of ${what}`, r.left, MAX_METADATA, "here", setting);
   }
   const count = r.u16();
-  if (count > MAX_ENTRIES) r.fail(`metadata of ${count} entries`);
   // No key of a peer's may mean something to an object.
   const metadata = Object.create(null) as Record<string, Uint8Array>;
   for (let i = 0; i < count; i++) {
     const key = r.string();
-    if (!key || key.length > MAX_KEY || key in metadata) r.fail(`the metadata key ${key}`);
+    if (i >= MAX_ENTRIES || !key || key.length > MAX_KEY || key in metadata) {
+      r.fail("metadata that is none");
+    }
     metadata[key] = r.raw(r.u32()).slice();
   }
   r.end();
@@ -70,30 +63,6 @@ export function readMetadata(r: Reader, what: string): Metadata {
 }
 
 // ---- faults ----
-
-/** Appends an error that answers `tag`; one that does not fit gives way to one that says so. */
-export function putFault(
-  out: Writer,
-  tag: number,
-  limit: number,
-  message: string,
-  details: ErrorDetails = {},
-): void {
-  const at = begin(out, RERROR, tag);
-  // A unit of UTF-16 is three bytes at most, and 65,535 fit.
-  const clip = (text: string): string =>
-    text.length > 20_000 ? `${text.slice(0, 20_000)}…` : text;
-  out.string(clip(message));
-  for (const text of [details.code, details.help, details.url]) {
-    out.u8(text == null ? 0 : 1);
-    if (text != null) out.string(clip(text));
-  }
-  out.u32(0);
-  if (finish(out, at) <= limit) return;
-  out.len = at;
-  const code = (details.code?.length ?? 0) < 1024 ? details.code : null;
-  putFault(out, tag, limit, "the error was too large for the peer's msize", { code });
-}
 
 /** Lines of a backtrace that are kept, and characters of each: a small payload may tell a long story. */
 const MAX_TRACE = 64;
@@ -129,6 +98,9 @@ export function readFault(payload: Uint8Array): CallError | LimitExceeded {
 
 /** Bytes of a stream (frames, headers included) that may be sent before any are granted. */
 export const INITIAL_WINDOW = 64 << 10;
+
+/** Bytes of a stream that may be ahead of its taker. */
+export const STREAM_WINDOW = 256 << 10;
 
 /** How much of a stream may still come. One item may go over it. */
 export class Window {

@@ -37,31 +37,17 @@ export interface Frame {
   readonly payload: Uint8Array;
 }
 
-/** Begins a frame; its payload is written next, then `finish`. */
-export function begin(out: Writer, kind: number, tag: number): number {
-  const at = out.room(HEADER);
-  out.buf[at + 4] = kind;
-  out.view.setUint16(at + 5, tag, true);
-  return at;
-}
-
-/** Ends the frame that began at `at`; its size. */
-export function finish(out: Writer, at: number): number {
-  const size = out.len - at;
-  out.view.setUint32(at, size, true);
-  return size;
-}
+/** What a frame carries: bytes, or what writes them. */
+export type Payload = Uint8Array | ((out: Writer) => void);
 
 /** Appends a whole frame. */
-export function whole(
-  out: Writer,
-  kind: number,
-  tag: number,
-  payload?: (out: Writer) => void,
-): void {
-  const at = begin(out, kind, tag);
-  payload?.(out);
-  finish(out, at);
+export function whole(out: Writer, kind: number, tag: number, payload?: Payload): void {
+  const at = out.room(4);
+  out.u8(kind);
+  out.u16(tag);
+  if (typeof payload === "function") payload(out);
+  else if (payload) out.raw(payload);
+  out.view.setUint32(at, out.at - at, true);
 }
 
 /**

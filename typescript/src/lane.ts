@@ -2,8 +2,7 @@
 // is not known here.
 import { Malformed, Writer } from "./bytes.ts";
 import { RemoteProtocolError } from "./errors.ts";
-import { MSIZE, Splitter } from "./frame.ts";
-import type { Frame } from "./frame.ts";
+import { MSIZE, Splitter, whole, type Frame, type Payload } from "./frame.ts";
 import type { LaneStream } from "./transport.ts";
 
 /** Application error codes, which only explain: see rust/proto/src/codes.rs. */
@@ -75,7 +74,7 @@ export abstract class Lane {
   protected abstract onBroken(error: unknown): void;
 
   get unsent(): number {
-    return this.out.len + this.#underway;
+    return this.out.at + this.#underway;
   }
 
   /** Reads until the end. Never rejects. */
@@ -101,13 +100,18 @@ export abstract class Lane {
       if (this.dead) return;
       this.onBroken(
         error instanceof Malformed
-          ? new RemoteProtocolError(`a malformed frame: ${error.reason}`)
+          ? new RemoteProtocolError(`a malformed frame: ${error.message}`)
           : error,
       );
     }
   }
 
-  /** Has what was put into `out` leave, together with what follows in this turn. */
+  /** Has a frame leave, together with what follows in this turn. */
+  put(kind: number, tag: number, payload?: Payload): void {
+    whole(this.out, kind, tag, payload);
+    this.flush();
+  }
+
   flush(): void {
     if (this.#deaf) this.out.take();
     if (this.#writing || this.dead) return;
@@ -117,7 +121,7 @@ export abstract class Lane {
 
   async #write(): Promise<void> {
     try {
-      while (this.out.len && !this.dead) {
+      while (this.out.at && !this.dead) {
         const chunk = this.out.take();
         this.#underway = chunk.length;
         this.sent += chunk.length;

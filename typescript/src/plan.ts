@@ -2,14 +2,18 @@
 
 /** How one kind of value is laid out. Not part of the API: names that begin with `$` are internal. */
 export type Layout =
-  | { readonly k: "unit" | "bool" | "f32" | "f64" | "str" | "url" | "data" | "time" }
-  | { readonly k: "ip4" | "ip6" | "ip" | "addr" }
+  | { readonly k: "unit" | "bool" | "data" | "time" }
   | { readonly k: "int"; readonly bits: number; readonly signed: boolean }
-  | { readonly k: "list" | "set"; readonly of: Layout }
+  | { readonly k: "float"; readonly bits: 32 | 64 }
+  | { readonly k: "str"; readonly url: boolean }
+  /** Of 4 or 16 bytes; 0 where it says so itself. */
+  | { readonly k: "ip"; readonly size: number }
+  | { readonly k: "list"; readonly of: Layout }
   | { readonly k: "option"; readonly of: Layout; readonly some: boolean }
-  | { readonly k: "map"; readonly key: Layout; readonly of: Layout }
-  | { readonly k: "tuple"; readonly of: readonly Layout[] }
-  | { readonly k: "struct" | "union"; readonly name: string; readonly of: Parts }
+  /** A set where there is nothing but keys. */
+  | { readonly k: "map"; readonly key: Layout; readonly of: Layout | null }
+  /** A tuple where names are numbers. */
+  | { readonly k: "struct" | "tuple" | "union"; readonly name: string; readonly of: Parts }
   | {
       readonly k: "enum";
       readonly name: string;
@@ -18,7 +22,7 @@ export type Layout =
     }
   | { readonly k: "lazy"; readonly get: () => Layout };
 
-type Parts = readonly (readonly [name: string, layout: Layout])[];
+export type Parts = readonly (readonly [name: string | number, layout: Layout])[];
 
 /** How values of type `T` are laid out on the wire. */
 export interface Plan<out T> {
@@ -43,23 +47,23 @@ export const i16: Plan<number> = int(16, true);
 export const i32: Plan<number> = int(32, true);
 export const i64: Plan<bigint> = int(64, true);
 export const i128: Plan<bigint> = int(128, true);
-export const f32: Plan<number> = plan({ k: "f32" });
-export const f64: Plan<number> = plan({ k: "f64" });
+export const f32: Plan<number> = plan({ k: "float", bits: 32 });
+export const f64: Plan<number> = plan({ k: "float", bits: 64 });
 export const bool: Plan<boolean> = plan({ k: "bool" });
 /** Nothing: Python's `None` where it is not one of several. */
 export const unit: Plan<void> = plan({ k: "unit" });
-export const string: Plan<string> = plan({ k: "str" });
+export const string: Plan<string> = plan({ k: "str", url: false });
 export const bytes: Plan<Uint8Array> = plan({ k: "data" });
 /** A string that begins with a scheme, such as `https:`. */
-export const url: Plan<string> = plan({ k: "url" });
+export const url: Plan<string> = plan({ k: "str", url: true });
 /** Milliseconds since 1970. A time that `Date` does not reach (275,760 and later) is refused. */
 export const time: Plan<Date> = plan({ k: "time" });
 /** As text, such as `192.0.2.1`. */
-export const ip4: Plan<string> = plan({ k: "ip4" });
+export const ip4: Plan<string> = plan({ k: "ip", size: 4 });
 /** As text, such as `2001:db8::1`. */
-export const ip6: Plan<string> = plan({ k: "ip6" });
+export const ip6: Plan<string> = plan({ k: "ip", size: 16 });
 /** An address of either version, as text. */
-export const ip: Plan<string> = plan({ k: "ip" });
+export const ip: Plan<string> = plan({ k: "ip", size: 0 });
 
 /** An IP address and a port. */
 export interface SocketAddress {
@@ -67,10 +71,8 @@ export interface SocketAddress {
   readonly port: number;
 }
 
-export const socketAddress: Plan<SocketAddress> = plan({ k: "addr" });
-
 export const list = <T>(of: Plan<T>): Plan<T[]> => plan({ k: "list", of: of.$ });
-export const set = <T>(of: Plan<T>): Plan<Set<T>> => plan({ k: "set", of: of.$ });
+export const set = <T>(of: Plan<T>): Plan<Set<T>> => plan({ k: "map", key: of.$, of: null });
 export const map = <K, V>(key: Plan<K>, of: Plan<V>): Plan<Map<K, V>> =>
   plan({ k: "map", key: key.$, of: of.$ });
 
@@ -84,7 +86,7 @@ export const some = <T>(of: Plan<T>): Plan<{ readonly some: T } | null> =>
 
 export const tuple = <T extends readonly unknown[]>(
   ...of: { readonly [K in keyof T]: Plan<T[K]> }
-): Plan<T> => plan({ k: "tuple", of: of.map((each) => each.$) });
+): Plan<T> => plan({ k: "tuple", name: "tuple", of: of.map((each, at) => [at, each.$]) });
 
 const parts = (of: object): Parts =>
   Object.entries(of as Record<string, Plan<unknown>>).map(([name, each]) => [name, each.$]);
@@ -94,6 +96,11 @@ export const struct = <T extends object>(
   name: string,
   fields: { readonly [K in keyof T]-?: Plan<T[K]> },
 ): Plan<T> => plan({ k: "struct", name, of: parts(fields) });
+
+export const socketAddress: Plan<SocketAddress> = struct<SocketAddress>("SocketAddress", {
+  ip,
+  port: u16,
+});
 
 type KeysOf<U> = U extends unknown ? keyof U : never;
 

@@ -35,7 +35,7 @@ export interface Method {
   readonly what: string;
   readonly params: readonly string[];
   /** The arguments that are values, which travel in this order. */
-  readonly args: readonly (readonly [name: string, layout: Layout])[];
+  readonly args: Layout;
   /** Which of the parameters is a stream; -1 if none. */
   readonly streamAt: number;
   readonly stream: Layout | null;
@@ -105,7 +105,7 @@ export function defineService<H extends object>(
         name: method,
         what: `${name}.${method}`,
         params: given.params.map(([param]) => param),
-        args,
+        args: { k: "struct", name: "arguments", of: args },
         streamAt,
         stream,
         result: given.result?.$ ?? UNIT,

@@ -22,7 +22,6 @@ import {
   JetStreamError,
   Unavailable,
 } from "./errors.ts";
-import { Writer } from "./bytes.ts";
 import { encodeMetadata } from "./ext.ts";
 import type { Inbox } from "./inbox.ts";
 import { ignore } from "./lane.ts";
@@ -30,7 +29,7 @@ import type { Method, Service } from "./service.ts";
 import { Subscription } from "./subscription.ts";
 import type { CloseInfo, Transport } from "./transport.ts";
 import { webTransport } from "./webtransport.ts";
-import { decode, encodeArguments } from "./wire.ts";
+import { decode, encode } from "./wire.ts";
 
 /** `draining`: the server goes away, and what it has begun is still answered. */
 export type SessionState = "connecting" | "connected" | "reconnecting" | "draining" | "closed";
@@ -201,6 +200,7 @@ export class Session implements Carrier {
         throw new TypeError(`the implementation has no ${what}`);
       }
     }
+    void import("./callee.ts");
     const served = { service, implementation: implementation as Handlers };
     this.$services.set(service.name, served);
     return () => {
@@ -437,18 +437,13 @@ export class Session implements Carrier {
     if (args.length !== method.params.length) {
       throw new EncodeError(what, `${args.length} arguments given, ${method.params.length} wanted`);
     }
-    const out = new Writer(64);
-    encodeArguments(
-      method.args,
-      streamAt < 0 ? args : args.filter((_, at) => at !== streamAt),
-      out,
-      what,
-    );
+    const named = Object.fromEntries(args.map((value, at) => [method.params[at]!, value]));
+    const body = encode(method.args, named, what);
     const said = { ...this.#options.metadata, ...options.metadata };
     const abort = (): void => call.abandon(signal!.reason);
     const call = new Call({
       method,
-      body: out.take(),
+      body,
       timeout,
       metadata: encodeMetadata(said, what),
       waits,

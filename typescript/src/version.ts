@@ -1,6 +1,5 @@
 // Which service a lane is for, and whether two ends may talk: `Tversion` and `Rversion`.
 import { Reader, type Writer } from "./bytes.ts";
-import { NO_TAG, TVERSION, whole } from "./frame.ts";
 
 const PREFIX = "rs.jetstream.proto/";
 /** The answer that refuses a version. */
@@ -49,27 +48,18 @@ export function serves(ours: Version, theirs: Version): boolean {
   );
 }
 
-/** Appends a whole version frame. */
-export function putVersion(
-  out: Writer,
-  msize: number,
-  version: string,
-  kind = TVERSION,
-  tag = NO_TAG,
-): void {
-  whole(out, kind, tag, () => {
+/** The payload of a version frame. */
+export const putVersion =
+  (msize: number, version: string) =>
+  (out: Writer): void => {
     out.u32(msize);
     out.string(version);
-  });
-}
+  };
 
 /** Reads the payload of a version frame. */
 export function readVersion(payload: Uint8Array): { msize: number; version: string } {
   const r = new Reader(payload);
-  const msize = r.u32();
-  const size = r.u16();
-  if (size > 1024) r.fail(`a version string of ${size} bytes`);
-  const version = r.text(size);
+  const found = { msize: r.u32(), version: r.string() };
   r.end();
-  return { msize, version };
+  return found;
 }

@@ -1,6 +1,6 @@
 // Values become bytes and bytes values: every bound that a value has to pass, both ways.
 import { formatIp, parseIp } from "./addresses.ts";
-import { Malformed, Reader, Writer, compareBytes } from "./bytes.ts";
+import { Malformed, Reader, Writer } from "./bytes.ts";
 import { DecodeError, EncodeError } from "./errors.ts";
 import type { Layout } from "./plan.ts";
 
@@ -12,529 +12,313 @@ const MAX_DATA = 32 << 20;
 const MAX_DEPTH = 128;
 
 const SCHEME = /^[a-z][a-z\d+.-]*:/i;
-const TOO_DEEP = `nested deeper than ${MAX_DEPTH} levels`;
-const TOO_EMPTY = `more than ${MAX_COUNT} elements of no size`;
 
-type Named = readonly (readonly [name: string, layout: Layout])[];
-
-/** What is wrong with what is below, said from further up. */
-function within(error: unknown, step: string): unknown {
-  return error instanceof Malformed
-    ? new Malformed(error.reason, error.offset, step + error.path)
-    : error;
-}
-
-const key = (value: unknown): string =>
-  `[${typeof value === "string" ? `"${value}"` : String(value)}]`;
-
-// ---- encoding ----
-
-/** Appends a value, or leaves the writer as it was. */
-export function encode(layout: Layout, value: unknown, out: Writer, what: string): void {
-  guarded(out, what, () => put(layout, value, out, MAX_DEPTH));
-}
-
-/** Appends a method's arguments, or leaves the writer as it was. */
-export function encodeArguments(
-  args: Named,
-  values: readonly unknown[],
-  out: Writer,
-  what: string,
-): void {
-  guarded(out, what, () => putFields(args, (_, at) => values[at], out, MAX_DEPTH));
-}
-
-function guarded(out: Writer, what: string, put: () => void): void {
-  const before = out.len;
-  out.empty = MAX_COUNT;
+/** The bytes of a value. */
+export function encode(layout: Layout, value: unknown, what: string): Uint8Array<ArrayBuffer> {
+  const out = new Writer();
   try {
-    put();
+    put(layout, value, out);
+    return out.take();
   } catch (error) {
-    out.len = before;
-    throw error instanceof Malformed ? new EncodeError(what + error.path, error.reason) : error;
+    throw error instanceof Malformed ? new EncodeError(where(out, what), error.message) : error;
   }
 }
 
-function refuse(reason: string): never {
-  throw new Malformed(reason, 0);
-}
-
-function wanted(what: string, found: unknown): never {
-  const text = typeof found === "object" ? Object.prototype.toString.call(found) : String(found);
-  return refuse(`${what} is wanted, not ${typeof found} ${text.slice(0, 60)}`);
-}
-
-function deeper(depth: number): number {
-  if (!depth) refuse(TOO_DEEP);
-  return depth - 1;
-}
-
-function putFields(
-  fields: Named,
-  of: (name: string, at: number) => unknown,
-  out: Writer,
-  depth: number,
-): void {
-  let at = 0;
-  try {
-    for (; at < fields.length; at++) put(fields[at]![1], of(fields[at]![0], at), out, depth);
-  } catch (error) {
-    throw within(error, `.${fields[at]![0]}`);
-  }
-}
-
-/** A value that took no bytes costs the sender nothing, so there is a bound for those. */
-function count(coder: Reader | Writer, moved: boolean): void {
-  if (!moved && --coder.empty < 0) refuse(TOO_EMPTY);
-}
-
-function putIp(value: unknown, out: Writer, size: number | null): void {
-  const bytes = typeof value === "string" ? parseIp(value) : null;
-  if (!bytes || (size && bytes.length !== size)) {
-    return wanted(`an address of IP${size ? (size === 4 ? "v4" : "v6") : ""}`, value);
-  }
-  if (!size) out.u8(bytes.length === 4 ? 4 : 6);
-  out.raw(bytes);
-}
-
-function putText(value: unknown, out: Writer): void {
-  if (typeof value !== "string") return wanted("a string", value);
-  if (/\p{Surrogate}/u.test(value)) refuse("half a character: a lone surrogate has no UTF-8");
-  const at = out.room(2);
-  const size = value.length > MAX_COUNT ? value.length : out.text(value);
-  if (size > MAX_COUNT) {
-    refuse(`a string of ${size} bytes in UTF-8; at most ${MAX_COUNT} fit (use bytes for more)`);
-  }
-  out.view.setUint16(at, size, true);
-}
-
-function put(p: Layout, value: unknown, out: Writer, depth: number): void {
-  switch (p.k) {
-    case "lazy":
-      return put(p.get(), value, out, depth);
-    case "unit":
-      return value == null ? undefined : wanted("nothing", value);
-    case "bool":
-      return typeof value === "boolean" ? out.u8(Number(value)) : wanted("a boolean", value);
-    case "int":
-      return putInteger(p.bits, p.signed, value, out);
-    case "f32":
-    case "f64": {
-      if (typeof value !== "number") return wanted("a number", value);
-      const at = out.room(p.k === "f32" ? 4 : 8);
-      if (p.k === "f64") return out.view.setFloat64(at, value, true);
-      if (Number.isFinite(value) && !Number.isFinite(Math.fround(value))) {
-        refuse(`${value} is too large for f32`);
-      }
-      return out.view.setFloat32(at, value, true);
-    }
-    case "str":
-      return putText(value, out);
-    case "url":
-      if (typeof value !== "string" || !SCHEME.test(value)) {
-        return wanted("a URL, which begins with a scheme such as https:,", value);
-      }
-      return putText(value, out);
-    case "data":
-      if (!(value instanceof Uint8Array)) return wanted("a Uint8Array", value);
-      if (value.length > MAX_DATA) refuse(`${value.length} bytes; at most ${MAX_DATA} fit`);
-      out.u32(value.length);
-      return out.raw(value);
-    case "time": {
-      const at = value instanceof Date ? value.getTime() : NaN;
-      if (!(at >= 0)) return wanted("a Date of 1970 or later", value);
-      return out.u64(BigInt(Math.floor(at)));
-    }
-    case "ip4":
-      return putIp(value, out, 4);
-    case "ip6":
-      return putIp(value, out, 16);
-    case "ip":
-      return putIp(value, out, null);
-    case "addr": {
-      const { ip, port } = (value ?? {}) as { ip?: unknown; port?: unknown };
-      putIp(ip, out, null);
-      return putInteger(16, false, port, out);
-    }
-    case "option": {
-      if (value == null) return out.u8(0);
-      const inner = p.some ? (value as { some?: unknown }).some : value;
-      out.u8(1);
-      return put(p.of, inner, out, deeper(depth));
-    }
-    case "list":
-      if (!Array.isArray(value)) return wanted("an array", value);
-      return putMany(value, out, (item) => put(p.of, item, out, deeper(depth)));
-    case "set":
-      if (!(value instanceof Set)) return wanted("a Set", value);
-      return putSorted(p.of, value, out, (item) => put(p.of, item, out, deeper(depth)));
-    case "map":
-      if (!(value instanceof Map)) return wanted("a Map", value);
-      return putSorted(
-        p.key,
-        value.keys(),
-        out,
-        (name) => put(p.key, name, out, deeper(depth)),
-        (name) => put(p.of, value.get(name), out, deeper(depth)),
-      );
-    case "tuple": {
-      const { of } = p;
-      if (!Array.isArray(value) || value.length !== of.length) {
-        return wanted(`an array of ${of.length}`, value);
-      }
-      let at = 0;
-      try {
-        for (; at < of.length; at++) put(of[at]!, value[at], out, deeper(depth));
-      } catch (error) {
-        throw within(error, `[${at}]`);
-      }
-      return;
-    }
-    case "struct": {
-      if (typeof value !== "object" || !value) return wanted(`a ${p.name}`, value);
-      const fields = value as Record<string, unknown>;
-      return putFields(p.of, (name) => fields[name], out, deeper(depth));
-    }
-    case "enum": {
-      const at = p.values.indexOf(value);
-      return at < 0 ? wanted(`one of ${p.name}`, value) : out.u8(at);
-    }
-    case "union": {
-      const keys = typeof value === "object" && value ? Object.keys(value) : [];
-      const at = p.of.findIndex(([name]) => name === keys[0]);
-      if (keys.length !== 1 || at < 0) {
-        return wanted(`one of ${p.of.map(([name]) => `{ ${name} }`).join(", ")}`, value);
-      }
-      out.u8(at);
-      return putFields(
-        [p.of[at]!],
-        (name) => (value as Record<string, unknown>)[name],
-        out,
-        deeper(depth),
-      );
-    }
-  }
-}
-
-function putInteger(bits: number, signed: boolean, value: unknown, out: Writer): void {
-  if (bits > 32) {
-    if (typeof value !== "bigint") return wanted("a bigint, such as 1n,", value);
-    if ((signed ? BigInt.asIntN(bits, value) : BigInt.asUintN(bits, value)) !== value) {
-      refuse(`${value} is out of range for ${signed ? "i" : "u"}${bits}`);
-    }
-    out.u64(BigInt.asUintN(64, value));
-    if (bits > 64) out.u64(BigInt.asUintN(64, value >> 64n));
-    return;
-  }
-  if (!Number.isInteger(value)) return wanted("a whole number", value);
-  const number = value as number;
-  const half = 2 ** (bits - 1);
-  if (number < (signed ? -half : 0) || number >= (signed ? half : 2 * half)) {
-    refuse(`${number} is out of range for ${signed ? "i" : "u"}${bits}`);
-  }
-  if (bits === 8) out.u8(number);
-  else if (bits === 16) out.u16(number);
-  else out.u32(number);
-}
-
-function putMany(items: readonly unknown[], out: Writer, each: (item: unknown) => void): void {
-  if (items.length > MAX_COUNT) refuse(`more than ${MAX_COUNT} items; no more fit`);
-  out.u16(items.length);
-  let at = 0;
-  try {
-    for (; at < items.length; at++) {
-      const before = out.len;
-      each(items[at]);
-      count(out, out.len > before);
-    }
-  } catch (error) {
-    throw within(error, `[${at}]`);
-  }
-}
-
-function putSorted(
-  layout: Layout,
-  keys: Iterable<unknown>,
-  out: Writer,
-  putKey: (key: unknown) => void,
-  putValue?: (key: unknown) => void,
-): void {
-  const opened = out.room(2) + 2;
-  /** Where each entry begins, where its key ends, where it ends. */
-  const entries: [number, number, number][] = [];
-  for (const name of keys) {
-    if (entries.length >= MAX_COUNT) refuse(`more than ${MAX_COUNT} entries; no more fit`);
-    const start = out.len;
-    try {
-      putKey(name);
-      const middle = out.len;
-      putValue?.(name);
-      entries.push([start, middle, out.len]);
-    } catch (error) {
-      throw within(error, key(name));
-    }
-    count(out, out.len > start);
-  }
-  out.view.setUint16(opened - 2, entries.length, true);
-  const bytes = out.buf.slice(opened, out.len);
-  const part = (from: number, to: number): Uint8Array => bytes.subarray(from - opened, to - opened);
-  const order = (a: [number, number, number], b: [number, number, number]): number =>
-    compare(layout, part(a[0], a[1]), part(b[0], b[1]));
-  entries.sort(order);
-  out.len = opened;
-  entries.forEach((entry, at) => {
-    if (at && !order(entries[at - 1]!, entry)) refuse("two keys that are the same on the wire");
-    out.raw(part(entry[0], entry[2]));
-  });
-}
-
-// ---- decoding ----
-
-/** Reads one value that fills the bytes. */
+/** The value that the bytes are. */
 export function decode(layout: Layout, bytes: Uint8Array, what: string): unknown {
-  return told(what, () => {
-    const r = new Reader(bytes);
-    const value = get(layout, r, MAX_DEPTH);
+  const r = new Reader(bytes);
+  try {
+    const value = get(layout, r);
     r.end();
     return value;
-  });
-}
-
-/** Reads a method's arguments, which fill the bytes. */
-export function decodeArguments(args: Named, bytes: Uint8Array, what: string): unknown[] {
-  return told(what, () => {
-    const r = new Reader(bytes);
-    const values = getFields(args, r, MAX_DEPTH);
-    r.end();
-    return values;
-  });
-}
-
-function told<T>(what: string, read: () => T): T {
-  try {
-    return read();
   } catch (error) {
     throw error instanceof Malformed
-      ? new DecodeError(what + error.path, error.offset, error.reason)
+      ? new DecodeError(where(r, what), error.offset, error.message)
       : error;
   }
 }
 
-function getFields(fields: Named, r: Reader, depth: number): unknown[] {
-  const values: unknown[] = [];
-  try {
-    for (const [, layout] of fields) values.push(get(layout, r, depth));
-  } catch (error) {
-    throw within(error, `.${fields[values.length]![0]}`);
+function where({ path }: Reader | Writer, what: string): string {
+  return path.reduce<string>(
+    (all, step) =>
+      all + (typeof step === "number" ? `[${step}]` : /^(\[|$)/.test(step) ? step : `.${step}`),
+    what,
+  );
+}
+
+/** Does what is one level further down, at `step`. */
+function under<T>(coder: Reader | Writer, step: string | number, run: () => T): T {
+  if (coder.path.push(step) > MAX_DEPTH) coder.fail(`nested deeper than ${MAX_DEPTH} levels`);
+  const done = run();
+  coder.path.pop();
+  return done;
+}
+
+/** One of many: as `under`, and there is a bound for those of no size. */
+function each<T>(coder: Reader | Writer, step: string | number, run: () => T): T {
+  const { at } = coder;
+  const done = under(coder, step, run);
+  if (coder.at === at && --coder.empty < 0) {
+    coder.fail(`more than ${MAX_COUNT} elements of no size`);
   }
-  return values;
+  return done;
 }
 
-function getIp(r: Reader): string {
-  const version = r.u8();
-  if (version !== 4 && version !== 6) {
-    r.fail(`an address starts with 4 or 6, not ${version}`, r.at - 1);
-  }
-  return formatIp(r.raw(version === 4 ? 4 : 16));
-}
-
-function getInteger(bits: number, signed: boolean, r: Reader): number | bigint {
-  if (bits > 32) {
-    let value = r.u64();
-    if (bits > 64) value |= r.u64() << 64n;
-    return signed ? BigInt.asIntN(bits, value) : value;
-  }
-  const value = bits === 8 ? r.u8() : bits === 16 ? r.u16() : r.u32();
-  return signed && value >= 2 ** (bits - 1) ? value - 2 ** bits : value;
-}
-
-function getFlag(r: Reader, what: string): number {
-  const found = r.u8();
-  if (found > 1) r.fail(`${what} is 0 or 1, not ${found}`, r.at - 1);
-  return found;
-}
-
-function getIndex(r: Reader, variants: number): number {
-  const found = r.u8();
-  if (found >= variants) r.fail(`variant ${found}, but there are only ${variants}`, r.at - 1);
-  return found;
-}
-
-function get(p: Layout, r: Reader, depth: number): unknown {
+function put(p: Layout, value: unknown, out: Writer): unknown {
+  const due = (what: string): never => {
+    const found = typeof value === "object" ? Object.prototype.toString.call(value) : String(value);
+    return out.fail(`${what} is due, not ${typeof value} ${found.slice(0, 60)}`);
+  };
+  const fit = (ok: boolean): unknown => ok || due("something smaller");
+  const isNumber = typeof value === "number";
   switch (p.k) {
     case "lazy":
-      return get(p.get(), r, depth);
+      return put(p.get(), value, out);
     case "unit":
-      return undefined;
+      return value == null || due("nothing");
     case "bool":
-      return getFlag(r, "a bool") === 1;
-    case "int":
-      return getInteger(p.bits, p.signed, r);
-    case "f32":
-      return r.view.getFloat32(r.pass(4), true);
-    case "f64":
-      return r.view.getFloat64(r.pass(8), true);
+      return typeof value === "boolean" ? out.u8(+value) : due("a boolean");
+    case "int": {
+      const { bits, signed } = p;
+      if (bits > 32) {
+        if (typeof value !== "bigint") return due("a bigint, such as 1n,");
+        fit((signed ? BigInt.asIntN(bits, value) : BigInt.asUintN(bits, value)) === value);
+        for (let i = 0; i < bits; i += 64) out.u64(BigInt.asUintN(64, value >> BigInt(i)));
+        return;
+      }
+      if (!isNumber || value % 1) return due("a whole number");
+      const most = 2 ** (bits - +signed);
+      fit(value >= (signed ? -most : 0) && value < most);
+      for (let i = 0; i < bits; i += 8) out.u8(value >> i);
+      return;
+    }
+    case "float": {
+      if (!isNumber) return due("a number");
+      const at = out.room(p.bits / 8);
+      if (p.bits > 32) return out.view.setFloat64(at, value, true);
+      fit(Number.isFinite(Math.fround(value)) || !Number.isFinite(value));
+      return out.view.setFloat32(at, value, true);
+    }
     case "str":
-      return r.string();
-    case "url": {
-      const at = r.at;
+      // A lone surrogate has no UTF-8.
+      if (typeof value !== "string" || /\p{Surrogate}/u.test(value)) return due("text");
+      if (p.url && !SCHEME.test(value)) due("a URL, which begins with a scheme such as https:,");
+      return fit(out.string(value) <= MAX_COUNT);
+    case "data":
+      if (!(value instanceof Uint8Array)) return due("a Uint8Array");
+      fit(value.length <= MAX_DATA);
+      out.u32(value.length);
+      return out.raw(value);
+    case "time": {
+      const at = value instanceof Date ? value.getTime() : NaN;
+      return at >= 0 ? out.u64(BigInt(at)) : due("a Date of 1970 or later");
+    }
+    case "ip": {
+      const bytes = typeof value === "string" && parseIp(value);
+      if (!bytes || (p.size && p.size !== bytes.length)) return due("an IP address of its version");
+      if (!p.size) out.u8(bytes.length === 4 ? 4 : 6);
+      return out.raw(bytes);
+    }
+    case "option": {
+      out.u8(+(value != null));
+      const inner = p.some ? (value as { some?: unknown } | null)?.some : value;
+      return value != null && under(out, "", () => put(p.of, inner, out));
+    }
+    case "list":
+      if (!Array.isArray(value)) return due("an array");
+      fit(value.length <= MAX_COUNT);
+      out.u16(value.length);
+      for (let at = 0; at < value.length; at++) each(out, at, () => put(p.of, value[at], out));
+      return;
+    case "map": {
+      if (!(value instanceof (p.of ? Map : Set))) return due(p.of ? "a Map" : "a Set");
+      fit(value.size <= MAX_COUNT);
+      out.u16(value.size);
+      const { at } = out;
+      const keys: Key[] = [];
+      for (const [key, item] of value.entries()) {
+        const from = out.at;
+        each(out, typeof key === "string" ? `["${key}"]` : `[${String(key)}]`, () => {
+          put(p.key, key, out);
+          keys.push([atoms(p.key, new Reader(out.buf.subarray(from, out.at))), from]);
+          return p.of && put(p.of, item, out);
+        });
+        keys.at(-1)!.push(out.at);
+      }
+      const bytes = out.buf.slice(0, out.at);
+      out.at = at;
+      for (const [, from, to] of sorted(keys, out)) out.raw(bytes.subarray(from, to));
+      return;
+    }
+    case "tuple":
+    case "struct":
+      if (typeof value !== "object" || !value) return due(`a ${p.name}`);
+      if (p.k === "tuple" && (value as []).length !== p.of.length) {
+        due(`an array of ${p.of.length}`);
+      }
+      for (const [name, of] of p.of) {
+        under(out, name, () => put(of, (value as Record<string, unknown>)[name], out));
+      }
+      return;
+    case "enum": {
+      const at = p.values.indexOf(value);
+      return at < 0 ? due(`one of ${p.name}`) : out.u8(at);
+    }
+    case "union": {
+      const [[name, inner] = [], ...more] = Object.entries(value ?? {}) as [string, unknown][];
+      const at = p.of.findIndex(([variant]) => variant === name);
+      if (more.length || at < 0) due(`one of ${p.of.map(([variant]) => `{ ${variant} }`)}`);
+      out.u8(at);
+      return under(out, name!, () => put(p.of[at]![1], inner, out));
+    }
+  }
+}
+
+function get(p: Layout, r: Reader): unknown {
+  /** A byte below `end`. */
+  const index = (end: number): number => {
+    const found = r.u8();
+    return found < end ? found : r.fail(`${found} where less than ${end} is due`, r.at - 1);
+  };
+  switch (p.k) {
+    case "lazy":
+      return get(p.get(), r);
+    case "unit":
+      return;
+    case "bool":
+      return !!index(2);
+    case "int": {
+      const { bits, signed } = p;
+      if (bits > 32) {
+        let value = 0n;
+        for (let i = 0; i < bits; i += 64) value |= r.u64() << BigInt(i);
+        return signed ? BigInt.asIntN(bits, value) : value;
+      }
+      let value = 0;
+      for (let i = 0; i < bits; i += 8) value += r.u8() * 2 ** i;
+      return signed && value >= 2 ** (bits - 1) ? value - 2 ** bits : value;
+    }
+    case "float": {
+      const at = r.pass(p.bits / 8);
+      return p.bits > 32 ? r.view.getFloat64(at, true) : r.view.getFloat32(at, true);
+    }
+    case "str": {
+      const { at } = r;
       const text = r.string();
-      return SCHEME.test(text) ? text : r.fail("a URL that does not start with a scheme", at);
+      return p.url && !SCHEME.test(text)
+        ? r.fail("a URL that does not start with a scheme", at)
+        : text;
     }
     case "data": {
       const size = r.u32();
-      if (size > MAX_DATA)
-        r.fail(`${size} bytes announced, at most ${MAX_DATA} are allowed`, r.at - 4);
-      return r.raw(size).slice();
+      return size > MAX_DATA
+        ? r.fail(`${size} bytes announced, at most ${MAX_DATA} are allowed`)
+        : r.raw(size).slice();
     }
     case "time": {
       const time = new Date(Number(r.u64()));
-      if (Number.isNaN(time.getTime())) r.fail("a time that a Date cannot be", r.at - 8);
-      return time;
+      return +time >= 0 ? time : r.fail("a time that a Date cannot be", r.at - 8);
     }
-    case "ip4":
-      return formatIp(r.raw(4));
-    case "ip6":
-      return formatIp(r.raw(16));
-    case "ip":
-      return getIp(r);
-    case "addr":
-      return { ip: getIp(r), port: r.u16() };
+    case "ip": {
+      const { at } = r;
+      const size = p.size || { 4: 4, 6: 16 }[r.u8()];
+      return formatIp(r.raw(size ?? r.fail("an address that is neither 4 nor 6", at)));
+    }
     case "option": {
-      if (!getFlag(r, "an option")) return null;
-      const value = get(p.of, r, under(r, depth));
+      if (!index(2)) return null;
+      const value = under(r, "", () => get(p.of, r));
       return p.some ? { some: value } : value;
     }
-    case "list":
-      return getMany(r, r.u16(), () => get(p.of, r, under(r, depth)));
-    case "tuple": {
-      let at = 0;
-      return getMany(r, p.of.length, () => get(p.of[at++]!, r, under(r, depth)));
-    }
-    case "set": {
-      const keys = new Keys(p.of, r);
-      const read = (): unknown => keys.note(() => get(p.of, r, under(r, depth)));
-      return new Set(getMany(r, r.u16(), read));
+    case "list": {
+      const items: unknown[] = [];
+      for (let left = r.u16(); left; left--) {
+        items.push(each(r, items.length, () => get(p.of, r)));
+      }
+      return items;
     }
     case "map": {
-      const keys = new Keys(p.key, r);
-      return new Map(
-        getMany(r, r.u16(), (): [unknown, unknown] => {
-          const name = keys.note(() => get(p.key, r, under(r, depth)));
-          return [name, get(p.of, r, under(r, depth))];
-        }),
-      );
+      const entries: [unknown, unknown][] = [];
+      const keys: Key[] = [];
+      for (let left = r.u16(); left; left--) {
+        entries.push(
+          each(r, entries.length, () => {
+            const { at } = r;
+            const key = get(p.key, r);
+            keys.push([atoms(p.key, new Reader(r.buf.subarray(at, r.at))), at]);
+            return [key, p.of && get(p.of, r)];
+          }),
+        );
+      }
+      // Any order is taken, as the Rust crates do.
+      sorted(keys, r);
+      return p.of ? new Map(entries) : new Set(entries.map(([key]) => key));
     }
+    case "tuple":
     case "struct": {
-      const made: Record<string, unknown> = {};
-      getFields(p.of, r, under(r, depth)).forEach((value, at) => (made[p.of[at]![0]] = value));
+      const made: Record<string, unknown> = p.k === "tuple" ? ([] as never) : {};
+      for (const [name, of] of p.of) made[name] = under(r, name, () => get(of, r));
       return made;
     }
     case "enum":
-      return p.values[getIndex(r, p.values.length)];
+      return p.values[index(p.values.length)];
     case "union": {
-      const variant = p.of[getIndex(r, p.of.length)]!;
-      return { [variant[0]]: getFields([variant], r, under(r, depth))[0] };
+      const [name, of] = p.of[index(p.of.length)]!;
+      return { [name]: under(r, name, () => get(of, r)) };
     }
-  }
-}
-
-function under(r: Reader, depth: number): number {
-  if (!depth) r.fail(TOO_DEEP);
-  return depth - 1;
-}
-
-function getMany<T>(r: Reader, size: number, read: () => T): T[] {
-  const items: T[] = [];
-  try {
-    while (items.length < size) {
-      const before = r.at;
-      items.push(read());
-      if (r.at === before && --r.empty < 0) r.fail(TOO_EMPTY);
-    }
-  } catch (error) {
-    throw within(error, `[${items.length}]`);
-  }
-  return items;
-}
-
-/** The keys of one map or set so far: any order is taken, the same key twice is not. */
-class Keys {
-  #last: Uint8Array | null = null;
-  #seen: Set<string> | null = null;
-  readonly #all: Uint8Array[] = [];
-
-  constructor(
-    readonly layout: Layout,
-    readonly r: Reader,
-  ) {}
-
-  note<T>(read: () => T): T {
-    const start = this.r.at;
-    const value = read();
-    const bytes = this.r.buf.subarray(start, this.r.at);
-    const order = this.#last ? compare(this.layout, this.#last, bytes) : -1;
-    if (order > 0 && !this.#seen) this.#seen = new Set(this.#all.map(String));
-    if (!order || this.#seen?.has(String(bytes))) this.r.fail("the same key twice", start);
-    this.#seen?.add(String(bytes));
-    this.#all.push(bytes);
-    this.#last = bytes;
-    return value;
   }
 }
 
 // ---- the order of keys: by value, as Rust's BTreeMap has it ----
 
-function compare(layout: Layout, a: Uint8Array, b: Uint8Array): number {
-  return walk(layout, new Reader(a), new Reader(b));
-}
+/** What a key is compared by, and where its entry begins and ends. */
+type Key = [atoms: unknown[], from: number, to?: number];
 
-function walk(p: Layout, a: Reader, b: Reader): number {
+/** What makes a key differ from others, most significant first. Its bytes are known to be well formed. */
+function atoms(p: Layout, r: Reader): unknown[] {
+  const text = (size: number): unknown[] => [
+    Array.from(r.raw(size), (byte) => String.fromCharCode(byte)).join(""),
+  ];
   switch (p.k) {
     case "lazy":
-      return walk(p.get(), a, b);
+      return atoms(p.get(), r);
     case "str":
-    case "url":
-      return compareBytes(a.raw(a.u16()), b.raw(b.u16()));
+      return text(r.u16());
     case "data":
-      return compareBytes(a.raw(a.u32()), b.raw(b.u32()));
+      return text(r.u32());
     case "ip":
-    case "addr": {
-      const [x, y] = [a, b].map((r) => r.raw(r.buf[r.at] === 4 ? 5 : 17));
-      return compareBytes(x!, y!) || (p.k === "addr" ? a.u16() - b.u16() : 0);
-    }
-    case "ip4":
-      return compareBytes(a.raw(4), b.raw(4));
-    case "ip6":
-      return compareBytes(a.raw(16), b.raw(16));
-    case "list": {
-      const [x, y] = [a.u16(), b.u16()];
-      for (let i = 0; i < Math.min(x, y); i++) {
-        const order = walk(p.of, a, b);
-        if (order) return order;
-      }
-      return x - y;
-    }
-    case "option": {
-      const [x, y] = [a.u8(), b.u8()];
-      return x && y ? walk(p.of, a, b) : x - y;
-    }
+      return text(p.size || (r.buf[r.at] === 4 ? 5 : 17));
+    case "time":
+      return [r.u64()];
     case "enum":
-      return a.u8() - b.u8();
+      return [r.u8()];
+    case "list": {
+      const all: unknown[] = [];
+      for (let left = r.u16(); left; left--) all.push(1, ...atoms(p.of, r));
+      // The shorter one comes first.
+      return [...all, 0];
+    }
+    case "option":
+      return r.u8() ? [1, ...atoms(p.of, r)] : [0];
     case "union": {
-      const [x, y] = [a.u8(), b.u8()];
-      return x - y || walk(p.of[x]![1], a, b);
+      const at = r.u8();
+      return [at, ...atoms(p.of[at]![1], r)];
     }
     case "tuple":
     case "struct":
-      for (const each of p.of) {
-        const order = walk("k" in each ? each : each[1], a, b);
-        if (order) return order;
-      }
-      return 0;
-    default: {
-      const [x, y] = [a, b].map((r) => get(p, r, 0) as number);
-      return x! < y! ? -1 : x! > y! ? 1 : 0;
-    }
+      return p.of.flatMap(([, of]) => atoms(of, r));
+    default:
+      return [get(p, r)];
   }
+}
+
+/** Puts keys in order; none comes twice. */
+function sorted(keys: Key[], coder: Reader | Writer): Key[] {
+  const order = ([a]: Key, [b]: Key): number => {
+    const at = a.findIndex((atom, i) => atom !== b[i]);
+    return at < 0 ? 0 : (a[at] as number) < (b[at] as number) ? -1 : 1;
+  };
+  keys.sort(order).forEach((key, i) => {
+    if (i && !order(keys[i - 1]!, key)) coder.fail("the same key twice", key[1]);
+  });
+  return keys;
 }

@@ -31,6 +31,7 @@ mod reply;
 mod service;
 mod settings;
 mod shared;
+mod slice;
 mod subscription;
 mod tls;
 mod turn;

@@ -17,7 +17,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::asgi::{Exchange, Site};
+use crate::asgi::{Exchange, Rest, Site};
 use crate::caller::{CallerLane, Failure};
 use crate::connection::Connection;
 use crate::deadline;
@@ -73,6 +73,8 @@ pub(crate) struct State {
     pub(crate) lanes: HashMap<ConnectionKey, Vec<LaneKey>>,
     pub(crate) connections: HashMap<ConnectionKey, Py<Connection>>,
     pub(crate) dirty: Vec<Role>,
+    /// What has arrived and is for the next turn, see `slice`.
+    pub(crate) left: Option<Rest>,
     /// Lanes with frames that wait until handlers end or answers are taken.
     pub(crate) parked: Vec<Arc<ServiceLane>>,
     pub(crate) callers: HashMap<u64, Weak<CallerLane>>,
@@ -320,6 +322,11 @@ impl Shared {
         called.map(drop)
     }
 
+    /// Whether the loop has a turn in its queue.
+    pub(crate) fn is_due(&self) -> bool {
+        self.scheduled.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn add_deadline(&self, lane: u64, ticket: Ticket, at: Instant) {
         let mut state = lock(&self.state);
         let State { deadlines, callers, .. } = &mut *state;
@@ -562,6 +569,7 @@ impl Shared {
         let quiet = {
             let state = lock(&self.state);
             !state.quiet_waiters.is_empty()
+                && state.left.is_none()
                 && state.parked.is_empty()
                 && state.dirty.is_empty()
                 && self.handlers.load(Ordering::Relaxed) == 0

@@ -18,6 +18,7 @@ use crate::dispatch::ServiceLane;
 use crate::errors;
 use crate::leaving::Turn;
 use crate::shared::{Role, Shared, lock, resolve};
+use crate::slice::Slice;
 
 /// What the loop calls for a turn. It does not keep the endpoint: a loop that is gone must not, and
 /// the handle of its timer is kept by the endpoint.
@@ -84,18 +85,8 @@ impl Shared {
 
     /// Whether another turn is due at once.
     fn turn_once(self: &Arc<Self>, py: Python<'_>, outcome: &mut PyResult<()>) -> io::Result<bool> {
-        let now = Instant::now();
-        let (more, events) = py.detach(|| -> io::Result<_> {
-            let mut hub = lock(&self.hub);
-            let more = hub.receive(now)?;
-            Ok((more, hub.take_events()))
-        })?;
         let mut round = Outcome { first: outcome };
-        let mut events = events.into_iter().peekable();
-        while let Some(event) = events.next() {
-            let delivered = catch_unwind(AssertUnwindSafe(|| self.deliver(py, event, &mut events)));
-            round.note(delivered.unwrap_or_else(|payload| Err(panicked(payload.as_ref()))));
-        }
+        let more = self.hand_over(py, &mut round)?;
         round.note(self.expire(py));
         round.note(self.unpark(py));
         round.note(self.flush_lossy(py));
@@ -120,6 +111,36 @@ impl Shared {
         }
         let answers = !lock(&self.state).dirty.is_empty();
         Ok(again || answers)
+    }
+
+    /// The first half of a turn: what has arrived goes to Python. True if there is more.
+    fn hand_over(self: &Arc<Self>, py: Python<'_>, round: &mut Outcome<'_>) -> io::Result<bool> {
+        let left = lock(&self.state).left.take();
+        let had_left = left.is_some();
+        let (more, mut events) = match left {
+            Some(events) => (false, events),
+            None => py.detach(|| -> io::Result<_> {
+                let mut hub = lock(&self.hub);
+                let more = hub.receive(Instant::now())?;
+                Ok((more, hub.take_events().into_iter().peekable()))
+            })?,
+        };
+        if events.peek().is_none() {
+            return Ok(more);
+        }
+        let slice = Slice::begin(Arc::as_ptr(self));
+        while let Some(event) = events.next() {
+            let delivered = catch_unwind(AssertUnwindSafe(|| self.deliver(py, event, &mut events)));
+            round.note(delivered.unwrap_or_else(|payload| Err(panicked(payload.as_ref()))));
+            if slice.is_over() {
+                break;
+            }
+        }
+        let is_left = events.peek().is_some() && !self.is_closed();
+        if is_left {
+            lock(&self.state).left = Some(events);
+        }
+        Ok(more || had_left || is_left)
     }
 
     pub(crate) fn take_frames(&self) -> Vec<(LaneKey, Vec<u8>)> {

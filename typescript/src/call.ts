@@ -9,7 +9,7 @@ import { HIGH, ignore } from "./lane.ts";
 import type { CallerLane } from "./caller.ts";
 import type { Layout } from "./plan.ts";
 import type { Method } from "./service.ts";
-import { encode } from "./wire.ts";
+import { decode, encode } from "./wire.ts";
 
 /** What a limit says in addition that a result was over. */
 export const RESULT_TOO_LARGE =
@@ -20,8 +20,8 @@ export function tooLarge(what: string, size: number, limit: number): LimitExceed
   return new LimitExceeded(`message size of ${what}`, size, limit, side, "Limits(msize=...)");
 }
 
-/** How a call ended: with an error, or with the bytes of its result. */
-export type Outcome = { readonly error: unknown } | { readonly payload: Uint8Array };
+/** Is told how a call ended: with its result, or with an error. */
+export type Settle = (ok: boolean, value: unknown, metadata: Metadata) => void;
 
 export interface CallParts {
   readonly method: Method;
@@ -37,7 +37,7 @@ export interface CallParts {
   /** Where a subscription's items go. */
   readonly inbox: Inbox<unknown> | null;
   /** Called once, when it is over. */
-  readonly settle: (outcome: Outcome, metadata: Metadata | null) => void;
+  readonly settle: Settle;
 }
 
 /** A call that waits for its reply, or a subscription for its end. */
@@ -78,10 +78,17 @@ export class Call {
   end(error: unknown, payload?: Uint8Array, metadata: Metadata | null = null): void {
     if (this.over) return;
     this.over = true;
+    const { method, signal, feed, settle } = this.parts;
     clearTimeout(this.#timer);
-    this.parts.signal?.removeEventListener("abort", this.#abort);
-    this.parts.feed?.stop();
-    this.parts.settle(payload ? { payload } : { error }, metadata);
+    signal?.removeEventListener("abort", this.#abort);
+    feed?.stop();
+    let [ok, value] = [!!payload, error];
+    try {
+      if (payload) value = decode(method.result, payload, method.what);
+    } catch (wrong) {
+      [ok, value] = [false, wrong];
+    }
+    settle(ok, value, metadata ?? {});
   }
 
   /** Gives it up: whoever waits gets the error, and the peer is told. */

@@ -183,7 +183,7 @@ export class CalleeLane extends Lane {
     if (kind !== TVERSION) this.#wrong("the first frame on a lane must be a Tversion");
     const { msize, version } = readVersion(payload);
     const asked = parseVersion(version);
-    const served = asked && this.owner.session.$services.get(asked.name);
+    const served = asked && this.owner.session.$services.get(asked[0]!);
     const ours = served && parseVersion(versionOf(served.service));
     const limit = Math.min(msize, MSIZE);
     if (!ours || !serves(ours, asked) || limit < MIN_MSIZE) {
@@ -318,16 +318,14 @@ export class CalleeLane extends Lane {
   }
 
   #inlet(tag: number, method: Method, layout: NonNullable<Method["stream"]>): Inbox<unknown> {
-    return new Inbox({
-      decode: (payload) => decode(layout, payload, method.what),
-      took: (size) => {
+    return new Inbox(
+      (payload) => decode(layout, payload, method.what),
+      (size) => {
         const running = this.#running.get(tag);
         const grant = running?.inletOpen && running.inletWindow!.took(size);
-        if (!grant) return;
-        this.put(CREDIT, tag, (out) => out.u32(grant));
+        if (grant) this.put(CREDIT, tag, (out) => out.u32(grant));
       },
-      failed: ignore,
-    });
+    );
   }
 
   #answer(tag: number, running: Running, result: unknown, context: Context): void {
@@ -381,7 +379,7 @@ export class CalleeLane extends Lane {
     this.#running.delete(tag);
     clearTimeout(running.timer);
     running.inletOpen = false;
-    running.inlet?.drop(new ClosedError(`the stream from the caller of ${running.method.what}`));
+    running.inlet?.fail(new ClosedError(`the stream from the caller of ${running.method.what}`));
     running.abort.abort(why ?? new ClosedError(`${running.method.what} has ended`));
     running.wake?.();
     if (this.#finished && !this.#running.size) this.#close();
@@ -479,7 +477,7 @@ export class CalleeLane extends Lane {
       if (!running.inletOpen) continue;
       running.inletOpen = false;
       const error = new ConnectionLost("the caller ended the lane before its stream");
-      running.inlet?.end({ error });
+      running.inlet?.fail(error, false);
     }
     if (!this.#running.size) this.#close();
   }

@@ -275,7 +275,11 @@ export class CallerLane extends Lane {
     this.#release(slot);
     if (!call) return;
     if (fault) {
-      call.end(this.#told(call, fault));
+      call.end(
+        this.#told(call, fault),
+        undefined,
+        metadata instanceof LimitExceeded ? null : metadata,
+      );
     } else if (cancelled) {
       const { what } = call.parts.method;
       call.end(new CallError(`${what} was cancelled`, { code: codeOf("cancelled") }));

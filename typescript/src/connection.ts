@@ -13,8 +13,6 @@ import type { CloseInfo, Transport } from "./transport.ts";
 
 /** Streams that have lanes of their own at once: transports allow some hundred, and channels need theirs. */
 const MAX_OWN = 64;
-/** Milliseconds that a connection whose lanes break has to say that it is gone. */
-const GRACE = 1000;
 
 export const goingAway = (): Unavailable =>
   new Unavailable("the server is going away and has not begun the call");
@@ -121,7 +119,7 @@ export class Connection {
   /** A lane broke as lanes do whose connection is gone. It will say so; one that does not is given up. */
   onDoubt(): void {
     this.doubtful = true;
-    later(GRACE, () => this.close(new ConnectionLost("its lanes broke")));
+    later(() => this.close(new ConnectionLost("its lanes broke")));
   }
 
   /** Another has taken its place: it closes when all has been answered. */

@@ -1,5 +1,5 @@
 // Sessions: the association with a peer. It may outlive its connection.
-import { Call, Feed, type CallParts } from "./call.ts";
+import { Call, Feed, type Settle } from "./call.ts";
 import type { Handlers, Served } from "./callee.ts";
 import {
   keepReplyMetadata,
@@ -27,7 +27,7 @@ import { Subscription } from "./subscription.ts";
 import type { CloseInfo, Transport } from "./transport.ts";
 import { versionOf } from "./version.ts";
 import { webTransport } from "./webtransport.ts";
-import { decode, encode } from "./wire.ts";
+import { encode } from "./wire.ts";
 
 /** `draining`: the server goes away, and what it has begun is still answered. */
 export type SessionState = "connecting" | "connected" | "reconnecting" | "draining" | "closed";
@@ -335,14 +335,10 @@ export class Session implements Carrier {
     options: CallOptions & ChannelOptions,
   ): Promise<unknown> {
     const promise: Promise<unknown> = new Promise((resolve, reject) => {
-      this.#begin(service, method, args, options, null, (outcome, metadata) => {
-        if (metadata) keepReplyMetadata(promise, metadata);
-        if ("error" in outcome) return reject(outcome.error);
-        try {
-          resolve(decode(method.result, outcome.payload, method.what));
-        } catch (error) {
-          reject(error);
-        }
+      this.#begin(service, method, args, options, null, (ok, value, metadata) => {
+        // What was told about it is for the promise that is given out, which may not be there yet.
+        queueMicrotask(() => keepReplyMetadata(promise, metadata));
+        (ok ? resolve : reject)(value);
       });
     });
     return promise;
@@ -368,7 +364,7 @@ export class Session implements Carrier {
     args: readonly unknown[],
     options: CallOptions & ChannelOptions,
     inbox: Inbox<unknown> | null,
-    settle: CallParts["settle"],
+    settle: Settle,
   ): Call {
     const { waitForReady = false } = this.#reconnect ?? {};
     const { signal, timeout = this.$callTimeout, waitForReady: waits = waitForReady } = options;

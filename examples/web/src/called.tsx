@@ -44,7 +44,7 @@ export function Called({ threshold, onThreshold, happenings }: CalledProps): Rea
       <h2 id="called">You are called</h2>
       <div className="block">
         <label className="slider">
-          <span>Call me when the wind rises over</span>
+          <span>Call me when it blows over</span>
           <output>{threshold} m/s</output>
           <input
             type="range"

@@ -32,21 +32,23 @@ export function Front({ name }: { readonly name: string }): ReactElement {
         <b>{location.hostname}</b>
         <span>port {location.port || 443}</span>
       </div>
-      <p className="state" role="status">
-        <span className="dot" aria-hidden="true" />
-        {SAID[state]}
-        {state === "connected" && connections > 1 && `, for the ${ordinal(connections)} time`}
-        {error && `: ${error.message}`}
-        {state === "closed" && <button onClick={connect}>Connect</button>}
-      </p>
-      <p className="counts">
-        <span className="out">
-          <Glyph way="out" /> {counts.out.toLocaleString("en")} sent
-        </span>
-        <span className="in">
-          <Glyph way="in" /> {counts.in.toLocaleString("en")} received
-        </span>
-      </p>
+      <div className="told">
+        <p className="state" role="status">
+          <span className="dot" aria-hidden="true" />
+          {SAID[state]}
+          {state === "connected" && connections > 1 && `, for the ${ordinal(connections)} time`}
+          {error && `: ${error.message}`}
+          {state === "closed" && <button onClick={connect}>Connect</button>}
+        </p>
+        <p className="counts">
+          <span className="out">
+            <Glyph way="out" /> {counts.out.toLocaleString("en")} sent
+          </span>
+          <span className="in">
+            <Glyph way="in" /> {counts.in.toLocaleString("en")} received
+          </span>
+        </p>
+      </div>
     </section>
   );
 }

@@ -9,8 +9,6 @@ const SPAN = 60_000;
 const LEAST = 35;
 const MOST = 75;
 const MARKS = [40, 50, 60, 70];
-/** Milliseconds from barb to barb. */
-const BARBS = 5000;
 const POINTS = ["N", "NE", "E", "SE", "S", "SW", "W", "NW"];
 
 export interface WindProps {
@@ -159,13 +157,13 @@ function Chart({ readings, threshold, warned }: ChartProps): ReactElement {
                 d="M0 0l-6 -9h12z"
               />
             ))}
-          {barbsOf(shown).map((reading) => (
+          {barbsOf(shown, small ? 10_000 : 5000).map((reading) => (
             <g
               key={reading.at.getTime()}
               className="barb"
               transform={`translate(${x(reading.at.getTime())} ${floor + (bottom - 20) / 2})`}
             >
-              <Barb reading={reading} length={small ? 24 : 34} />
+              <Barb reading={reading} length={small ? 28 : 34} />
             </g>
           ))}
           {shown.length > 0 && (
@@ -216,9 +214,9 @@ function closest(readings: readonly Reading[], at: number): Reading | undefined 
   return found;
 }
 
-/** The first reading of every few seconds, so that barbs stay with their moment. */
-function barbsOf(readings: readonly Reading[]): readonly Reading[] {
-  const slot = ({ at }: Reading): number => Math.floor(at.getTime() / BARBS);
+/** The first reading of every so many milliseconds, so that barbs stay with their moment. */
+function barbsOf(readings: readonly Reading[], every: number): readonly Reading[] {
+  const slot = ({ at }: Reading): number => Math.floor(at.getTime() / every);
   return readings.filter((each, index) => index > 0 && slot(each) !== slot(readings[index - 1]!));
 }
 

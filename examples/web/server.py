@@ -8,12 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import base64
-import hashlib
-import hmac
-import json
 import logging
-import secrets
 import subprocess
 import sys
 from contextlib import asynccontextmanager, suppress
@@ -22,24 +17,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jetstream import Certificate, JetStreamError, Router, ServerTls
-from jetstream.http import HttpOptions, HttpServer, WebTransport
+from jetstream.http import HttpOptions, HttpServer
+from jetstream.webtransport import RefuseSession, SessionRequest, TokenPeer, WebTransport
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from station import StationImpl, Visitor
+from station import StationImpl
+from tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from jetstream.http import WebTransportRequest
     from starlette.requests import Request
 
 HERE = Path(__file__).parent
 BUILT = HERE / "dist"
-
-TOKEN_LIFETIME = timedelta(minutes=5)
-"""How long a token is good for connecting: it stands in a URL, so not for long."""
 
 LONGEST_NAME = 40
 
@@ -50,43 +43,6 @@ HEADERS = [
 ]
 
 log = logging.getLogger("example")
-
-
-class Tokens:
-    """Makes and reads tokens: a name and a time, signed with a key that ends with the process."""
-
-    def __init__(self, lifetime: timedelta = TOKEN_LIFETIME) -> None:
-        self._key = secrets.token_bytes(32)
-        self._lifetime = lifetime
-
-    def issue(self, name: str, now: datetime) -> tuple[str, datetime]:
-        """A token for somebody, and when it expires."""
-        expires = (now + self._lifetime).replace(microsecond=0)
-        claims = json.dumps({"name": name, "expires": int(expires.timestamp())}).encode()
-        return f"{encoded(claims)}.{encoded(self._mac(claims))}", expires
-
-    def visitor(self, token: str, now: datetime) -> Visitor | None:
-        """Whose token it is; `None` if it is none of ours, or too old."""
-        try:
-            claims, mac = map(decoded, token.split("."))
-        except ValueError:
-            return None
-        if not hmac.compare_digest(mac, self._mac(claims)):
-            return None
-        told = json.loads(claims)
-        expires = datetime.fromtimestamp(told["expires"], UTC)
-        return Visitor(told["name"], expires) if now < expires else None
-
-    def _mac(self, claims: bytes) -> bytes:
-        return hmac.digest(self._key, claims, hashlib.sha256)
-
-
-def encoded(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def decoded(text: str) -> bytes:
-    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
 
 
 # ---- the application: the page, and tokens for it ----
@@ -139,9 +95,12 @@ def make_server(host: str, port: int, certificates: Path, built: Path = BUILT) -
     """Everything on one port, not started yet."""
     station, tokens = StationImpl(), Tokens()
 
-    async def authenticate(request: WebTransportRequest) -> Visitor | None:
+    def authenticate(request: SessionRequest) -> TokenPeer:
         """Who opens a session: browsers show no certificate there, so the URL has a token."""
-        return tokens.visitor(request.query.get("token", ""), datetime.now(UTC))
+        peer = tokens.peer(request.token or "", datetime.now(UTC))
+        if peer is None:
+            raise RefuseSession(401, "no token, or one that has expired")
+        return peer
 
     return HttpServer(
         application(station, tokens, built),

@@ -26,6 +26,7 @@ from jetstream import (
     JetStreamError,
     Session,
     Subscription,
+    TokenPeer,
     method,
     service,
 )
@@ -40,14 +41,6 @@ PATIENCE = 5.0
 """Seconds that a page gets to answer when it is called."""
 
 log = logging.getLogger("example")
-
-
-@dataclass(frozen=True)
-class Visitor:
-    """Who showed a token when the page connected."""
-
-    name: str
-    expires: datetime
 
 
 @dataclass(frozen=True)
@@ -66,9 +59,9 @@ class Visit:
     """What the server knows of who calls."""
 
     name: str | None
-    """The name in the token; none for somebody who showed none."""
+    """The name in the token; none for somebody who showed none, over QUIC itself."""
     expires: datetime | None
-    """Until when the token is good for connecting."""
+    """When the token ends, and the session with it."""
     remote: str
     """From which address the page came."""
     protocol: str
@@ -196,10 +189,10 @@ class StationImpl(Station):
 
     @method
     async def who_am_i(self, ctx: Context = INJECTED) -> Visit:
-        visitor = visitor_of(ctx)
+        shown = ctx.peer if isinstance(ctx.peer, TokenPeer) else None
         return Visit(
-            name=visitor.name if visitor else None,
-            expires=visitor.expires if visitor else None,
+            name=shown.subject if shown else None,
+            expires=shown.expires if shown else None,
             remote=str(ctx.remote),
             protocol=ctx.protocol or "none",
         )
@@ -216,8 +209,7 @@ class StationImpl(Station):
 
     @method
     async def wave(self, ctx: Context = INJECTED) -> U32:
-        visitor = visitor_of(ctx)
-        name = visitor.name if visitor else "somebody"
+        name = ctx.peer.subject if isinstance(ctx.peer, TokenPeer) else "somebody"
         pages = [session.channel(Page, timeout=PATIENCE) for session, _ in self._open_pages()]
         calls = [answered(page.waved(name)) for page in pages]
         return sum(await asyncio.gather(*calls))
@@ -228,12 +220,6 @@ class StationImpl(Station):
         ending = asyncio.create_task(ctx.session.close(reason="asked for"))
         self._endings.add(ending)
         ending.add_done_callback(self._endings.discard)
-
-
-def visitor_of(ctx: Context) -> Visitor | None:
-    """Who calls, if they showed a token; calls over QUIC itself come without any."""
-    peer: object = ctx.peer
-    return peer if isinstance(peer, Visitor) else None
 
 
 async def answered(call: Awaitable[None]) -> bool:

@@ -1,28 +1,27 @@
 // Calls: what was asked, who waits, and the stream that a request may carry. Where they are carried
 // is not known here.
 import type { Metadata } from "./channel.ts";
-import { LimitExceeded } from "./errors.ts";
-import { INITIAL_WINDOW, STREAM_WINDOW } from "./ext.ts";
+import { DeadlineExceeded, LimitExceeded } from "./errors.ts";
+import { INITIAL_WINDOW } from "./ext.ts";
 import { HEADER, MSIZE, TEND, TITEM } from "./frame.ts";
 import type { Inbox } from "./inbox.ts";
 import { HIGH, ignore } from "./lane.ts";
 import type { CallerLane } from "./caller.ts";
 import type { Layout } from "./plan.ts";
 import type { Method } from "./service.ts";
-import { encode } from "./wire.ts";
+import { decode, encode } from "./wire.ts";
 
 /** What a limit says in addition that a result was over. */
 export const RESULT_TOO_LARGE =
   "return less at once, or raise the setting on the side that is named";
 
 export function tooLarge(what: string, size: number, limit: number): LimitExceeded {
-  // The peer's is the smaller one, or there would be ours.
-  const side = limit < MSIZE && limit !== STREAM_WINDOW ? "peer" : "here";
+  const side = limit < MSIZE ? "peer" : "here";
   return new LimitExceeded(`message size of ${what}`, size, limit, side, "Limits(msize=...)");
 }
 
-/** How a call ended: with an error, or with the bytes of its result. */
-export type Outcome = { readonly error: unknown } | { readonly payload: Uint8Array };
+/** Is told how a call ended: with its result, or with an error. */
+export type Settle = (ok: boolean, value: unknown, metadata: Metadata) => void;
 
 export interface CallParts {
   readonly method: Method;
@@ -30,6 +29,7 @@ export interface CallParts {
   readonly body: Uint8Array;
   /** Milliseconds; `null` for no limit. */
   readonly timeout: number | null;
+  readonly signal: AbortSignal | undefined;
   readonly metadata: Uint8Array | null;
   /** Whether it waits for a connection however long there has been none. */
   readonly waits: boolean;
@@ -37,7 +37,7 @@ export interface CallParts {
   /** Where a subscription's items go. */
   readonly inbox: Inbox<unknown> | null;
   /** Called once, when it is over. */
-  readonly settle: (outcome: Outcome, metadata: Metadata | null) => void;
+  readonly settle: Settle;
 }
 
 /** A call that waits for its reply, or a subscription for its end. */
@@ -50,11 +50,18 @@ export class Call {
   unsent = false;
   /** When its time is over. */
   readonly until: number | null;
-  readonly parts: CallParts;
+  readonly #timer: ReturnType<typeof setTimeout> | undefined;
+  readonly #abort = (): void => this.abandon(this.parts.signal!.reason);
 
-  constructor(parts: CallParts) {
-    this.parts = parts;
-    this.until = parts.timeout === null ? null : performance.now() + parts.timeout;
+  constructor(readonly parts: CallParts) {
+    const { timeout, signal, method } = parts;
+    this.until = timeout === null ? null : performance.now() + timeout;
+    // Timers are of 31 bits, and so long nobody waits.
+    if (timeout !== null && timeout < 2 ** 31) {
+      const late = (): void => this.abandon(new DeadlineExceeded(method.what, timeout));
+      this.#timer = setTimeout(late, Math.ceil(timeout));
+    }
+    signal?.addEventListener("abort", this.#abort);
   }
 
   /** Whether it gives or takes a stream. */
@@ -71,8 +78,17 @@ export class Call {
   end(error: unknown, payload?: Uint8Array, metadata: Metadata | null = null): void {
     if (this.over) return;
     this.over = true;
-    this.parts.feed?.stop();
-    this.parts.settle(payload ? { payload } : { error }, metadata);
+    const { method, signal, feed, settle } = this.parts;
+    clearTimeout(this.#timer);
+    signal?.removeEventListener("abort", this.#abort);
+    feed?.stop();
+    let [ok, value] = [!!payload, error];
+    try {
+      if (payload) value = decode(method.result, payload, method.what);
+    } catch (wrong) {
+      [ok, value] = [false, wrong];
+    }
+    settle(ok, value, metadata ?? {});
   }
 
   /** Gives it up: whoever waits gets the error, and the peer is told. */

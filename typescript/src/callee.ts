@@ -48,7 +48,7 @@ import { Inbox } from "./inbox.ts";
 import { DONE, HIGH, Lane, PROTOCOL, UNKNOWN_SERVICE, VERSION_REFUSED, ignore } from "./lane.ts";
 import type { Layout } from "./plan.ts";
 import type { Context, Method, Service } from "./service.ts";
-import type { Session } from "./session.ts";
+import type { Connection } from "./connection.ts";
 import type { LaneStream } from "./transport.ts";
 import {
   ACCEPT,
@@ -76,17 +76,6 @@ export type Handlers = Readonly<Record<string, (...args: unknown[]) => unknown>>
 export interface Served {
   readonly service: Service;
   readonly implementation: Handlers;
-}
-
-export interface CalleeOwner {
-  readonly session: Session;
-  readonly services: ReadonlyMap<string, Served>;
-  /** How many methods run, and how many of them take streams. */
-  readonly running: { handlers: number; feeds: number };
-  /** Sends a datagram; false if it cannot leave now. */
-  datagram(label: bigint, frame: Uint8Array): boolean;
-  onError(error: unknown, what: string): void;
-  onGone(lane: CalleeLane): void;
 }
 
 /** A method that runs. */
@@ -118,7 +107,7 @@ export class CalleeLane extends Lane {
 
   constructor(
     stream: LaneStream,
-    readonly owner: CalleeOwner,
+    readonly owner: Connection,
   ) {
     super(stream);
   }
@@ -194,14 +183,14 @@ export class CalleeLane extends Lane {
     if (kind !== TVERSION) this.#wrong("the first frame on a lane must be a Tversion");
     const { msize, version } = readVersion(payload);
     const asked = parseVersion(version);
-    const served = asked && this.owner.services.get(asked.name);
+    const served = asked && this.owner.session.$services.get(asked[0]!);
     const ours = served && parseVersion(versionOf(served.service));
     const limit = Math.min(msize, MSIZE);
     if (!ours || !serves(ours, asked) || limit < MIN_MSIZE) {
       this.put(RVERSION, tag, putVersion(0, UNKNOWN));
       this.finish();
       this.refuse(served ? VERSION_REFUSED : UNKNOWN_SERVICE);
-      return this.owner.onGone(this);
+      return this.owner.forget(this);
     }
     this.#served = served;
     this.#extension = isMarked(asked, OFFER);
@@ -242,7 +231,7 @@ export class CalleeLane extends Lane {
         "extension_required",
       );
     }
-    const counts = this.owner.running;
+    const counts = this.owner.session.$running;
     const [count, most] = stream ? [counts.feeds, MAX_FEEDS] : [counts.handlers, MAX_HANDLERS];
     const time = head?.time ?? this.#time;
     try {
@@ -308,7 +297,7 @@ export class CalleeLane extends Lane {
       });
       this.put(CREDIT, tag, (out) => out.u32(STREAM_WINDOW - INITIAL_WINDOW));
     }
-    const counts = this.owner.running;
+    const counts = this.owner.session.$running;
     counts.handlers++;
     if (stream) counts.feeds++;
     try {
@@ -329,16 +318,14 @@ export class CalleeLane extends Lane {
   }
 
   #inlet(tag: number, method: Method, layout: NonNullable<Method["stream"]>): Inbox<unknown> {
-    return new Inbox({
-      decode: (payload) => decode(layout, payload, method.what),
-      took: (size) => {
+    return new Inbox(
+      (payload) => decode(layout, payload, method.what),
+      (size) => {
         const running = this.#running.get(tag);
         const grant = running?.inletOpen && running.inletWindow!.took(size);
-        if (!grant) return;
-        this.put(CREDIT, tag, (out) => out.u32(grant));
+        if (grant) this.put(CREDIT, tag, (out) => out.u32(grant));
       },
-      failed: ignore,
-    });
+    );
   }
 
   #answer(tag: number, running: Running, result: unknown, context: Context): void {
@@ -379,7 +366,7 @@ export class CalleeLane extends Lane {
     if (error instanceof JetStreamError && !(error instanceof EncodeError)) {
       return this.#fault(tag, error.message || error.name, error);
     }
-    this.owner.onError(error, what);
+    this.owner.session.$onError(error, what);
     this.#fault(tag, `${what} failed`, { code: "jetstream::internal" });
   }
 
@@ -392,7 +379,7 @@ export class CalleeLane extends Lane {
     this.#running.delete(tag);
     clearTimeout(running.timer);
     running.inletOpen = false;
-    running.inlet?.drop(new ClosedError(`the stream from the caller of ${running.method.what}`));
+    running.inlet?.fail(new ClosedError(`the stream from the caller of ${running.method.what}`));
     running.abort.abort(why ?? new ClosedError(`${running.method.what} has ended`));
     running.wake?.();
     if (this.#finished && !this.#running.size) this.#close();
@@ -490,20 +477,30 @@ export class CalleeLane extends Lane {
       if (!running.inletOpen) continue;
       running.inletOpen = false;
       const error = new ConnectionLost("the caller ended the lane before its stream");
-      running.inlet?.end({ error });
+      running.inlet?.fail(error, false);
     }
     if (!this.#running.size) this.#close();
   }
 
   #close(): void {
     this.finish();
-    this.owner.onGone(this);
+    this.owner.forget(this);
   }
 
   protected override onBroken(error: unknown): void {
     const wrong = error instanceof RemoteProtocolError;
-    if (wrong) this.owner.onError(error, "a lane of the peer's");
+    if (wrong) this.owner.session.$onError(error, "a lane of the peer's");
     this.stop(wrong ? PROTOCOL : DONE);
+  }
+
+  /** What is being answered. */
+  get pending(): number {
+    return this.#running.size;
+  }
+
+  /** The connection is gone. */
+  lose(): void {
+    this.stop(DONE);
   }
 
   /** Nobody is left to answer: methods that run are cancelled. */
@@ -512,7 +509,7 @@ export class CalleeLane extends Lane {
     this.#resume?.();
     const gone = new ConnectionLost("the caller is gone");
     for (const [tag, running] of this.#running) this.#end(tag, running, gone);
-    this.owner.onGone(this);
+    this.owner.forget(this);
   }
 }
 

@@ -43,7 +43,7 @@ import {
   type Frame,
 } from "./frame.ts";
 import { DONE, Lane, PROTOCOL, SHUTDOWN, messageOf, streamCode } from "./lane.ts";
-import type { Service } from "./service.ts";
+import type { Connection, Route } from "./connection.ts";
 import type { LaneStream } from "./transport.ts";
 import {
   ACCEPT,
@@ -88,29 +88,6 @@ interface Slot {
   metadata: Metadata | LimitExceeded | null;
 }
 
-export interface LaneOwner {
-  /** Milliseconds that calls have that do not say. */
-  readonly callTimeout: number | null;
-  /** A name for the datagrams of a lane; `null` where there are none. */
-  label(lane: CallerLane): bigint | null;
-  /** The version is agreed: calls may be begun. */
-  onAgreed(lane: CallerLane, agreed: Agreed): void;
-  /** A tag may have become free. */
-  onRoom(lane: CallerLane): void;
-  /** The called end begins nothing more. */
-  onGoingAway(lane: CallerLane): void;
-  /** It has not begun these calls. */
-  onNotBegun(calls: Call[]): void;
-  /**
-   * It is over.
-   *
-   * @param error Why, for its calls; `null` if all is said.
-   * @param lost The connection seems to be gone, too.
-   * @param unbegun The peer has begun nothing that was sent here.
-   */
-  onEnd(lane: CallerLane, error: unknown, lost?: boolean, unbegun?: boolean): void;
-}
-
 export class CallerLane extends Lane {
   draining = false;
   #versioned = false;
@@ -128,13 +105,13 @@ export class CallerLane extends Lane {
    */
   constructor(
     stream: LaneStream,
-    readonly service: Service,
-    readonly owner: LaneOwner,
+    readonly route: Route,
+    readonly connection: Connection,
     readonly own: Call | null,
     public agreed: Agreed | null,
   ) {
     super(stream);
-    this.put(TVERSION, NO_TAG, putVersion(MSIZE, versionOf(service, OFFER)));
+    this.put(TVERSION, NO_TAG, putVersion(MSIZE, versionOf(route.service, OFFER)));
   }
 
   /** Whether a call that comes now gets a tag at once. */
@@ -168,7 +145,7 @@ export class CallerLane extends Lane {
     const { method, body, metadata, feed, inbox, timeout } = call.parts;
     const { what, lossy } = method;
     const { extension, limit } = this.agreed!;
-    const { callTimeout } = this.owner;
+    const { $callTimeout: callTimeout } = this.route.session;
     const size = HEADER + Math.max(body.length, metadata ? 8 + metadata.length : 0);
     if (size > limit) return call.end(tooLarge(what, size, limit));
     if (!extension && (feed || metadata)) {
@@ -179,7 +156,7 @@ export class CallerLane extends Lane {
         this.put(TIME, NO_TAG, (out) => out.u64(microseconds(callTimeout)));
       }
       this.#timed = true;
-      const label = lossy && !this.#labelled ? this.owner.label(this) : null;
+      const label = lossy && !this.#labelled ? this.connection.label(this) : null;
       if (label !== null) {
         this.#labelled = true;
         this.put(LABEL, NO_TAG, (out) => out.u64(label));
@@ -298,7 +275,11 @@ export class CallerLane extends Lane {
     this.#release(slot);
     if (!call) return;
     if (fault) {
-      call.end(this.#told(call, fault));
+      call.end(
+        this.#told(call, fault),
+        undefined,
+        metadata instanceof LimitExceeded ? null : metadata,
+      );
     } else if (cancelled) {
       const { what } = call.parts.method;
       call.end(new CallError(`${what} was cancelled`, { code: codeOf("cancelled") }));
@@ -340,25 +321,27 @@ export class CallerLane extends Lane {
     inbox?.push(payload, size);
     // Holding up the lane would hold up calls: a peer that knows no windows can only be told to stop.
     if (!window && inbox && inbox.held > STREAM_WINDOW) {
-      call!.abandon(tooLarge(call!.parts.method.what, inbox.held, STREAM_WINDOW));
+      const limit = `bytes of ${call!.parts.method.what} that are not taken`;
+      const setting = "Limits(stream_window=...)";
+      call!.abandon(new LimitExceeded(limit, inbox.held, STREAM_WINDOW, "here", setting));
     }
   }
 
   #onGoaway(tag: number, slot: Slot | undefined): void {
     if (slot) {
       this.#release(slot);
-      if (slot.call) this.owner.onNotBegun([slot.call]);
+      if (slot.call) this.route.onNotBegun([slot.call]);
     } else if (tag === NO_TAG && this.draining) {
       // All that was begun has been answered.
-      this.owner.onNotBegun(this.dismantle());
+      this.route.onNotBegun(this.dismantle());
     } else if (tag === NO_TAG) {
       this.draining = true;
-      this.owner.onGoingAway(this);
+      this.connection.onGoingAway();
     }
   }
 
   #refused(why: string, answered: string | null): VersionMismatch {
-    const asked = versionOf(this.service);
+    const asked = versionOf(this.route.service);
     return new VersionMismatch(`${asked} was refused: the server ${why}`, asked, answered);
   }
 
@@ -367,7 +350,7 @@ export class CallerLane extends Lane {
     if (kind !== RVERSION) throw new RemoteProtocolError(`type ${kind} instead of a version`);
     const { msize, version } = readVersion(payload);
     const theirs = parseVersion(version);
-    if (!theirs || !serves(theirs, parseVersion(versionOf(this.service))!)) {
+    if (!theirs || !serves(theirs, parseVersion(versionOf(this.route.service))!)) {
       throw this.#refused(`answered ${version}`, version);
     }
     const { agreed: assumed } = this;
@@ -379,16 +362,16 @@ export class CallerLane extends Lane {
     this.#versioned = true;
     this.agreed = agreed;
     this.splitter.limit = agreed.limit;
-    this.owner.onAgreed(this, agreed);
+    this.route.onAgreed(this);
   }
 
   protected override onTurn(): void {
-    this.owner.onRoom(this);
+    this.route.flush();
     if (this.#versioned && this.own?.over && !this.#retired) {
       // What it was there for is over. The peer ends its half when we have ended ours.
       this.#retired = true;
       this.finish();
-      this.owner.onEnd(this, null);
+      this.route.onEnd(this, null);
     }
   }
 
@@ -428,7 +411,7 @@ export class CallerLane extends Lane {
   #end(error: unknown, code: number, lost?: boolean, unbegun?: boolean): void {
     if (this.dead) return;
     this.kill(code);
-    if (!this.#retired) this.owner.onEnd(this, error, lost, unbegun);
+    if (!this.#retired) this.route.onEnd(this, error, lost, unbegun);
   }
 
   /** Takes off all calls that are pending, in the order in which they were sent. */

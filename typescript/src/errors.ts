@@ -168,32 +168,31 @@ export class Gap extends CallError {
   }
 }
 
-// Minifiers change the names of classes, so each says its own.
-const named: [type: { prototype: unknown }, name: string, code?: string][] = [
-  [JetStreamError, "JetStreamError"],
-  [ConnectError, "ConnectError", "connect"],
-  [ConnectTimeout, "ConnectTimeout", "connect_timeout"],
-  [ConnectionLost, "ConnectionLost", "connection_lost"],
-  [Unavailable, "Unavailable", "unavailable"],
-  [ClosedError, "ClosedError", "closed"],
-  [VersionMismatch, "VersionMismatch", "version_mismatch"],
-  [EncodeError, "EncodeError", "encode"],
-  [DecodeError, "DecodeError", "decode"],
-  [ProtocolError, "ProtocolError", "protocol"],
-  [LocalProtocolError, "LocalProtocolError", "local_protocol"],
-  [RemoteProtocolError, "RemoteProtocolError", "remote_protocol"],
-  [LimitExceeded, "LimitExceeded", "limit"],
-  [DeadlineExceeded, "DeadlineExceeded", "deadline_exceeded"],
-  [CallError, "CallError"],
-  [Gap, "Gap", "gap"],
-];
-for (const [{ prototype }, name, code] of named) {
-  Object.assign(prototype as object, { name, $code: code ? codeOf(code) : null });
-}
-
 /** A code of this package's own. */
-export function codeOf(name: string): string {
-  return `jetstream::${name}`;
+export const codeOf = (name: string): string => `jetstream::${name}`;
+
+// Minifiers change the names of classes, so each is told its own. Codes are made of names.
+for (const [name, { prototype }] of Object.entries({
+  JetStreamError,
+  ConnectError,
+  ConnectTimeout,
+  ConnectionLost,
+  Unavailable,
+  ClosedError,
+  VersionMismatch,
+  EncodeError,
+  DecodeError,
+  ProtocolError,
+  LocalProtocolError,
+  RemoteProtocolError,
+  LimitExceeded,
+  DeadlineExceeded,
+  CallError,
+  Gap,
+})) {
+  const words = name.replace(/(?<=Limit)Exceeded|Error$/, "").replace(/\B[A-Z]/g, "_$&");
+  const $code = /^(JetStream|Call)E/.test(name) ? null : codeOf(words.toLowerCase());
+  Object.assign(prototype, { name, $code });
 }
 
 const RESULT_TOO_LARGE = "return less at once, or raise the setting on the side that is named";

@@ -14,7 +14,7 @@ export const VERSION_REFUSED = 4;
 
 /** Unsent bytes over which streams wait. */
 export const HIGH = 64 << 10;
-/** Milliseconds that a lane whose one half is gone has for the other to say why. */
+/** Milliseconds that a lane whose one half is gone has for the other to say why, and a connection whose lanes break to say that it is gone. */
 const GRACE = 1000;
 
 /** The code with which a peer gave up a stream; `null` if it is not that. */
@@ -23,16 +23,12 @@ export function streamCode(error: unknown): number | null {
   return typeof code === "number" ? code : null;
 }
 
-function withCode(code: number): unknown {
-  const Native = (
-    globalThis as { WebTransportError?: new (message: string, init: object) => Error }
-  ).WebTransportError;
-  try {
-    if (Native) return new Native("", { source: "stream", streamErrorCode: code });
-  } catch {
-    // Of an older draft: it says less.
-  }
-  return Object.assign(new Error(`code ${code}`), { streamErrorCode: code });
+function withCode(streamErrorCode: number): unknown {
+  const { WebTransportError: Native } = globalThis as {
+    WebTransportError?: new (message: string, init: object) => Error;
+  };
+  const init = { source: "stream", streamErrorCode };
+  return Native ? new Native("", init) : Object.assign(new Error(), init);
 }
 
 export const ignore = (): void => {};
@@ -138,7 +134,7 @@ export abstract class Lane {
       // Nothing more leaves. Why is for the other half to say.
       this.#deaf = true;
       this.out.take();
-      if (!this.dead) later(GRACE, () => this.dead || this.onBroken(error));
+      if (!this.dead) later(() => this.dead || this.onBroken(error));
     }
   }
 
@@ -165,9 +161,8 @@ export abstract class Lane {
   }
 }
 
-/** A timer that does not keep a process alive. */
-export function later(milliseconds: number, run: () => void): ReturnType<typeof setTimeout> {
-  const timer = setTimeout(run, Math.min(milliseconds, 2 ** 31 - 1));
+/** Does something when the grace is over; that keeps no process alive. */
+export function later(run: () => void): void {
+  const timer: { unref?: () => void } | number = setTimeout(run, GRACE);
   (timer as { unref?: () => void }).unref?.();
-  return timer;
 }

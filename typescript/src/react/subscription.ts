@@ -110,8 +110,8 @@ async function follow<T, R>(
 }
 
 /** The items that are kept, and the renders that they cause. */
-class Shown<T, R> {
-  readonly #latest: Latest<T, R>;
+export class Shown<T, R> {
+  readonly #latest: { readonly current: SubscriptionOptions };
   readonly #render: (state: SubscriptionState<T, R>) => void;
   #state: SubscriptionState<T, R> = FIRST;
   #kept: T[] = [];
@@ -121,7 +121,10 @@ class Shown<T, R> {
   count = 0;
   last: T | undefined;
 
-  constructor(latest: Latest<T, R>, render: (state: SubscriptionState<T, R>) => void) {
+  constructor(
+    latest: { readonly current: SubscriptionOptions },
+    render: (state: SubscriptionState<T, R>) => void,
+  ) {
     this.#latest = latest;
     this.#render = render;
     // Those of other deps are not shown any longer; the first render has none.
@@ -130,6 +133,11 @@ class Shown<T, R> {
 
   get #limit(): number {
     return Math.max(1, this.#latest.current.limit ?? DEFAULT_LIMIT);
+  }
+
+  /** How many items are in memory. */
+  get held(): number {
+    return this.#kept.length;
   }
 
   add(item: T): void {

@@ -1,8 +1,8 @@
 // @vitest-environment happy-dom
 import { cleanup, render, renderHook, waitFor } from "@testing-library/react";
 import { StrictMode, useEffect, type ReactElement, type ReactNode } from "react";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { ConnectError } from "jetstream-client";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { ConnectError, VersionMismatch } from "jetstream-client";
 import {
   JetStreamProvider,
   useConnectionState,
@@ -40,6 +40,28 @@ describe("a provider", () => {
     unmount();
     await server.sessions[0]!.closed;
     expect(server.open).toBe(0);
+  });
+
+  test("keeps its session as long as it is mounted", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    try {
+      const { result, unmount } = renderHook(both, { wrapper: server.Around });
+      // The first use comes before the provider is mounted if a child's effect makes it.
+      const call = result.current.echo.ping();
+      await vi.advanceTimersByTimeAsync(60_000);
+      await call;
+      expect(server.open).toBe(1);
+      unmount();
+      await vi.advanceTimersByTimeAsync(1);
+      expect(server.open).toBe(0);
+      // What is called afterwards connects, but keeps nothing open.
+      await result.current.echo.ping();
+      expect(server.open).toBe(1);
+      await vi.advanceTimersByTimeAsync(5000);
+      expect(server.open).toBe(0);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   test("opens one session in StrictMode, and keeps it", async () => {
@@ -188,6 +210,23 @@ describe("a handler", () => {
     expect(await page.echo("it")).toBe("saw it");
     end();
     await expect(page.echo("it")).rejects.toMatchObject({ code: "jetstream::closed" });
+    server.transports[1]!.cut();
+    await waitFor(() => expect(server.sessions).toHaveLength(3));
+    const next = server.sessions[2]!.channel(EchoChannel);
+    await expect(next.echo("it")).rejects.toBeInstanceOf(VersionMismatch);
+  });
+
+  test("is not served any more on a connection that is there", async () => {
+    const Saw = (): null => {
+      useHandler(Echo, new Saying("saw"));
+      return null;
+    };
+    const { rerender } = render(<Saw />, { wrapper: server.Around });
+    await waitFor(() => expect(server.sessions).toHaveLength(1));
+    await waitFor(() => expect(server.open).toBe(1));
+    rerender(<i />);
+    const page = server.sessions[0]!.channel(EchoChannel);
+    await expect(page.echo("it")).rejects.toBeInstanceOf(VersionMismatch);
   });
 
   test("gives way to one that comes later, and takes over again", async () => {

@@ -84,6 +84,14 @@ describe("useRPC", () => {
     await waitFor(() => expect(result.current).toMatchObject({ data: "two?", error: null }));
   });
 
+  test("gives the call up that is under way when it is to call again", async () => {
+    const { result } = asking("one?");
+    await waitFor(() => expect(server.echo.asked).toEqual(["one?"]));
+    act(() => result.current.refetch());
+    await waitFor(() => expect(server.echo.asked).toEqual(["one?", "one?"]));
+    await waitFor(() => expect(server.echo.aborted).toEqual(["one?"]));
+  });
+
   test("tells of what is thrown before there is a call", async () => {
     const use = () =>
       useRPC((): Promise<string> => {

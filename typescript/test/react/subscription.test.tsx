@@ -3,6 +3,7 @@ import { cleanup, renderHook, waitFor } from "@testing-library/react";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { CallError, ConnectionLost, JetStreamError } from "jetstream-client";
 import { useJetStream, useSubscription, type SubscriptionOptions } from "jetstream-client/react";
+import { Shown } from "../../src/react/subscription.ts";
 import { EchoChannel, type Tick } from "../generated-example.ts";
 import { Server, tick } from "./serving.tsx";
 
@@ -61,12 +62,12 @@ test("shows items as they come, then the result", async () => {
 });
 
 test("keeps the last items only, and renders once for many", async () => {
-  server.echo.burst = 10_000;
+  server.echo.burst = 10_005;
   const { result } = following({ from: 0, limit: 10 });
   (await begun(0))(null);
   await waitFor(() => expect(result.current.status).toBe("done"), { timeout: 8000 });
-  expect(numbers(result.current.items)).toEqual(Array.from({ length: 10 }, (_, at) => 9990 + at));
-  expect(result.current.last?.n).toBe(9999);
+  expect(numbers(result.current.items)).toEqual(Array.from({ length: 10 }, (_, at) => 9995 + at));
+  expect(result.current.last?.n).toBe(10_004);
   expect(renders).toBeLessThan(500);
 });
 
@@ -85,6 +86,15 @@ test("renders nothing between two frames", async () => {
   await waitFor(() => expect(result.current.items).toHaveLength(100));
   expect(renders).toBe(seen + 1);
   request.mockRestore();
+});
+
+test("holds no more than twice what it shows, also while nothing is drawn", () => {
+  const shown = new Shown<number, void>({ current: { limit: 10 } }, () => {});
+  for (let n = 0; n < 10_000; n++) {
+    shown.add(n);
+    expect(shown.held).toBeLessThan(20);
+  }
+  shown.end();
 });
 
 test("fails with what the method raised", async () => {

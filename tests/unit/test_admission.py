@@ -1,4 +1,4 @@
-"""Admission: what is asked of a WebTransport session, by whom it may be asked, and what is said no."""
+"""Admission: what a request for a WebTransport session says, and which pages may make one."""
 
 from __future__ import annotations
 

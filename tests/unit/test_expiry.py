@@ -109,12 +109,12 @@ def test_whoever_is_identified_anew_goes_on(then):
         connection: Any = FakeConnection()
         first = expiring("ada", milliseconds=20)
         identify(connection, first)
+        (watcher,) = asyncio.all_tasks() - {asyncio.current_task()}
         second = expiring("ada", hours=1) if then == "later" else then
         identify(connection, second)
-        async with asyncio.timeout(10):
-            # The first one is let go of when its time has come.
-            while await watchers() > (then == "later"):
-                await asyncio.sleep(0.005)
+        # The first one is let go of when its time has come.
+        await watcher
+        assert await watchers() == (then == "later")
         assert connection.closed == []
         assert connection.peer is second
         connection.gone.set()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jetstream import Limits, Server, Session, connect
+from jetstream import Limits, Router, Server, Session, connect
 from jetstream.http import H3Service
 from jetstream.testing import pair
 
@@ -48,7 +48,10 @@ def beside_pages(*services: object) -> H3Service:
     """Services that are called on WebTransport sessions."""
     h3 = H3Service(pages)
     for each in services:
-        h3.with_handler(each)
+        if isinstance(each, Router):
+            h3.router = each
+        else:
+            h3.with_handler(each)
     return h3
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jetstream import Limits, Server, Session, connect
+from jetstream import Limits, Router, Server, Session, connect
+from jetstream.http import H3Service
 from jetstream.testing import pair
 
 from tests.helpers import client_identity, client_tls, serve
@@ -16,7 +17,7 @@ from tests.helpers import client_identity, client_tls, serve
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-SOCKETS = ("quic", "tcp", "unix")
+SOCKETS = ("quic", "tcp", "unix", "webtransport")
 """Those with a server."""
 
 SINGLE = ("tcp", "unix")
@@ -31,7 +32,27 @@ def address(server: Server, transport: str) -> str:
         return f"tcp://{server.tcp_address}"
     if transport == "unix":
         return f"unix:{server.unix_path}"
+    if transport == "webtransport":
+        return f"https://{server.address}/"
     return f"quic://{server.address}"
+
+
+async def pages(scope: Any, receive: Any, send: Any) -> None:
+    """An application that has nothing to say."""
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 404})
+        await send({"type": "http.response.body"})
+
+
+def beside_pages(*services: object) -> H3Service:
+    """Services that are called on WebTransport sessions."""
+    h3 = H3Service(pages)
+    for each in services:
+        if isinstance(each, Router):
+            h3.router = each
+        else:
+            h3.with_handler(each)
+    return h3
 
 
 @dataclass
@@ -53,6 +74,8 @@ def listening(transport: str, folder: Path, *entries: object, **options: Any) ->
         options = {"port": None, "tcp": ("127.0.0.1", 0)} | options
     elif transport == "unix":
         options = {"tls": None, "unix": folder / "server.sock"} | options
+    elif transport == "webtransport":
+        entries = (beside_pages(*entries),)
     return serve(*entries, **options)
 
 

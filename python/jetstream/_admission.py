@@ -179,7 +179,10 @@ def _normal(origin: str) -> tuple[str, str, int] | None:
         port = parts.port
     except ValueError:
         return None
-    if parts.hostname is None or parts.path or parts.query or parts.fragment or "@" in parts.netloc:
+    # What is read is all that was said: nothing behind the port, and nothing that is overlooked.
+    if origin.lower() != f"{parts.scheme}://{parts.netloc}".lower():
+        return None
+    if parts.hostname is None or "@" in parts.netloc:
         return None
     known = {"https": 443, "http": 80}
     return parts.scheme, parts.hostname, port or known.get(parts.scheme, 0)

@@ -41,7 +41,7 @@ def capabilities_of(core: _core.Connection) -> Capabilities:
         many_lanes=many_lanes,
         datagrams=datagrams,
         identity=identity,
-        migration=transport == "quic",
+        migration=transport in ("quic", "webtransport"),
         opens_lanes=opens_lanes,
         accepts_lanes=many_lanes or not opens_lanes,
     )

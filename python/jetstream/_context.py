@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jetstream import _core
 from jetstream._addresses import address_of
+from jetstream._connection import Connection
 from jetstream._expiry import identify
 from jetstream._identity import TokenPeer, peer_of
 
@@ -120,10 +121,11 @@ class Context:
         """The session with the caller, to call it back.
 
         Raises:
-            RuntimeError: The context was made by hand, and belongs to no connection.
+            RuntimeError: The context was made by hand, and belongs to no connection; or it is that
+                of a raw one.
         """
         session = None if self._connection is None else self._connection.session
-        if session is None:
+        if session is None or isinstance(session, Connection):
             msg = "this context belongs to no connection on which services are called"
             raise RuntimeError(msg)
         return session

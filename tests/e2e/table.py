@@ -52,6 +52,7 @@ TRANSPORTS: dict[str, Ends] = {
     "quic": quic,
     "tcp": functools.partial(joined, "tcp", graceful_timeout=1.0),
     "unix": functools.partial(joined, "unix", graceful_timeout=1.0),
+    "webtransport": functools.partial(joined, "webtransport", graceful_timeout=1.0),
     "memory": pair,
     "single lane": functools.partial(pair, single_lane=True),
 }

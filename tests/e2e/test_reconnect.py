@@ -571,7 +571,7 @@ def test_sessions_stay_up_over_every_transport(transport: str, tmp_path: Path, l
         first = listening(transport, tmp_path, TallyImpl(counts, "first"))
         await first.start()
         again: dict[str, Any] = {}
-        if transport == "quic":
+        if transport in ("quic", "webtransport"):
             again = {"port": first.address.port}
         elif transport == "tcp":
             again = {"tcp": first.tcp_address}

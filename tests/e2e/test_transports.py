@@ -9,6 +9,7 @@ import asyncio
 import os
 import stat
 from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,16 @@ from tests.helpers import (
     serve,
     server_tls,
 )
-from tests.transports import SINGLE, SOCKETS, TRANSPORTS, Way, joined, listening, served
+from tests.transports import (
+    SINGLE,
+    SOCKETS,
+    TRANSPORTS,
+    Way,
+    beside_pages,
+    joined,
+    listening,
+    served,
+)
 
 
 @service
@@ -377,7 +387,7 @@ def test_a_session_that_stays_up(sockets: str, tmp_path: Path, loop: str) -> Non
             echo = session.channel(Echo)
             assert await echo.echo("one") == "one"
             options: dict[str, Any] = {}
-            if sockets == "quic":
+            if sockets in ("quic", "webtransport"):
                 options["port"] = first.address.port
             elif sockets == "tcp":
                 options["tcp"] = first.tcp_address
@@ -457,6 +467,7 @@ def test_capabilities(transport: str) -> None:
         "quic": quic,
         "tcp": single_lane("tcp", "tls"),
         "unix": single_lane("unix", "unix"),
+        "webtransport": replace(quic, transport="webtransport"),
         "memory": Capabilities(
             transport="memory",
             many_lanes=True,
@@ -545,25 +556,26 @@ def test_one_server_on_all_transports(tmp_path: Path, loop: str) -> None:
     async def main() -> None:
         impl = EchoImpl()
         path = tmp_path / "all.sock"
-        async with serve(impl, tcp="127.0.0.1:0", unix=path) as server:
+        h3 = beside_pages(impl)
+        async with serve(impl, h3, tcp="127.0.0.1:0", unix=path) as server:
             ways = [Way(each, server) for each in SOCKETS]
             sessions = [await way.join() for way in ways]
             for session in sessions:
                 assert await session.channel(Echo).echo("here") == "here"
-            assert server.connections == 3
-            assert len(server.sessions) == 3
+            assert server.connections == len(SOCKETS)
+            assert len(server.sessions) == len(SOCKETS)
             assert "UDP" in repr(server)
             assert "TCP" in repr(server)
             assert str(path) in repr(server)
             held = [asyncio.ensure_future(s.channel(Echo).hold("x")) for s in sessions]
-            while impl.running < 3:
+            while impl.running < len(SOCKETS):
                 await sessions[0].channel(Echo).ping()
             closing = asyncio.ensure_future(server.close())
             for way in ways:
                 with pytest.raises(ConnectError):
                     await way.join(timeout=0.1)
             impl.gate("x").set()
-            assert await asyncio.gather(*held) == ["x"] * 3
+            assert await asyncio.gather(*held) == ["x"] * len(SOCKETS)
             await closing
             assert not path.exists()
             for session in sessions:

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from jetstream import Certificate, TlsPeer, UnixPeer
+from jetstream import Certificate, TlsPeer, TokenPeer, UnixPeer
 from jetstream._identity import peer_of, peer_of_chain
 from jetstream.testing import ThrowawayCA
 
@@ -145,6 +145,19 @@ def test_the_kernels_word():
     assert peer_of(connection) == UnixPeer(1, 2, 3)
     assert str(UnixPeer(1, 2, 3)) == "process 1 of user 2, group 3"
     assert str(UnixPeer(None, 2, 3)) == "process ? of user 2, group 3"
+
+
+def test_what_a_hook_vouches_for():
+    ends = datetime(2030, 1, 1, tzinfo=UTC)
+    peer = TokenPeer("ada", {"admin": True}, ends)
+    assert (peer.subject, peer.claims, peer.expires) == ("ada", {"admin": True}, ends)
+    assert str(peer) == "ada, by a token"
+    # Who it is counts, and until when; not what else is said.
+    assert peer == TokenPeer("ada", {"admin": False}, ends)
+    assert len({peer, TokenPeer("ada", {}, ends)}) == 1
+    assert peer != TokenPeer("ada") != TokenPeer("grace")
+    with pytest.raises(ValueError, match=r"say the time zone, such as datetime\.UTC"):
+        TokenPeer("ada", expires=datetime(2030, 1, 1))
 
 
 def test_peers_can_be_told_apart(certificate):

@@ -17,6 +17,7 @@ from jetstream import (
     DeadlineExceeded,
     Done,
     JetStreamError,
+    TokenPeer,
     Unavailable,
     UnixPeer,
     method,
@@ -567,6 +568,10 @@ def test_rules_that_cannot_be(rules, words):
 def test_names_of_peers():
     assert names_of(None) == frozenset()
     assert names_of(UnixPeer(pid=1, uid=1000, gid=5)) == {"uid:1000"}
+    assert names_of(TokenPeer("ada")) == {"token:ada"}
+    # What a token says is no name of another kind, and is compared as it is.
+    assert names_of(TokenPeer("cn:root")) == {"token:cn:root"}
+    assert names_of(TokenPeer("ADA")).isdisjoint(names_of(TokenPeer("ada")))
 
     async def main() -> None:
         names = ("Ada.Example", "ada@example.org", "spiffe://example.org/ada", "192.0.2.7")

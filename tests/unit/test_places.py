@@ -30,6 +30,14 @@ def test_spellings(address, place):
     [
         ("http://localhost:80", "write quic://host:port, tcp://host:port, unix:/path, or https://"),
         ("tcp://localhost", "is no address"),
+        ("https://", "write https://host:port/path"),
+        ("https:///path", "write https://host:port/path"),
+        ("https://:443/", "write https://host:port/path"),
+        ("https://localhost:port/", "write https://host:port/path"),
+        ("https://localhost:99999/", "write https://host:port/path"),
+        ("https://[localhost/", "write https://host:port/path"),
+        ("https://ada@localhost/", "write https://host:port/path"),
+        ("https://ada:secret@localhost/", "write https://host:port/path"),
         ("unix:", "write the path of a socket"),
         ("unix:@", "write the path of a socket"),
         ("unix:///", "write the path of a socket"),
@@ -41,6 +49,27 @@ def test_no_place(address, why):
     with pytest.raises(ValueError, match=why) as caught:
         parse_place(address)
     assert "localhost" not in address or "localhost" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("https://localhost", "/"),
+        ("https://localhost:443", "/"),
+        ("https://localhost?a=1", "/?a=1"),
+        ("https://localhost/?", "/"),
+        ("https://localhost/chat#top", "/chat"),
+        ("https://localhost/a%20b?token=a%2Bb&x=%2F", "/a%20b?token=a%2Bb&x=%2F"),
+    ],
+)
+def test_what_is_asked_for_at_a_url(url, path):
+    assert parse_place(url) == Place("webtransport", "localhost", 443, path)
+
+
+def test_a_token_is_not_shown():
+    place = parse_place("https://localhost:8443/chat?token=secret")
+    assert place.path == "/chat?token=secret"
+    assert str(place) == "https://localhost:8443/chat"
 
 
 def test_socket_paths(tmp_path):

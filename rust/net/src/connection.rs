@@ -20,7 +20,7 @@ use crate::review::Chain;
 use crate::slab::Slab;
 use crate::stream::{Read, code};
 use crate::tls::{Diagnosis, HandshakeData, TlsFailure};
-use crate::webtransport::{Directory, reset_code};
+use crate::webtransport::{Directory, lane_end};
 
 /// Names a connection of one endpoint: a QUIC connection, or a WebTransport session on one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -422,9 +422,9 @@ impl Connection {
             }
             StreamEvent::Stopped { id, error_code } => match self.lanes.get(&id) {
                 Some(lane) => {
-                    let code = reset_code(connection, error_code.into_inner());
-                    let end = LaneEnd::Stopped { code };
-                    around.events.push(Event::LaneEnded { lane: *lane, end });
+                    let end = LaneEnd::Stopped { code: error_code.into_inner() };
+                    let end = lane_end(connection, end);
+                    around.events.extend(end.map(|end| Event::LaneEnded { lane: *lane, end }));
                 }
                 None => around.events.push(Event::Writable { connection, stream: id }),
             },

@@ -106,8 +106,7 @@ impl Connection {
             if let Some(run) = incoming.run {
                 around.events.push(Event::Frames { lane: key, run });
             }
-            if let Some(end) = incoming.end {
-                let end = lane_end(owner, end);
+            if let Some(end) = incoming.end.and_then(|end| lane_end(owner, end)) {
                 around.events.push(Event::LaneEnded { lane: key, end });
             }
             if incoming.more {

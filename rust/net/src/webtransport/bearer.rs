@@ -22,17 +22,28 @@ pub(crate) fn wire_code(owner: ConnectionKey, value: u64) -> VarInt {
 }
 
 /// The owner's code of one that came on a stream. What is no application's is none (section 4.4).
-pub(crate) fn reset_code(owner: ConnectionKey, value: u64) -> u64 {
+fn reset_code(owner: ConnectionKey, value: u64) -> u64 {
     if owner.is_session() { from_wire(Code(value)).unwrap_or(0).into() } else { value }
 }
 
-/// The same of how a lane ended.
-pub(crate) fn lane_end(owner: ConnectionKey, end: LaneEnd) -> LaneEnd {
-    match end {
-        LaneEnd::Reset { code } => LaneEnd::Reset { code: reset_code(owner, code) },
-        LaneEnd::Stopped { code } => LaneEnd::Stopped { code: reset_code(owner, code) },
+/// The same of how a lane ended. One that goes with its session has no end of its own: the session's
+/// may come later, with its reason.
+pub(crate) fn lane_end(owner: ConnectionKey, end: LaneEnd) -> Option<LaneEnd> {
+    let end = match end {
+        LaneEnd::Reset { code } if !is_gone(owner, code) => {
+            LaneEnd::Reset { code: reset_code(owner, code) }
+        }
+        LaneEnd::Stopped { code } if !is_gone(owner, code) => {
+            LaneEnd::Stopped { code: reset_code(owner, code) }
+        }
+        LaneEnd::Reset { .. } | LaneEnd::Stopped { .. } => return None,
         other => other,
-    }
+    };
+    Some(end)
+}
+
+fn is_gone(owner: ConnectionKey, code: u64) -> bool {
+    owner.is_session() && code == Code::WT_SESSION_GONE.0
 }
 
 /// The same of a read.
@@ -113,8 +124,8 @@ impl Connection {
                 around.events.push(Event::LaneOpened { connection: key, lane });
                 // What came of it before it was known whose it is was nobody's.
                 if let Ok(Some(stopped)) = self.quic.send_stream(id).stopped() {
-                    let end = LaneEnd::Stopped { code: reset_code(key, stopped.into_inner()) };
-                    around.events.push(Event::LaneEnded { lane, end });
+                    let end = lane_end(key, LaneEnd::Stopped { code: stopped.into_inner() });
+                    around.events.extend(end.map(|end| Event::LaneEnded { lane, end }));
                 }
             }
             Incoming::Lanes { .. } | Incoming::Http(_) => {

@@ -10,7 +10,7 @@ mod bearer;
 mod directory;
 mod sessions;
 
-pub(crate) use self::bearer::{give_up, lane_end, reset_code, wire_code};
+pub(crate) use self::bearer::{give_up, lane_end, wire_code};
 pub(crate) use self::directory::Directory;
 pub(crate) use self::sessions::{Arrived, Ask, News, Session, Sessions, directions, prefix};
 

@@ -103,13 +103,29 @@ def describe(annotation: object, where: str) -> Description:
     Raises:
         SchemaError: Values of it cannot be put on the wire.
     """
+    return described(annotation, where).nodes
+
+
+class Described(NamedTuple):
+    """A description, and the annotation that each of its nodes was made from."""
+
+    nodes: Description
+    annotations: tuple[object, ...]
+
+
+def described(annotation: object, where: str) -> Described:
+    """As `describe`, and keeps what tells names of types that have the same layout apart.
+
+    Raises:
+        SchemaError: Values of it cannot be put on the wire.
+    """
     compiler = _Compiler()
-    root = compiler.reserve()
+    root = compiler.reserve(annotation)
     inner = compiler.add(annotation, where)
     compiler.check_keys()
     # The root comes first; a copy of the node serves, since nodes have no identity.
     compiler.nodes[root] = compiler.nodes[inner]
-    return tuple(compiler.nodes)
+    return Described(tuple(compiler.nodes), tuple(compiler.annotations))
 
 
 P = TypeVar("P")
@@ -167,12 +183,14 @@ class _Compiler:
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
+        self.annotations: list[object] = []
         self._known: dict[object, int] = {}
         self._keys: list[tuple[int, object, str]] = []
         self._classes: dict[str, type] = {}
 
-    def reserve(self) -> int:
+    def reserve(self, annotation: object = None) -> int:
         self.nodes.append(())
+        self.annotations.append(annotation)
         return len(self.nodes) - 1
 
     def add(self, annotation: object, where: str) -> int:
@@ -180,7 +198,7 @@ class _Compiler:
         key = _key(annotation)
         known = self._known.get(key)
         if known is None:
-            known = self._known[key] = self.reserve()
+            known = self._known[key] = self.reserve(annotation)
             self.nodes[known] = self._node(annotation, where)
         return known
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
 import re
+import sys
 from pathlib import Path
 
 import click
 import pytest
 from jetstream import JetStreamError, Limits, _errors
+from jetstream.codegen import TypeScriptOptions, typescript
 
 from tests.docs.pages import PAGES, PORT, REPOSITORY, blocks, file, is_like, output, run_page
 from tests.docs.programs import run_program, server_program
@@ -21,6 +24,7 @@ ERRORS = REPOSITORY / "docs" / "errors.md"
 SERVING = REPOSITORY / "docs" / "serving.md"
 UVICORN = REPOSITORY / "docs" / "coming-from-uvicorn.md"
 LIMITS = REPOSITORY / "docs" / "limits.md"
+TYPESCRIPT = REPOSITORY / "docs" / "typescript.md"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -166,6 +170,34 @@ def test_every_option_of_serve_is_listed() -> None:
         "--limit-head": f"{limits.http_head >> 10} KiB",
     }
     assert {name: rows[name][1] for name in fields} == fields
+
+
+def test_the_typescript_that_is_shown_is_what_is_generated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "library.py").write_text(file(TYPESCRIPT, "library.py"))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("sys.dont_write_bytecode", True)
+    try:
+        library = importlib.import_module("library")
+        options = TypeScriptOptions(command="library:Library")
+        files = typescript([library.Library], options)
+    finally:
+        sys.modules.pop("library", None)
+    assert file(TYPESCRIPT, "src/api/library.ts") == files["library.ts"]
+
+
+def test_every_option_of_gen_ts_is_listed() -> None:
+    from jetstream.cli.gen import ts
+
+    lines = [line for line in TYPESCRIPT.read_text().splitlines() if line.startswith("| `-")]
+    rows = [[cell.strip() for cell in line.split("|")[1:]] for line in lines]
+    shown = [(re.findall(r"`(-[\w-]+)`", names), variable) for names, variable, *_ in rows]
+    options = [each for each in ts.params if isinstance(each, click.Option)]
+    assert shown == [
+        (each.opts, f"`{each.envvar or f'JETSTREAM_GEN_TS_{(each.name or str()).upper()}'}`")
+        for each in options
+    ]
 
 
 def test_the_map_of_the_code_has_every_module() -> None:

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import jetstream
 import pytest
-from jetstream import http, interceptors, testing
+from jetstream import codegen, http, interceptors, testing
 
 PUBLIC = [
     "Backoff",
@@ -143,6 +143,12 @@ def test_http_offers_what_it_says():
             assert inspect.getdoc(value), name
 
 
+def test_codegen_offers_what_it_says():
+    assert set(codegen.__all__) == offered(codegen)
+    for name in codegen.__all__:
+        assert inspect.getdoc(getattr(codegen, name)), name
+
+
 @pytest.mark.parametrize("name", PUBLIC)
 def test_a_name_says_where_to_import_it_from(name):
     value = getattr(jetstream, name)
@@ -177,6 +183,7 @@ def test_other_modules_are_private():
     modules = [info.name for info in pkgutil.iter_modules(jetstream.__path__)]
     assert {name for name in modules if not name.startswith("_")} == {
         "cli",
+        "codegen",
         "http",
         "interceptors",
         "testing",

@@ -14,7 +14,11 @@ from jetstream._errors import JetStreamError
 
 __all__ = ["CommandLine", "app", "main"]
 
-_COMMANDS = {"certs": "jetstream.cli.certs:certs", "serve": "jetstream.cli.serve:serve"}
+_COMMANDS = {
+    "certs": "jetstream.cli.certs:certs",
+    "gen": "jetstream.cli.gen:gen",
+    "serve": "jetstream.cli.serve:serve",
+}
 
 
 class CommandLine(click.Group):

@@ -6,7 +6,6 @@ Options are named as uvicorn's where it has them.
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 import os
 import signal
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jetstream._errors import JetStreamError
+from jetstream.cli._loading import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -125,10 +125,10 @@ def serve(**options: Any) -> None:
         _reload(options)
         return
     sys.path.insert(0, str(Path(options["app_dir"]).resolve()))
-    app = _load(options["app"])
+    app = load(options["app"])
     if options["factory"]:
         app = app()
-    router = None if options["router"] is None else _load(options["router"])
+    router = None if options["router"] is None else load(options["router"])
     main = _serve(app, router, options)
     if options["loop"] != "asyncio":
         try:
@@ -241,32 +241,6 @@ def _header(text: str) -> tuple[str, str]:
     if not colon:
         raise click.UsageError(f"--header {text!r}: write NAME:VALUE.")
     return name.strip(), value.strip()
-
-
-def _load(where: str) -> Any:
-    """What a module has under a name.
-
-    Raises:
-        click.ClickException: There is no such module, or it has no such name.
-    """
-    module_name, colon, attributes = where.partition(":")
-    if not colon or not module_name or not attributes:
-        raise click.UsageError(f"{where!r}: write MODULE:NAME, such as main:app.")
-    try:
-        found: Any = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        # One that the module itself wants is the module's own trouble.
-        if error.name is None or not (f"{module_name}.").startswith(f"{error.name}."):
-            raise
-        raise click.ClickException(
-            f"no module is called {module_name!r}: --app-dir says where modules are looked for"
-        ) from error
-    for attribute in attributes.split("."):
-        try:
-            found = getattr(found, attribute)
-        except AttributeError:
-            raise click.ClickException(f"{module_name} has no {attributes!r}") from None
-    return found
 
 
 def _reload(options: dict[str, Any]) -> None:

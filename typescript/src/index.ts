@@ -1,0 +1,66 @@
+// The browser's entry point: what applications and generated modules import.
+export * from "./errors.ts";
+export {
+  bool,
+  bytes,
+  enumeration,
+  f32,
+  f64,
+  i8,
+  i16,
+  i32,
+  i64,
+  i128,
+  ip,
+  ip4,
+  ip6,
+  lazy,
+  list,
+  map,
+  option,
+  set,
+  socketAddress,
+  some,
+  string,
+  struct,
+  time,
+  tuple,
+  u8,
+  u16,
+  u32,
+  u64,
+  u128,
+  union,
+  unit,
+  url,
+  type Plan,
+  type SocketAddress,
+  type ValueOf,
+} from "./plan.ts";
+export {
+  defineService,
+  stream,
+  type Context,
+  type MethodDefinition,
+  type Service,
+  type StreamPlan,
+} from "./service.ts";
+export {
+  Channel,
+  replyMetadata,
+  withOptions,
+  type CallOptions,
+  type ChannelOptions,
+  type ChannelType,
+  type Metadata,
+  type MetadataInit,
+} from "./channel.ts";
+export { Subscription } from "./subscription.ts";
+export {
+  Session,
+  connect,
+  type ConnectOptions,
+  type ReconnectOptions,
+  type SessionState,
+} from "./session.ts";
+export type { CloseInfo, Datagrams, LaneStream, Transport } from "./transport.ts";

@@ -1,0 +1,170 @@
+// One ordered sequence of frames over a stream: reading, writing, ending. Who calls and who answers
+// is not known here.
+import { Malformed, Writer } from "./bytes.ts";
+import { RemoteProtocolError } from "./errors.ts";
+import { MSIZE, Splitter, whole, type Frame, type Payload } from "./frame.ts";
+import type { LaneStream } from "./transport.ts";
+
+/** Application error codes, which only explain: see rust/proto/src/codes.rs. */
+export const DONE = 0;
+export const PROTOCOL = 1;
+export const SHUTDOWN = 2;
+export const UNKNOWN_SERVICE = 3;
+export const VERSION_REFUSED = 4;
+
+/** Unsent bytes over which streams wait. */
+export const HIGH = 64 << 10;
+/** Milliseconds that a lane whose one half is gone has for the other to say why. */
+const GRACE = 1000;
+
+/** The code with which a peer gave up a stream; `null` if it is not that. */
+export function streamCode(error: unknown): number | null {
+  const code = (error as { streamErrorCode?: unknown } | null)?.streamErrorCode;
+  return typeof code === "number" ? code : null;
+}
+
+function withCode(code: number): unknown {
+  const Native = (
+    globalThis as { WebTransportError?: new (message: string, init: object) => Error }
+  ).WebTransportError;
+  try {
+    if (Native) return new Native("", { source: "stream", streamErrorCode: code });
+  } catch {
+    // Of an older draft: it says less.
+  }
+  return Object.assign(new Error(`code ${code}`), { streamErrorCode: code });
+}
+
+export const ignore = (): void => {};
+
+export abstract class Lane {
+  /** Frames that leave at the end of this turn. */
+  readonly out = new Writer();
+  /** Bytes that have left, as far as is known here. */
+  sent = 0;
+  /** Nothing more is read or written. */
+  dead = false;
+  readonly splitter = new Splitter(MSIZE);
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
+  readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
+  #writing = false;
+  #finishing = false;
+  #refused = false;
+  /** The peer takes nothing more. */
+  #deaf = false;
+  /** Bytes that are being written. */
+  #underway = 0;
+
+  constructor(stream: LaneStream) {
+    this.#reader = stream.readable.getReader();
+    this.#writer = stream.writable.getWriter();
+    this.#reader.closed.catch(ignore);
+    this.#writer.closed.catch(ignore);
+    this.#writer.ready.catch(ignore);
+  }
+
+  protected abstract onFrame(frame: Frame): void;
+  /** All frames that came together have been handled. What it returns is waited for before more is read. */
+  protected abstract onTurn(): Promise<void> | void;
+  /** Little is unsent. */
+  protected abstract onDrained(): void;
+  /** The peer sends no more, in order. */
+  protected abstract onFinished(): void;
+  /** A rule was broken, or the stream is gone. */
+  protected abstract onBroken(error: unknown): void;
+
+  get unsent(): number {
+    return this.out.at + this.#underway;
+  }
+
+  /** Reads until the end. Never rejects. */
+  async run(): Promise<void> {
+    try {
+      for (;;) {
+        const { value, done } = await this.#reader.read();
+        if (this.dead || this.#refused) return;
+        if (done) break;
+        for (const frame of this.splitter.push(value)) {
+          this.onFrame(frame);
+          if (this.dead || this.#refused) return;
+        }
+        const pause = this.onTurn();
+        if (pause) await pause;
+        if (this.dead) return;
+      }
+      if (this.splitter.unfinished) {
+        throw new RemoteProtocolError("the lane ended inside a frame");
+      }
+      this.onFinished();
+    } catch (error) {
+      if (this.dead) return;
+      this.onBroken(
+        error instanceof Malformed
+          ? new RemoteProtocolError(`a malformed frame: ${error.message}`)
+          : error,
+      );
+    }
+  }
+
+  /** Has a frame leave, together with what follows in this turn. */
+  put(kind: number, tag: number, payload?: Payload): void {
+    whole(this.out, kind, tag, payload);
+    this.flush();
+  }
+
+  flush(): void {
+    if (this.#deaf) this.out.take();
+    if (this.#writing || this.dead) return;
+    this.#writing = true;
+    queueMicrotask(() => void this.#write());
+  }
+
+  async #write(): Promise<void> {
+    try {
+      while (this.out.at && !this.dead) {
+        const chunk = this.out.take();
+        this.#underway = chunk.length;
+        this.sent += chunk.length;
+        await this.#writer.write(chunk);
+        this.#underway = 0;
+        if (!this.dead && this.unsent <= HIGH) this.onDrained();
+      }
+      this.#writing = false;
+      if (this.#finishing && !this.dead) await this.#writer.close();
+    } catch (error) {
+      // Nothing more leaves. Why is for the other half to say.
+      this.#deaf = true;
+      this.out.take();
+      if (!this.dead) later(GRACE, () => this.dead || this.onBroken(error));
+    }
+  }
+
+  /** Ends our half in order, once all has left. */
+  finish(): void {
+    this.#finishing = true;
+    this.flush();
+  }
+
+  /** Reads nothing more, and says why; what has been written still leaves. */
+  refuse(code: number): void {
+    this.#refused = true;
+    this.#reader.cancel(withCode(code)).catch(ignore);
+  }
+
+  /** Ends both halves. */
+  kill(code: number): void {
+    if (this.dead) return;
+    this.dead = true;
+    this.out.take();
+    const reason = withCode(code);
+    this.#writer.abort(reason).catch(ignore);
+    this.#reader.cancel(reason).catch(ignore);
+  }
+}
+
+/** A timer that does not keep a process alive. */
+export function later(milliseconds: number, run: () => void): ReturnType<typeof setTimeout> {
+  const timer = setTimeout(run, Math.min(milliseconds, 2 ** 31 - 1));
+  (timer as { unref?: () => void }).unref?.();
+  return timer;
+}

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 
-from cryptography import x509
-from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
-
 from jetstream._addresses import address_of
-from jetstream._identity import TlsPeer, peer_of, peer_of_chain
-from jetstream._material import load_certificates
+from jetstream._identity import peer_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -29,9 +23,6 @@ if TYPE_CHECKING:
 
     Authenticate: TypeAlias = Callable[["SessionRequest"], "Peer | Awaitable[Peer | None] | None"]
     SessionHandler: TypeAlias = Callable[[Context, "WebTransportSession"], Awaitable[None]]
-
-_MOST_CERTIFICATE = 16 << 10
-"""Bytes of a certificate in a URL; the head of a request bounds it anyway."""
 
 _NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 
@@ -83,6 +74,11 @@ class SessionRequest:
         wanted = name.lower().encode("latin-1")
         values = (value for key, value in self._headers if key == wanted)
         return next((value.decode("latin-1") for value in values), None)
+
+    @property
+    def scope(self) -> Mapping[str, Any]:
+        """What the access log may say: nothing of the query, which may hold a token."""
+        return {**self._scope, "method": "CONNECT", "query_string": b""}
 
     @property
     def authority(self) -> str:
@@ -187,50 +183,3 @@ def _normal(origin: str) -> tuple[str, str, int] | None:
         return None
     known = {"https": 443, "http": 80}
     return parts.scheme, parts.hostname, port or known.get(parts.scheme, 0)
-
-
-class CertificatesInUrls:
-    """Takes certificates of ``?cert=``, which nobody has proved to be theirs.
-
-    Args:
-        authorities: Who must have issued them.
-        lifetime: From the beginning to the end of one.
-
-    Raises:
-        TlsConfigError: The authorities cannot be read.
-    """
-
-    def __init__(self, authorities: Source, lifetime: timedelta) -> None:
-        ders = load_certificates(authorities)
-        self._store = Store([x509.load_der_x509_certificate(der) for der in ders])
-        self._lifetime = lifetime
-
-    def peer_of(self, text: str) -> TlsPeer:
-        """Whom a certificate names.
-
-        Raises:
-            RefuseSession: It is none, is not one of the authorities', or is valid for too long.
-        """
-        # In a URL a plus sign is a space.
-        encoded = text.replace(" ", "+")
-        if len(encoded) > _MOST_CERTIFICATE:
-            raise RefuseSession(400, "a certificate in the URL that is too large")
-        try:
-            der = base64.b64decode(encoded, altchars=b"-_" if "-" in encoded else None)
-            certificate = x509.load_der_x509_certificate(der)
-        except (binascii.Error, ValueError):
-            raise RefuseSession(400, "no certificate in the URL, in DER and base64") from None
-        lasts = certificate.not_valid_after_utc - certificate.not_valid_before_utc
-        if lasts > self._lifetime:
-            msg = f"a certificate in the URL that is valid for {lasts}, over {self._lifetime}"
-            raise RefuseSession(403, msg)
-        verifier = PolicyBuilder().store(self._store).time(datetime.now(UTC))
-        try:
-            verifier.build_client_verifier().verify(certificate, [])
-        except VerificationError as error:
-            msg = f"a certificate in the URL that is not accepted: {error}"
-            raise RefuseSession(403, msg) from None
-        peer = peer_of_chain([der])
-        if peer is None:
-            raise RefuseSession(400, "an empty certificate")
-        return peer

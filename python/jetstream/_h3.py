@@ -75,7 +75,7 @@ class H3Service:
 
 
 Streams: TypeAlias = "bool | Literal['http', 'webtransport']"
-"""What the QUIC streams of a protocol are: lanes (true), raw (false) or HTTP/3's, there perhaps with
+"""What the QUIC streams of a protocol are: lanes (true), raw (false) or HTTP/3's, perhaps with
 sessions of WebTransport."""
 
 

@@ -7,6 +7,7 @@ and is answered by one. JSON goes to ``/service/method``, with the arguments by 
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from jetstream._interception import ServerInterceptor
     from jetstream._limits import Limits
     from jetstream._router import Router
+    from jetstream._schema import Description
 
 FRAMES = b"application/jetstream"
 VERSION = b"x-jetstream-proto"
@@ -50,6 +52,17 @@ class _Served:
     function: Callable[..., Any]
     context_at: int | None
     task: bool
+
+    @functools.cached_property
+    def parameters(self) -> dict[str, Description]:
+        """What JSON may say for each parameter."""
+        what = self.declared.what
+        return {each.name: describe(each.annotation, what) for each in self.declared.parameters}
+
+    @functools.cached_property
+    def returns(self) -> Description:
+        """What its answer is."""
+        return describe(self.declared.returns, self.declared.what)
 
     async def call(self, arguments: Sequence[Any], scope: Scope) -> Any:
         """What the method returns."""
@@ -146,7 +159,8 @@ class RpcOverHttp:
             index, tag, payload = _core.read_request(data)
         except ValueError as error:
             raise _Refused(400, str(error), "jetstream::protocol") from None
-        methods = list(service.values())
+        # In order of declaration, as they are numbered.
+        methods = tuple(service.values())
         if index >= len(methods):
             message = f"{methods[0].definition.name} has no method {index}"
             fault = _core.write_fault(tag, message, "jetstream::unknown_method")
@@ -208,15 +222,15 @@ class RpcOverHttp:
         _check_unary(declared)
         data = await self._body(receive)
         try:
-            arguments = _arguments(declared, data)
+            arguments = _arguments(served, data)
         except (NotOfType, EncodeError) as error:
             raise _Refused(400, str(error), "jetstream::decode") from None
         try:
             result = await self._run(served, arguments, scope, receive)
             # What the wire would not carry is no answer here either.
             declared.result_plan.encode(result, declared.what)
-            nodes = describe(declared.returns, declared.what)
-            text = json.dumps(to_json(nodes, result), allow_nan=False, ensure_ascii=False)
+            said = to_json(served.returns, result)
+            text = json.dumps(said, allow_nan=False, ensure_ascii=False)
             return 200, b"application/json", text.encode()
         except (_Refused, _Gone):
             raise
@@ -293,7 +307,8 @@ def _check_unary(declared: Method) -> None:
         )
 
 
-def _arguments(declared: Method, data: bytes) -> Sequence[Any]:
+def _arguments(served: _Served, data: bytes) -> Sequence[Any]:
+    declared = served.declared
     try:
         found: Any = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -302,11 +317,9 @@ def _arguments(declared: Method, data: bytes) -> Sequence[Any]:
         raise NotOfType(f"the body for {declared.what}", "an object of its arguments", found)
     given: dict[str, Any] = dict(found)  # pyright: ignore[reportUnknownArgumentType]
     named = {
-        parameter.name: from_json(
-            describe(parameter.annotation, declared.what), given.pop(parameter.name), parameter.name
-        )
-        for parameter in declared.parameters
-        if parameter.name in given
+        name: from_json(described, given.pop(name), name)
+        for name, described in served.parameters.items()
+        if name in given
     }
     if given:
         takes = ", ".join(each.name for each in declared.parameters) or "no arguments"

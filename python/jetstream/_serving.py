@@ -9,7 +9,7 @@ import signal
 import weakref
 from typing import TYPE_CHECKING, ParamSpec
 
-from jetstream import _core, _logging
+from jetstream import _asgi, _core, _logging
 from jetstream._addresses import address_of
 from jetstream._connection import Connection
 from jetstream._context import make_context
@@ -119,6 +119,7 @@ class Serving:
                 root_path=options.root_path,
                 interceptors=self._interceptors,
                 on_session=self._session_hook(),
+                access=_asgi.access if options.access_log else None,
             )
         return Hosted(
             app,

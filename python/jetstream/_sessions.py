@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from jetstream import _logging
 from jetstream._admission import (
-    CertificatesInUrls,
     RefuseSession,
     SessionRequest,
     is_allowed,
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from jetstream._limits import Limits
     from jetstream._router import Router
     from jetstream._session import Session
+    from jetstream._url_certificates import CertificatesInUrls
 
 SERVICES = "/rs.jetstream.proto/"
 """Where peers of the Rust crate 15.2 find services: the name follows."""
@@ -48,6 +48,7 @@ class Sessions:
         root_path: Where the application is mounted.
         interceptors: What stands around every method that is served, outermost first.
         on_session: Is told of each session on which services may be called.
+        access: Is told of each request for a session and its status.
     """
 
     def __init__(
@@ -59,8 +60,10 @@ class Sessions:
         root_path: str = "",
         interceptors: Sequence[ServerInterceptor] = (),
         on_session: Callable[[Session], None] | None = None,
+        access: Callable[[Mapping[str, Any], int], None] | None = None,
     ) -> None:
         self._options = options
+        self._access = access
         self._limits = limits
         self._root_path = root_path
         self._on_session = on_session
@@ -68,6 +71,9 @@ class Sessions:
         self._services = callable_by_peers(router, limits, interceptors)
         self._certificates: CertificatesInUrls | None = None
         if options.danger_certificate_in_url is not None:
+            # Few want it, and what it takes is not light.
+            from jetstream._url_certificates import CertificatesInUrls
+
             self._certificates = CertificatesInUrls(
                 options.danger_certificate_in_url, options.danger_certificate_lifetime
             )
@@ -92,30 +98,31 @@ class Sessions:
         task.add_done_callback(self._tasks.discard)
 
     async def _decide(self, request: SessionRequest, asked: _core.SessionRequest) -> None:
+        core, handler, service = None, None, None
+        # Whatever happens, such as that the server stops: nobody waits for ever.
+        status = 503
         try:
             handler, service = self._find(request)
             async with asyncio.timeout(self._limits.handshake_timeout):
                 peer = await self._admit(request)
             core = asked.accept(None if handler is not None else self._limits.msize)
+            if core is not None and peer is not None:
+                identify(core, peer)
+            status = 200
         except RefuseSession as refusal:
             _logging.server.info("no session for %s at %s: %s", request, request.remote, refusal)
-            asked.refuse(refusal.status)
-            return
+            status = refusal.status
         except TimeoutError:
             _logging.server.warning("no session for %s: its hook takes too long", request)
-            asked.refuse(503)
-            return
         except Exception:
             _logging.server.exception("no session for %s, because its hook failed", request)
-            asked.refuse(500)
-            return
+            status = 500
         finally:
-            # Whatever happened, such as that the server stops: nobody waits for ever.
-            asked.refuse(503)
+            asked.refuse(status)
+        if self._access is not None:
+            self._access(request.scope, status)
         if core is None:
             return
-        if peer is not None:
-            identify(core, peer)
         if handler is not None:
             await self._handle(handler, core, request)
         else:

@@ -66,6 +66,8 @@ class TestTargets:
         run(*both, "-o", "api")
         run(",".join(reversed(both)), "-o", "api", "--check")
         assert names() == ["index.ts", "promise.ts", "shop.ts", "types.ts"]
+        told = '"jetstream gen ts tests.codegen.nasty:Promise tests.codegen.shop:Shop"'
+        assert told in Path("api/index.ts").read_text()
 
     def test_a_module_means_what_is_defined_in_it(self, folder):
         imports = "from tests.codegen.shop import Shop\n"

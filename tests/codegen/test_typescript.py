@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass, make_dataclass
 from enum import Enum
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NewType
 
 import pytest
@@ -17,7 +18,7 @@ from jetstream.codegen._model import Alias, Leaf, Mapped, Named
 from jetstream.codegen._names import RUNTIME
 from jetstream.codegen._typescript import Mentioned, declaration
 
-from tests.codegen.everything import Everything
+from tests.codegen.everything import Circle, Everything, Point
 from tests.codegen.nasty import Promise
 from tests.codegen.shop import Shop
 from tests.codegen.tools import PACKAGE, compile_all, generate, misformatted, needs_tools
@@ -55,6 +56,23 @@ class TestStability:
     def test_the_order_of_services_does_not_matter(self):
         assert typescript([Shop, Everything, Promise]) == typescript([Promise, Everything, Shop])
         assert typescript([Shop, Shop]) == typescript([Shop])
+
+    def test_nor_does_it_for_what_a_union_is_called(self, monkeypatch):
+        """Where both of two modules have a name for it."""
+        union = Circle | Point
+        services = []
+        for name in ("one", "two"):
+            module = ModuleType(name)
+            setattr(module, f"Of{name.title()}", union)
+            monkeypatch.setitem(sys.modules, name, module)
+
+            async def put(self, it: union) -> None: ...
+
+            cls = type(name.title(), (), {"put": put, "__module__": name})
+            services.append(service(cls))
+        files = typescript(services)
+        assert "export type OfOne =" in files["types.ts"]
+        assert typescript(reversed(services)) == files
 
     def test_neither_hashes_nor_imports_matter(self):
         program = (

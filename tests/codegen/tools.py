@@ -16,7 +16,7 @@ _BIN = PACKAGE / "node_modules" / ".bin"
 
 needs_tools = pytest.mark.skipif(
     shutil.which("node") is None or not (_BIN / "tsc").exists(),
-    reason="needs Node 20 or newer, and the packages in typescript/node_modules",
+    reason="needs Node 20 or newer, and `make node`",
 )
 
 

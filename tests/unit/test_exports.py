@@ -73,6 +73,7 @@ PUBLIC = [
     "TlsConfigError",
     "TlsError",
     "TlsPeer",
+    "TokenPeer",
     "Transport",
     "U128",
     "U16",
@@ -187,6 +188,7 @@ def test_other_modules_are_private():
         "http",
         "interceptors",
         "testing",
+        "webtransport",
     }
 
 

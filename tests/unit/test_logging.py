@@ -70,7 +70,7 @@ def test_an_exception_that_was_not_meant_has_its_traceback(caplog):
 
 def test_methods_are_not_wrapped_for_nothing(caplog, monkeypatch):
     caplog.set_level(logging.INFO, "jetstream")
-    monkeypatch.setattr("jetstream._server._logged", None)  # whoever calls it fails
+    monkeypatch.setattr("jetstream._callable._logged", None)  # whoever calls it fails
     calls()
 
 

@@ -16,6 +16,8 @@ from jetstream._places import Place, check_socket_path, parse_place
         ("unix:///run/echo.sock", Place("unix", "/run/echo.sock", 0)),
         ("unix:echo.sock", Place("unix", "echo.sock", 0)),
         ("unix:@echo", Place("unix", "@echo", 0)),
+        ("https://localhost/", Place("webtransport", "localhost", 443, "/")),
+        ("https://[::1]:8443/a/b", Place("webtransport", "::1", 8443, "/a/b")),
     ],
 )
 def test_spellings(address, place):
@@ -26,7 +28,7 @@ def test_spellings(address, place):
 @pytest.mark.parametrize(
     ("address", "why"),
     [
-        ("http://localhost:80", "write quic://host:port, tcp://host:port or unix:/path"),
+        ("http://localhost:80", "write quic://host:port, tcp://host:port, unix:/path, or https://"),
         ("tcp://localhost", "is no address"),
         ("unix:", "write the path of a socket"),
         ("unix:@", "write the path of a socket"),

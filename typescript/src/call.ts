@@ -1,9 +1,9 @@
 // Calls: what was asked, who waits, and the stream that a request may carry. Where they are carried
 // is not known here.
 import type { Metadata } from "./channel.ts";
-import { LimitExceeded } from "./errors.ts";
+import { DeadlineExceeded, LimitExceeded } from "./errors.ts";
 import { INITIAL_WINDOW } from "./ext.ts";
-import { HEADER, TEND, TITEM } from "./frame.ts";
+import { HEADER, MSIZE, TEND, TITEM } from "./frame.ts";
 import type { Inbox } from "./inbox.ts";
 import { HIGH, ignore } from "./lane.ts";
 import type { CallerLane } from "./caller.ts";
@@ -15,8 +15,8 @@ import { encode } from "./wire.ts";
 export const RESULT_TOO_LARGE =
   "return less at once, or raise the setting on the side that is named";
 
-export function tooLarge(what: string, size: number, limit: number, ours: boolean): LimitExceeded {
-  const side = ours ? "here" : "peer";
+export function tooLarge(what: string, size: number, limit: number): LimitExceeded {
+  const side = limit < MSIZE ? "peer" : "here";
   return new LimitExceeded(`message size of ${what}`, size, limit, side, "Limits(msize=...)");
 }
 
@@ -29,6 +29,7 @@ export interface CallParts {
   readonly body: Uint8Array;
   /** Milliseconds; `null` for no limit. */
   readonly timeout: number | null;
+  readonly signal: AbortSignal | undefined;
   readonly metadata: Uint8Array | null;
   /** Whether it waits for a connection however long there has been none. */
   readonly waits: boolean;
@@ -49,11 +50,18 @@ export class Call {
   unsent = false;
   /** When its time is over. */
   readonly until: number | null;
-  readonly parts: CallParts;
+  readonly #timer: ReturnType<typeof setTimeout> | undefined;
+  readonly #abort = (): void => this.abandon(this.parts.signal!.reason);
 
-  constructor(parts: CallParts) {
-    this.parts = parts;
-    this.until = parts.timeout === null ? null : performance.now() + parts.timeout;
+  constructor(readonly parts: CallParts) {
+    const { timeout, signal, method } = parts;
+    this.until = timeout === null ? null : performance.now() + timeout;
+    // Timers are of 31 bits, and so long nobody waits.
+    if (timeout !== null && timeout < 2 ** 31) {
+      const late = (): void => this.abandon(new DeadlineExceeded(method.what, timeout));
+      this.#timer = setTimeout(late, Math.ceil(timeout));
+    }
+    signal?.addEventListener("abort", this.#abort);
   }
 
   /** Whether it gives or takes a stream. */
@@ -66,17 +74,20 @@ export class Call {
     return this.parts.method.idempotent && !this.streams;
   }
 
-  end(outcome: Outcome, metadata: Metadata | null = null): void {
+  /** It is over: with an error, or with the bytes of its result. */
+  end(error: unknown, payload?: Uint8Array, metadata: Metadata | null = null): void {
     if (this.over) return;
     this.over = true;
+    clearTimeout(this.#timer);
+    this.parts.signal?.removeEventListener("abort", this.#abort);
     this.parts.feed?.stop();
-    this.parts.settle(outcome, metadata);
+    this.parts.settle(payload ? { payload } : { error }, metadata);
   }
 
   /** Gives it up: whoever waits gets the error, and the peer is told. */
   abandon(error: unknown): void {
     if (this.over) return;
-    this.end({ error });
+    this.end(error);
     this.lane?.abandon(this);
   }
 }
@@ -139,7 +150,8 @@ export class Feed {
         if (item.done) break;
         const bytes = encode(this.#layout, item.value, this.#what);
         const size = HEADER + bytes.length;
-        if (size > lane.limit) throw tooLarge(this.#what, size, lane.limit, lane.limitIsOurs);
+        const { limit } = lane.agreed!;
+        if (size > limit) throw tooLarge(this.#what, size, limit);
         lane.put(TITEM, call.tag, bytes);
         this.#left -= size;
       }

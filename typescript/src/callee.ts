@@ -10,6 +10,7 @@ import {
   JetStreamError,
   LimitExceeded,
   RemoteProtocolError,
+  codeOf,
   type ErrorDetails,
 } from "./errors.ts";
 import {
@@ -47,7 +48,7 @@ import { Inbox } from "./inbox.ts";
 import { DONE, HIGH, Lane, PROTOCOL, UNKNOWN_SERVICE, VERSION_REFUSED, ignore } from "./lane.ts";
 import type { Layout } from "./plan.ts";
 import type { Context, Method, Service } from "./service.ts";
-import type { Session } from "./session.ts";
+import type { Connection } from "./connection.ts";
 import type { LaneStream } from "./transport.ts";
 import {
   ACCEPT,
@@ -77,17 +78,6 @@ export interface Served {
   readonly implementation: Handlers;
 }
 
-export interface CalleeOwner {
-  readonly session: Session;
-  readonly services: ReadonlyMap<string, Served>;
-  /** How many methods run, and how many of them take streams. */
-  readonly running: { handlers: number; feeds: number };
-  /** Sends a datagram; false if it cannot leave now. */
-  datagram(label: bigint, frame: Uint8Array): boolean;
-  onError(error: unknown, what: string): void;
-  onGone(lane: CalleeLane): void;
-}
-
 /** A method that runs. */
 interface Running {
   readonly method: Method;
@@ -110,14 +100,14 @@ export class CalleeLane extends Lane {
   #limit = MIN_MSIZE;
   #time = FOREVER;
   #label: bigint | null = null;
-  #head: { tag: number; time: bigint; metadata: Metadata; error: unknown } | null = null;
+  #head: { tag: number; time: bigint; metadata: Metadata | LimitExceeded } | null = null;
   readonly #running = new Map<number, Running>();
   #finished = false;
   #resume: (() => void) | null = null;
 
   constructor(
     stream: LaneStream,
-    readonly owner: CalleeOwner,
+    readonly owner: Connection,
   ) {
     super(stream);
   }
@@ -147,14 +137,8 @@ export class CalleeLane extends Lane {
         if (running) this.#wrong(`a request under tag ${tag}, which is still being answered`);
         const time = r.u64();
         const what = this.#served.service.name;
-        this.#head = { tag, time, metadata: {}, error: null };
-        try {
-          this.#head.metadata = readMetadata(r, what);
-        } catch (error) {
-          // The request that follows is answered with that, and nothing else is the worse for it.
-          if (!(error instanceof LimitExceeded)) throw error;
-          this.#head.error = error;
-        }
+        // What is over the limit the request that follows is answered with, and nothing else is the worse for it.
+        this.#head = { tag, time, metadata: readMetadata(r, what) };
         return;
       }
       case TITEM: {
@@ -199,14 +183,14 @@ export class CalleeLane extends Lane {
     if (kind !== TVERSION) this.#wrong("the first frame on a lane must be a Tversion");
     const { msize, version } = readVersion(payload);
     const asked = parseVersion(version);
-    const served = asked && this.owner.services.get(asked.name);
+    const served = asked && this.owner.session.$services.get(asked.name);
     const ours = served && parseVersion(versionOf(served.service));
     const limit = Math.min(msize, MSIZE);
     if (!ours || !serves(ours, asked) || limit < MIN_MSIZE) {
       this.put(RVERSION, tag, putVersion(0, UNKNOWN));
       this.finish();
       this.refuse(served ? VERSION_REFUSED : UNKNOWN_SERVICE);
-      return this.owner.onGone(this);
+      return this.owner.forget(this);
     }
     this.#served = served;
     this.#extension = isMarked(asked, OFFER);
@@ -231,7 +215,7 @@ export class CalleeLane extends Lane {
     index: number,
     tag: number,
     payload: Uint8Array,
-    head: { time: bigint; metadata: Metadata; error: unknown } | null,
+    head: { time: bigint; metadata: Metadata | LimitExceeded } | null,
   ): void {
     if (this.#running.has(tag))
       this.#wrong(`a request under tag ${tag}, which is still being answered`);
@@ -247,18 +231,19 @@ export class CalleeLane extends Lane {
         "extension_required",
       );
     }
-    const counts = this.owner.running;
+    const counts = this.owner.session.$running;
     const [count, most] = stream ? [counts.feeds, MAX_FEEDS] : [counts.handlers, MAX_HANDLERS];
     const time = head?.time ?? this.#time;
     try {
-      if (head?.error) throw head.error;
+      const metadata = head?.metadata ?? {};
+      if (metadata instanceof LimitExceeded) throw metadata;
       if (!time) throw new DeadlineExceeded(what, 0);
       if (count >= most) {
         const limit = `methods that run at once, with ${what}`;
         throw new LimitExceeded(limit, count + 1, most, "here", "Limits(max_subscriptions=...)");
       }
       const args = Object.values(decode(method.args, payload, what) as object);
-      void this.#run(tag, method, implementation, args, time, head?.metadata ?? {});
+      void this.#run(tag, method, implementation, args, time, metadata);
     } catch (error) {
       this.#explain(tag, what, error);
     }
@@ -294,7 +279,7 @@ export class CalleeLane extends Lane {
     if (milliseconds !== null && milliseconds < 2 ** 31) {
       running.timer = setTimeout(() => {
         const message = `${what} did not end before its deadline`;
-        this.#fault(tag, message, { code: DeadlineExceeded.defaultCode });
+        this.#fault(tag, message, { code: codeOf("deadline_exceeded") });
         this.#end(tag, running, new DeadlineExceeded(what, milliseconds));
       }, milliseconds);
     }
@@ -312,7 +297,7 @@ export class CalleeLane extends Lane {
       });
       this.put(CREDIT, tag, (out) => out.u32(STREAM_WINDOW - INITIAL_WINDOW));
     }
-    const counts = this.owner.running;
+    const counts = this.owner.session.$running;
     counts.handlers++;
     if (stream) counts.feeds++;
     try {
@@ -373,7 +358,7 @@ export class CalleeLane extends Lane {
     // And what stands before them.
     const size = HEADER + 4 + bytes.length;
     if (size <= this.#limit) return bytes;
-    const error = tooLarge(what, size, this.#limit, this.#limit === MSIZE);
+    const error = tooLarge(what, size, this.#limit);
     error.help = RESULT_TOO_LARGE;
     throw error;
   }
@@ -383,7 +368,7 @@ export class CalleeLane extends Lane {
     if (error instanceof JetStreamError && !(error instanceof EncodeError)) {
       return this.#fault(tag, error.message || error.name, error);
     }
-    this.owner.onError(error, what);
+    this.owner.session.$onError(error, what);
     this.#fault(tag, `${what} failed`, { code: "jetstream::internal" });
   }
 
@@ -501,13 +486,23 @@ export class CalleeLane extends Lane {
 
   #close(): void {
     this.finish();
-    this.owner.onGone(this);
+    this.owner.forget(this);
   }
 
   protected override onBroken(error: unknown): void {
     const wrong = error instanceof RemoteProtocolError;
-    if (wrong) this.owner.onError(error, "a lane of the peer's");
+    if (wrong) this.owner.session.$onError(error, "a lane of the peer's");
     this.stop(wrong ? PROTOCOL : DONE);
+  }
+
+  /** What is being answered. */
+  get pending(): number {
+    return this.#running.size;
+  }
+
+  /** The connection is gone. */
+  lose(): void {
+    this.stop(DONE);
   }
 
   /** Nobody is left to answer: methods that run are cancelled. */
@@ -516,7 +511,7 @@ export class CalleeLane extends Lane {
     this.#resume?.();
     const gone = new ConnectionLost("the caller is gone");
     for (const [tag, running] of this.#running) this.#end(tag, running, gone);
-    this.owner.onGone(this);
+    this.owner.forget(this);
   }
 }
 

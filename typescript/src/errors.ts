@@ -17,40 +17,28 @@ export interface ErrorDetails {
  * reaches the caller as `jetstream::internal`, without its text.
  */
 export class JetStreamError extends Error {
+  /** The class's own code. */
+  declare readonly $code: string | null;
   readonly code: string | null;
   help: string | null;
   url: string | null;
 
-  constructor(message = "", details: ErrorDetails = {}) {
+  constructor(message = "", { code, help, url }: ErrorDetails = {}) {
     super(message);
-    // Minifiers change the names of classes, and nobody else says which one it is.
-    const own = new.target as unknown as { readonly kind: string; readonly defaultCode?: string };
-    this.name = own.kind;
-    this.code = details.code ?? own.defaultCode ?? null;
-    this.help = details.help ?? null;
-    this.url = details.url ?? null;
+    this.code = code ?? this.$code;
+    this.help = help ?? null;
+    this.url = url ?? null;
   }
-
-  static readonly kind: string = "JetStreamError";
 }
 
 /** A connection did not come about. */
-export class ConnectError extends JetStreamError {
-  static override readonly kind: string = "ConnectError";
-  static readonly defaultCode: string = "jetstream::connect";
-}
+export class ConnectError extends JetStreamError {}
 
 /** Nothing answered in time. */
-export class ConnectTimeout extends ConnectError {
-  static override readonly kind = "ConnectTimeout";
-  static override readonly defaultCode = "jetstream::connect_timeout";
-}
+export class ConnectTimeout extends ConnectError {}
 
 /** A connection that had come about is gone; a call that had left may have run. */
 export class ConnectionLost extends JetStreamError {
-  static override readonly kind: string = "ConnectionLost";
-  static readonly defaultCode: string = "jetstream::connection_lost";
-
   constructor(
     message: string,
     /** The code with which the peer closed it, if it did. */
@@ -63,22 +51,13 @@ export class ConnectionLost extends JetStreamError {
 }
 
 /** The server is going away, or is not there, and had not begun the call. */
-export class Unavailable extends ConnectionLost {
-  static override readonly kind = "Unavailable";
-  static override readonly defaultCode = "jetstream::unavailable";
-}
+export class Unavailable extends ConnectionLost {}
 
 /** Something was used after it had been closed. */
-export class ClosedError extends JetStreamError {
-  static override readonly kind = "ClosedError";
-  static readonly defaultCode = "jetstream::closed";
-}
+export class ClosedError extends JetStreamError {}
 
 /** The server does not serve this service, or not in a version that fits. */
 export class VersionMismatch extends JetStreamError {
-  static override readonly kind = "VersionMismatch";
-  static readonly defaultCode = "jetstream::version_mismatch";
-
   constructor(
     message: string,
     /** The version string that was asked for. */
@@ -92,9 +71,6 @@ export class VersionMismatch extends JetStreamError {
 
 /** A value does not fit its type. Nothing was sent. */
 export class EncodeError extends JetStreamError {
-  static override readonly kind = "EncodeError";
-  static readonly defaultCode = "jetstream::encode";
-
   constructor(
     /** Where, such as `echo.put.items[3].name`. */
     readonly path: string,
@@ -107,9 +83,6 @@ export class EncodeError extends JetStreamError {
 
 /** Bytes that are no value of their type. */
 export class DecodeError extends JetStreamError {
-  static override readonly kind = "DecodeError";
-  static readonly defaultCode = "jetstream::decode";
-
   constructor(
     /** Where in the value, such as `echo.put.items[3].name`. */
     readonly path: string,
@@ -123,30 +96,16 @@ export class DecodeError extends JetStreamError {
 }
 
 /** The rules of the protocol were broken. */
-export class ProtocolError extends JetStreamError {
-  static override readonly kind: string = "ProtocolError";
-  static readonly defaultCode: string = "jetstream::protocol";
-}
+export class ProtocolError extends JetStreamError {}
 
 /** What was asked for cannot be said to this peer. */
-export class LocalProtocolError extends ProtocolError {
-  static override readonly kind = "LocalProtocolError";
-  static override readonly defaultCode = "jetstream::local_protocol";
-}
+export class LocalProtocolError extends ProtocolError {}
 
 /** The peer broke the rules of the protocol. */
-export class RemoteProtocolError extends ProtocolError {
-  static override readonly kind = "RemoteProtocolError";
-  static override readonly defaultCode = "jetstream::remote_protocol";
-}
-
-const grouped = (value: number): string => value.toString().replace(/\B(?=(\d{3})+$)/g, ",");
+export class RemoteProtocolError extends ProtocolError {}
 
 /** A limit was reached. */
 export class LimitExceeded extends JetStreamError {
-  static override readonly kind = "LimitExceeded";
-  static readonly defaultCode = "jetstream::limit";
-
   constructor(
     /** Its name. */
     readonly limit: string,
@@ -160,17 +119,14 @@ export class LimitExceeded extends JetStreamError {
     readonly setting: string,
   ) {
     super(
-      `${limit}: ${grouped(size)} is over ${side === "here" ? "our own" : "the peer's"} limit of ` +
-        `${grouped(allowed)}; the setting is ${setting}`,
+      `${limit}: ${size.toLocaleString("en")} is over ${side === "here" ? "our own" : "the peer's"} limit of ` +
+        `${allowed.toLocaleString("en")}; the setting is ${setting}`,
     );
   }
 }
 
 /** No answer in time. The method may run on; its late answer is thrown away. */
 export class DeadlineExceeded extends JetStreamError {
-  static override readonly kind = "DeadlineExceeded";
-  static readonly defaultCode = "jetstream::deadline_exceeded";
-
   constructor(
     /** The call, such as `echo.put`. */
     readonly what: string,
@@ -183,8 +139,6 @@ export class DeadlineExceeded extends JetStreamError {
 
 /** The remote method failed; its message, code, help and url are the attributes. */
 export class CallError extends JetStreamError {
-  static override readonly kind: string = "CallError";
-
   constructor(
     message = "",
     details: ErrorDetails = {},
@@ -197,9 +151,6 @@ export class CallError extends JetStreamError {
 
 /** A subscription cannot go on after a position: what came next is no longer kept. */
 export class Gap extends CallError {
-  static override readonly kind = "Gap";
-  static readonly defaultCode = "jetstream::gap";
-
   constructor(
     /** The position to go on after. */
     readonly asked: bigint,
@@ -217,12 +168,40 @@ export class Gap extends CallError {
   }
 }
 
-const GAP =
-  /^cannot go on after (-?\d{1,39}): what is kept is that after (-?\d{1,39}), up to (-?\d{1,39})$/;
-const LIMIT =
-  /^(.+): (\d[\d,]{0,25}) is over (our own|the peer's) limit of (\d[\d,]{0,25}); the setting is (Limits\((\w+)=\.\.\.\))$/;
+// Minifiers change the names of classes, so each says its own.
+const named: [type: { prototype: unknown }, name: string, code?: string][] = [
+  [JetStreamError, "JetStreamError"],
+  [ConnectError, "ConnectError", "connect"],
+  [ConnectTimeout, "ConnectTimeout", "connect_timeout"],
+  [ConnectionLost, "ConnectionLost", "connection_lost"],
+  [Unavailable, "Unavailable", "unavailable"],
+  [ClosedError, "ClosedError", "closed"],
+  [VersionMismatch, "VersionMismatch", "version_mismatch"],
+  [EncodeError, "EncodeError", "encode"],
+  [DecodeError, "DecodeError", "decode"],
+  [ProtocolError, "ProtocolError", "protocol"],
+  [LocalProtocolError, "LocalProtocolError", "local_protocol"],
+  [RemoteProtocolError, "RemoteProtocolError", "remote_protocol"],
+  [LimitExceeded, "LimitExceeded", "limit"],
+  [DeadlineExceeded, "DeadlineExceeded", "deadline_exceeded"],
+  [CallError, "CallError"],
+  [Gap, "Gap", "gap"],
+];
+for (const [{ prototype }, name, code] of named) {
+  Object.assign(prototype as object, { name, $code: code ? codeOf(code) : null });
+}
+
+/** A code of this package's own. */
+export function codeOf(name: string): string {
+  return `jetstream::${name}`;
+}
 
 const RESULT_TOO_LARGE = "return less at once, or raise the setting on the side that is named";
+const GAP = /^cannot go on after (-?\d+): what is kept is that after (-?\d+), up to (-?\d+)$/;
+const LIMIT =
+  /^(.+): ([\d,]+) is over (our own|the peer's) limit of ([\d,]+); the setting is (Limits\((\w+)=\.{3}\))$/;
+/** What requests are refused by; results only by the size of frames. */
+const REQUESTS = /^(max_(metadata|subscriptions|queued)|inbound_window)$/;
 
 /** What a peer's error is here: a `CallError`, or of a class of its own if its code has one. */
 export function remoteError(
@@ -231,30 +210,18 @@ export function remoteError(
   backtrace: readonly string[] = [],
 ): CallError | LimitExceeded {
   const { code, help } = details;
-  if (code === Gap.defaultCode) {
-    const [, asked, oldest, latest] = GAP.exec(message) ?? [];
-    if (asked !== undefined) {
-      const gap = new Gap(BigInt(asked), BigInt(oldest!), BigInt(latest!), backtrace);
-      gap.help = help ?? null;
-      gap.url = details.url ?? null;
-      return gap;
-    }
+  const [gap, ...positions] =
+    (code === codeOf("gap") && message.length < 200 && GAP.exec(message)) || [];
+  if (gap) {
+    const [asked, oldest, latest] = positions.map(BigInt) as [bigint, bigint, bigint];
+    return Object.assign(new Gap(asked, oldest, latest), { ...details, backtrace });
   }
-  if (code === LimitExceeded.defaultCode) {
-    const [, limit, size, whose, allowed, setting, name] = LIMIT.exec(message) ?? [];
-    const result = name === "msize";
-    if (
-      limit !== undefined &&
-      // A request is refused by the peer's own limits; a result may be over either's.
-      (result
-        ? help === RESULT_TOO_LARGE
-        : whose === "our own" &&
-          /^(max_(metadata|subscriptions|queued)|inbound_window)$/.test(name!))
-    ) {
-      const number = (text: string): number => Number(text.replaceAll(",", ""));
-      const side = whose === "our own" ? "peer" : "here";
-      return new LimitExceeded(limit, number(size!), number(allowed!), side, setting!);
-    }
+  const [, limit, size, whose, allowed, setting, name] =
+    (code === codeOf("limit") && LIMIT.exec(message)) || [];
+  const ours = whose === "our own";
+  if (limit && (name === "msize" ? help === RESULT_TOO_LARGE : ours && REQUESTS.test(name!))) {
+    const [wanted, most] = [size!, allowed!].map((text) => +text.replaceAll(",", ""));
+    return new LimitExceeded(limit, wanted!, most!, ours ? "peer" : "here", setting!);
   }
   return new CallError(message, details, backtrace);
 }

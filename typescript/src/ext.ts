@@ -42,11 +42,11 @@ export function encodeMetadata(
   return out.take();
 }
 
-/** Reads metadata to the end of the bytes. */
-export function readMetadata(r: Reader, what: string): Metadata {
+/** Reads metadata to the end of the bytes. More than is taken, which the peer could not know, is told and not thrown. */
+export function readMetadata(r: Reader, what: string): Metadata | LimitExceeded {
   if (r.left > MAX_METADATA) {
     const setting = "Limits(max_metadata=...)";
-    throw new LimitExceeded(`metadata of ${what}`, r.left, MAX_METADATA, "here", setting);
+    return new LimitExceeded(`metadata of ${what}`, r.left, MAX_METADATA, "here", setting);
   }
   const count = r.u16();
   // No key of a peer's may mean something to an object.

@@ -87,7 +87,7 @@ export class HttpSession implements Carrier {
     const named = Object.fromEntries(args.map((value, at) => [method.params[at]!, value]));
     const body = encode(method.args, named, what);
     const size = HEADER + body.length;
-    if (size > MSIZE) throw tooLarge(what, size, MSIZE, true);
+    if (size > MSIZE) throw tooLarge(what, size, MSIZE);
     const late = timeout === null ? null : AbortSignal.timeout(timeout);
     const signals = [this.#over.signal, signal, late].filter((each) => !!each);
     const abort = AbortSignal.any(signals);
@@ -172,7 +172,7 @@ async function read(response: Response, what: string): Promise<Uint8Array> {
     out.raw(value);
     if (out.at > MSIZE) {
       await reader.cancel();
-      throw tooLarge(`the answer of ${what}`, out.at, MSIZE, true);
+      throw tooLarge(`the answer of ${what}`, out.at, MSIZE);
     }
   }
   return out.take();

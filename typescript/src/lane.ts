@@ -37,6 +37,9 @@ function withCode(code: number): unknown {
 
 export const ignore = (): void => {};
 
+export const messageOf = (error: unknown): string =>
+  error instanceof Error ? error.message : String(error);
+
 export abstract class Lane {
   /** Frames that leave at the end of this turn. */
   readonly out = new Writer();

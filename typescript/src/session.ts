@@ -1,33 +1,31 @@
 // Sessions: the association with a peer. It may outlive its connection.
-import { Connection, Route } from "./connection.ts";
-import { Call, Feed } from "./call.ts";
-import { keepReplyMetadata } from "./channel.ts";
-import type {
-  CallOptions,
-  Carrier,
-  Channel,
-  ChannelOptions,
-  ChannelType,
-  Metadata,
-  MetadataInit,
-} from "./channel.ts";
-import type { Outcome } from "./call.ts";
+import { Call, Feed, type CallParts } from "./call.ts";
 import type { Handlers, Served } from "./callee.ts";
+import {
+  keepReplyMetadata,
+  type CallOptions,
+  type Carrier,
+  type Channel,
+  type ChannelOptions,
+  type ChannelType,
+  type MetadataInit,
+} from "./channel.ts";
+import { Connection, Route, goingAway } from "./connection.ts";
 import {
   ClosedError,
   ConnectError,
   ConnectTimeout,
-  DeadlineExceeded,
   EncodeError,
   JetStreamError,
   Unavailable,
 } from "./errors.ts";
 import { encodeMetadata } from "./ext.ts";
 import type { Inbox } from "./inbox.ts";
-import { ignore } from "./lane.ts";
+import { ignore, messageOf } from "./lane.ts";
 import type { Method, Service } from "./service.ts";
 import { Subscription } from "./subscription.ts";
 import type { CloseInfo, Transport } from "./transport.ts";
+import { versionOf } from "./version.ts";
 import { webTransport } from "./webtransport.ts";
 import { decode, encode } from "./wire.ts";
 
@@ -35,11 +33,10 @@ import { decode, encode } from "./wire.ts";
 export type SessionState = "connecting" | "connected" | "reconnecting" | "draining" | "closed";
 
 /**
- * How a session stays up. Attempts follow each other at growing distances, with jitter; one that is
- * not answered goes on beside the next. All times in milliseconds.
+ * How a session stays up: by attempts at growing distances, with jitter. All times in milliseconds.
  */
 export interface ReconnectOptions {
-  /** From the first attempt to the second. Default: 50. */
+  /** From the first attempt, which is made at once, to the second. Default: 50. */
   readonly first?: number | undefined;
   /** By how much each distance is longer than the one before. Default: 1.6. */
   readonly factor?: number | undefined;
@@ -58,7 +55,7 @@ export interface ConnectOptions {
   readonly token?: string | (() => string | Promise<string>) | undefined;
   /** Ends the attempt to connect. */
   readonly signal?: AbortSignal | undefined;
-  /** Milliseconds that an attempt to connect has. Default: 10,000. */
+  /** Milliseconds that an attempt to connect has; those after a loss have less at first. Default: 10,000. */
   readonly timeout?: number | undefined;
   /** Milliseconds that every call has; `null` for no limit. Default: 30,000. */
   readonly callTimeout?: number | null | undefined;
@@ -89,10 +86,15 @@ export async function connect(url: string | URL, options: ConnectOptions = {}): 
   return session;
 }
 
-/** Attempts that go on beside each other. */
-const MAX_ATTEMPTS = 4;
 /** A connection that ends sooner than this was no success: the next attempt waits. */
 const SHORT = 1000;
+
+const timeOver = (signal: AbortSignal): Promise<never> =>
+  new Promise((_, reject) => {
+    const stop = (): void => reject(signal.reason);
+    if (signal.aborted) stop();
+    signal.addEventListener("abort", stop);
+  });
 
 export class Session implements Carrier {
   readonly #dial: (signal: AbortSignal) => Promise<Transport>;
@@ -100,53 +102,48 @@ export class Session implements Carrier {
   readonly #reconnect: ReconnectOptions | null;
   readonly #listeners = new Set<(state: SessionState) => void>();
   readonly #routes = new Map<string, Route>();
-  readonly #timed = new Set<Call>();
   readonly #connections = new Set<Connection>();
   /** Ends whatever the session is waiting for. */
   readonly #over = new AbortController();
   #state: SessionState = "connecting";
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #timerAt = Infinity;
   #patience: ReturnType<typeof setTimeout> | undefined;
+  #pause: ReturnType<typeof setTimeout> | undefined;
   /** Why calls fail while there is no connection. */
   #suspended: Unavailable | null = null;
   #distance = 0;
   #since = 0;
+  /** Why there is no connection. */
   #reason: unknown = null;
   #finish!: (info: CloseInfo) => void;
   /** Why the session is over. */
-  #error: JetStreamError | null = null;
+  #error: Error | null = null;
 
-  /** What the peer may call. Not part of the API. */
+  /** What the peer may call. Not part of the API, as all that begins so. */
   readonly $services = new Map<string, Served>();
   readonly $running = { handlers: 0, feeds: 0 };
   /** What carries calls now. */
   $current: Connection | null = null;
   /** Milliseconds that calls have that do not say. */
   readonly $callTimeout: number | null;
-  /** Whether calls may go on over another connection. */
-  get $stays(): boolean {
-    return !!this.#reconnect && !this.#error;
-  }
-  /** Whether we opened the connection: it tells our labels from the peer's. */
-  readonly $isClient: boolean;
 
   /** Resolves when the session is over; with what the peer said, if it did. */
-  readonly closed: Promise<CloseInfo>;
+  readonly closed = new Promise<CloseInfo>((resolve) => (this.#finish = resolve));
 
-  /** Sessions are made by `connect`. */
+  /**
+   * Sessions are made by `connect`.
+   *
+   * @param $isClient Whether we opened the connection.
+   */
   constructor(
     dial: (signal: AbortSignal) => Promise<Transport>,
     options: ConnectOptions,
-    isClient = true,
+    readonly $isClient = true,
   ) {
+    const { reconnect = true, callTimeout = 30_000 } = options;
     this.#dial = dial;
     this.#options = options;
-    const { reconnect = true, callTimeout = 30_000 } = options;
     this.#reconnect = reconnect === true ? {} : reconnect || null;
     this.$callTimeout = callTimeout;
-    this.$isClient = isClient;
-    this.closed = new Promise((resolve) => (this.#finish = resolve));
   }
 
   // ---- what can be seen ----
@@ -162,7 +159,7 @@ export class Session implements Carrier {
   }
 
   #change(state: SessionState): void {
-    if (this.#state === state || this.#state === "closed") return;
+    if (this.#state === state) return;
     this.#state = state;
     for (const listener of [...this.#listeners]) {
       try {
@@ -176,7 +173,12 @@ export class Session implements Carrier {
   $onError(error: unknown, what: string): void {
     const { onError } = this.#options;
     if (onError) onError(error, what);
-    else console.error(`jetstream: ${what}`, error);
+    else console.error(what, error);
+  }
+
+  /** Whether calls may go on over another connection. */
+  get $stays(): boolean {
+    return !!this.#reconnect && !this.#error;
   }
 
   /** The typed client of a service: `session.channel(EchoChannel)`. */
@@ -190,13 +192,11 @@ export class Session implements Carrier {
    * @returns A function that ends that. What has begun goes on.
    */
   serve<H extends object>(service: Service<H>, implementation: H): () => void {
+    const served = { service, implementation: implementation as Handlers };
     for (const { name, what } of service.$methods) {
-      if (typeof (implementation as Handlers)[name] !== "function") {
-        throw new TypeError(`the implementation has no ${what}`);
-      }
+      if (!served.implementation[name]) throw new TypeError(`the implementation has no ${what}`);
     }
     void import("./callee.ts");
-    const served = { service, implementation: implementation as Handlers };
     this.$services.set(service.name, served);
     return () => {
       if (this.$services.get(service.name) === served) this.$services.delete(service.name);
@@ -204,128 +204,83 @@ export class Session implements Carrier {
   }
 
   /** Ends the session: calls in flight fail with `ClosedError`. */
-  close(code = 0, reason = ""): Promise<void> {
+  async close(code = 0, reason = ""): Promise<void> {
     this.#end(new ClosedError("the session was closed"), { closeCode: code, reason });
-    return this.closed.then(ignore);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
 
-  #end(error: JetStreamError, info: CloseInfo): void {
+  #end(error: Error, info: CloseInfo): void {
     if (this.#error) return;
     this.#error = error;
     this.#change("closed");
     this.#over.abort(error);
     clearTimeout(this.#patience);
-    for (const connection of [...this.#connections]) connection.close(info, error);
+    clearTimeout(this.#pause);
+    for (const connection of [...this.#connections]) connection.close(error, info);
     for (const route of this.#routes.values()) route.fail(error);
     this.#finish(info);
   }
 
   // ---- connections ----
 
-  /** The first connection. Not part of the API. */
+  /** The first connection. */
   async $open(): Promise<void> {
-    const { signal } = this.#options;
-    const stop = (): void => this.#end(new ClosedError("connecting was given up"), {});
+    const { signal, timeout = 10_000 } = this.#options;
+    const first = this.#reconnect?.waitForReady ? this.#attempts() : this.#attempt(timeout);
     try {
-      signal?.throwIfAborted();
-      signal?.addEventListener("abort", stop);
-      const waits = this.#reconnect?.waitForReady;
-      this.#install(await (waits ? this.#attempts() : this.#attempt(this.#over.signal)));
+      this.#install(await (signal ? Promise.race([first, timeOver(signal)]) : first));
     } catch (error) {
-      stop();
-      throw signal?.aborted ? signal.reason : error;
-    } finally {
-      signal?.removeEventListener("abort", stop);
+      // One that comes about now is closed again.
+      first.then((transport) => transport.close(), ignore);
+      this.#end(new ClosedError("connecting was given up"), {});
+      throw error;
     }
   }
 
-  /** One attempt, which ends with its time or with `signal`. */
-  async #attempt(signal: AbortSignal): Promise<Transport> {
-    const { timeout = 10_000 } = this.#options;
-    const abort = new AbortController();
-    const stop = (): void => abort.abort(signal.reason);
-    signal.addEventListener("abort", stop);
-    const late = new ConnectTimeout(`no answer within ${timeout} ms`);
-    const timer = setTimeout(() => abort.abort(late), timeout);
-    const gone = new Promise<never>((_, reject) => {
-      abort.signal.addEventListener("abort", () => reject(abort.signal.reason));
-    });
-    if (signal.aborted) stop();
+  /** One attempt. */
+  async #attempt(timeout: number): Promise<Transport> {
+    const late = AbortSignal.timeout(timeout);
+    const signal = AbortSignal.any([this.#over.signal, late]);
+    const dialling = this.#dial(signal);
     try {
-      const dialling = this.#dial(abort.signal);
-      // One that comes when nobody waits any more is not used.
-      dialling.then((found) => abort.signal.aborted && found.close(), ignore);
-      return await Promise.race([dialling, gone]);
+      return await Promise.race([dialling, timeOver(signal)]);
     } catch (error) {
-      if (error instanceof JetStreamError) throw error;
-      throw new ConnectError(error instanceof Error ? error.message : String(error));
-    } finally {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", stop);
+      dialling.then((transport) => transport.close(), ignore);
+      if (error === late.reason) throw new ConnectTimeout(`no answer within ${timeout} ms`);
+      throw error instanceof JetStreamError ? error : new ConnectError(messageOf(error));
     }
   }
 
-  /** Attempts at growing distances, until one comes about. */
-  #attempts(): Promise<Transport> {
+  /** Attempts, until one comes about. */
+  async #attempts(): Promise<Transport> {
     const { first = 50, factor = 1.6, most = 2000, attempts = Infinity } = this.#reconnect!;
-    const others = new AbortController();
-    const { signal } = this.#over;
-    return new Promise<Transport>((resolve, reject) => {
-      let [made, running, timer] = [0, 0, undefined as ReturnType<typeof setTimeout> | undefined];
-      const done = (): void => {
-        clearTimeout(timer);
-        signal.removeEventListener("abort", stop);
-        others.abort(new ClosedError("another attempt was first"));
-      };
-      const stop = (): void => {
-        done();
-        reject(signal.reason);
-      };
-      const attempt = (): void => {
-        this.#distance = Math.min(Math.max(first, this.#distance * factor), most);
-        timer = setTimeout(attempt, this.#distance * (0.8 + 0.4 * Math.random()));
-        if (running >= MAX_ATTEMPTS || made >= attempts) return;
-        made++;
-        running++;
-        this.#attempt(others.signal).then(
-          (transport) => {
-            if (others.signal.aborted) return transport.close();
-            done();
-            resolve(transport);
-          },
-          (error: unknown) => {
-            this.#reason = error;
-            running--;
-            if (running || made < attempts || others.signal.aborted) return;
-            done();
-            reject(error);
-          },
-        );
-      };
-      signal.addEventListener("abort", stop);
-      if (signal.aborted) return stop();
+    const { timeout = 10_000 } = this.#options;
+    for (let made = 1; ; made++) {
       // At once, unless the last one came to nothing.
-      if (this.#distance) timer = setTimeout(attempt, this.#distance);
-      else attempt();
-    });
+      const wait = this.#distance * (0.8 + 0.4 * Math.random());
+      if (wait) await new Promise((go) => (this.#pause = setTimeout(go, wait)));
+      this.#distance = Math.min(Math.max(first, this.#distance * factor), most);
+      try {
+        // A server that is back is not found by an attempt that has given it up in between.
+        return await this.#attempt(Math.min(timeout, 2000 + 4 * this.#distance));
+      } catch (error) {
+        this.#reason = error;
+        if (made >= attempts || this.#error) throw error;
+      }
+    }
   }
 
   #install(transport: Transport): void {
-    if (this.#error) {
-      transport.close();
-      throw this.#error;
-    }
+    if (this.#error) return transport.close();
+    const before = this.$current;
     clearTimeout(this.#patience);
     this.#suspended = null;
     this.#since = performance.now();
-    const before = this.$current;
-    const connection = new Connection(this, transport);
-    this.#connections.add(connection);
-    this.$current = connection;
+    this.$current = new Connection(this, transport);
+    this.#connections.add(this.$current);
     before?.retire();
     this.#change("connected");
     for (const route of this.#routes.values()) route.flush();
@@ -335,12 +290,12 @@ export class Session implements Carrier {
   $onDraining(connection: Connection): void {
     if (connection !== this.$current) return;
     this.#change("draining");
-    if (this.#reconnect) return this.#replace();
-    for (const route of this.#routes.values()) route.fail(goingAway());
+    if (this.#reconnect) this.#replace();
+    else for (const route of this.#routes.values()) route.fail(goingAway());
   }
 
   /** A connection is gone. */
-  $onLost(connection: Connection, error: JetStreamError, info: CloseInfo): void {
+  $onLost(connection: Connection, error: Error, info: CloseInfo): void {
     this.#connections.delete(connection);
     if (connection !== this.$current || this.#error) return;
     this.$current = null;
@@ -352,22 +307,23 @@ export class Session implements Carrier {
   }
 
   #replace(): void {
-    if (performance.now() - this.#since > SHORT) this.#distance = 0;
     const { patience = 2000, waitForReady } = this.#reconnect!;
-    clearTimeout(this.#patience);
+    if (performance.now() - this.#since > SHORT) this.#distance = 0;
     if (!waitForReady) this.#patience = setTimeout(() => this.#suspend(), patience);
     this.#attempts().then(
-      (transport) => this.#error || this.#install(transport),
-      (error: JetStreamError) => this.#end(error, { reason: error.message }),
+      (transport) => this.#install(transport),
+      (error: Error) => this.#end(error, { reason: error.message }),
     );
   }
 
   /** There has been no connection for so long that nobody is to wait for one. */
   #suspend(): void {
-    const why = this.#reason instanceof Error ? `: ${this.#reason.message}` : "";
-    this.#suspended = new Unavailable(`there is no connection${why}; connecting goes on`);
-    for (const route of this.#routes.values())
+    this.#suspended = new Unavailable(
+      `there is no connection: ${messageOf(this.#reason)}; connecting goes on`,
+    );
+    for (const route of this.#routes.values()) {
       route.fail(this.#suspended, (call) => !call.parts.waits);
+    }
   }
 
   // ---- calls ----
@@ -378,9 +334,8 @@ export class Session implements Carrier {
     args: readonly unknown[],
     options: CallOptions & ChannelOptions,
   ): Promise<unknown> {
-    let settle!: (outcome: Outcome, metadata: Metadata | null) => void;
-    const promise = new Promise<unknown>((resolve, reject) => {
-      settle = (outcome, metadata) => {
+    const promise: Promise<unknown> = new Promise((resolve, reject) => {
+      this.#begin(service, method, args, options, null, (outcome, metadata) => {
         if (metadata) keepReplyMetadata(promise, metadata);
         if ("error" in outcome) return reject(outcome.error);
         try {
@@ -388,13 +343,8 @@ export class Session implements Carrier {
         } catch (error) {
           reject(error);
         }
-      };
+      });
     });
-    try {
-      this.#begin(service, method, args, options, null, settle);
-    } catch (error) {
-      settle({ error }, null);
-    }
     return promise;
   }
 
@@ -411,81 +361,41 @@ export class Session implements Carrier {
     );
   }
 
-  /** Sends a call, or keeps it until it can be sent. */
+  /** Sends a call, or keeps it until it can be sent. It throws what is wrong with it. */
   #begin(
     service: Service,
     method: Method,
     args: readonly unknown[],
     options: CallOptions & ChannelOptions,
     inbox: Inbox<unknown> | null,
-    settle: (outcome: Outcome, metadata: Metadata | null) => void,
+    settle: CallParts["settle"],
   ): Call {
-    const { signal, timeout = this.$callTimeout } = options;
-    const { what, streamAt, stream } = method;
-    if (this.#error) throw this.#error;
+    const { waitForReady = false } = this.#reconnect ?? {};
+    const { signal, timeout = this.$callTimeout, waitForReady: waits = waitForReady } = options;
+    const { what, streamAt, stream, params } = method;
     signal?.throwIfAborted();
-    const waits = options.waitForReady ?? this.#reconnect?.waitForReady ?? false;
+    if (this.#error) throw this.#error;
     if (this.#suspended && !waits) throw this.#suspended;
     if (!this.#reconnect && this.$current?.draining) throw goingAway();
-    if (args.length !== method.params.length) {
-      throw new EncodeError(what, `${args.length} arguments given, ${method.params.length} wanted`);
+    if (args.length !== params.length) {
+      throw new EncodeError(what, `${args.length} arguments given, ${params.length} wanted`);
     }
-    const named = Object.fromEntries(args.map((value, at) => [method.params[at]!, value]));
-    const body = encode(method.args, named, what);
-    const said = { ...this.#options.metadata, ...options.metadata };
-    const abort = (): void => call.abandon(signal!.reason);
+    const named = Object.fromEntries(args.map((value, at) => [params[at]!, value]));
     const call = new Call({
       method,
-      body,
-      timeout,
-      metadata: encodeMetadata(said, what),
-      waits,
+      body: encode(method.args, named, what),
+      metadata: encodeMetadata({ ...this.#options.metadata, ...options.metadata }, what),
       feed: stream && new Feed(args[streamAt] as AsyncIterable<unknown>, stream, what),
+      timeout,
+      signal,
+      waits,
       inbox,
-      settle: (outcome, metadata) => {
-        signal?.removeEventListener("abort", abort);
-        this.#timed.delete(call);
-        if (!this.#timed.size) this.#arm(Infinity);
-        settle(outcome, metadata);
-      },
+      settle,
     });
-    signal?.addEventListener("abort", abort);
-    if (call.until !== null) {
-      this.#timed.add(call);
-      if (call.until < this.#timerAt) this.#arm(call.until);
-    }
-    this.#route(service).add(call);
-    return call;
-  }
-
-  #route(service: Service): Route {
-    const key = `${service.name}/${service.version}`;
+    const key = versionOf(service);
     let route = this.#routes.get(key);
     if (!route) this.#routes.set(key, (route = new Route(this, service)));
-    return route;
+    route.add(call);
+    return call;
   }
-
-  // ---- time: one timer for all calls ----
-
-  #arm(at: number): void {
-    clearTimeout(this.#timer);
-    this.#timerAt = at;
-    if (at === Infinity) return;
-    const left = Math.min(Math.max(0, at - performance.now()), 2 ** 31 - 1);
-    this.#timer = setTimeout(() => this.#expire(), Math.ceil(left));
-  }
-
-  #expire(): void {
-    const now = performance.now();
-    let next = Infinity;
-    for (const call of [...this.#timed]) {
-      if (call.until! > now) next = Math.min(next, call.until!);
-      else call.abandon(new DeadlineExceeded(call.parts.method.what, call.parts.timeout!));
-    }
-    this.#arm(next);
-  }
-}
-
-export function goingAway(): Unavailable {
-  return new Unavailable("the server is going away and has not begun the call");
 }

@@ -34,8 +34,8 @@ def gen() -> None:
 @gen.command()
 @click.argument("targets", metavar="MODULE[:NAME]...", nargs=-1, required=True)
 @_option(
-    "-o",
     "--out",
+    "-o",
     "folder",
     envvar="JETSTREAM_GEN_TS_OUT",
     required=True,

@@ -23,6 +23,7 @@ from jetstream.cli._loading import load
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from jetstream._admission import WebTransport
     from jetstream._limits import Limits
     from jetstream._tls import ServerTls
 
@@ -61,6 +62,17 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
 @_option("--h3/--no-h3", default=True, help="Speak HTTP/3, over TLS.")
 @_option("--rpc/--no-rpc", default=True, help="Let services be called by POST, with frames.")
 @_option("--json/--no-json", "json_rpc", default=True, help="And with JSON.")
+@_option(
+    "--webtransport/--no-webtransport",
+    default=True,
+    help="Let browsers call services on WebTransport sessions.",
+)
+@_option(
+    "--webtransport-origin",
+    multiple=True,
+    metavar="ORIGIN",
+    help="Pages that may, beside our own: https://host:port, or * for any.",
+)
 @_option("--root-path", default="", help="Where the application is mounted: /api.")
 @_option(
     "--lifespan",
@@ -177,6 +189,7 @@ async def _serve(app: Any, router: Any, options: dict[str, Any]) -> None:
             limits=_limits(options),
             graceful_timeout=options["graceful_timeout"],
             danger_plaintext=options["danger_plaintext"],
+            webtransport=_webtransport(options),
         )
         await server.start()
     except (ValueError, TypeError) as error:
@@ -208,6 +221,15 @@ def _tls(options: dict[str, Any]) -> ServerTls | None:
         client_crls=options["client_crl"],
         password=options["tls_password"],
     )
+
+
+def _webtransport(options: dict[str, Any]) -> WebTransport | None:
+    from jetstream._admission import WebTransport
+
+    if not options["webtransport"]:
+        return None
+    origins: tuple[str, ...] = options["webtransport_origin"]
+    return WebTransport(origins="*" if "*" in origins else origins)
 
 
 def _limits(options: dict[str, Any]) -> Limits:

@@ -48,7 +48,11 @@ const commands = {
     pages.set(number, { context, page, errors, cdp: await context.newCDPSession(page) });
     return number;
   },
-  visit: ({ page }, url) => page.goto(url).then(() => page.waitForFunction("'scenarios' in window")).then(() => null),
+  visit: ({ page }, url) =>
+    page
+      .goto(url)
+      .then(() => page.waitForFunction("'scenarios' in window"))
+      .then(() => null),
   // What a function of the page's returns, or what it threw.
   run: ({ page }, name, ...args) =>
     page.evaluate(

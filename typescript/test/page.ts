@@ -29,7 +29,11 @@ interface Caller {
   readonly transport: string;
   readonly port: number;
 }
-const Caller: Plan<Caller> = struct<Caller>("Caller", { peer: string, transport: string, port: u16 });
+const Caller: Plan<Caller> = struct<Caller>("Caller", {
+  peer: string,
+  transport: string,
+  port: u16,
+});
 
 class StageChannel extends Channel {
   static readonly service = defineService("stage", "1.0.0", "", {
@@ -86,7 +90,10 @@ let tokens = 0;
 let datagrams = 0;
 
 // Datagrams are counted on their way in.
-const incoming = Object.getOwnPropertyDescriptor(WebTransportDatagramDuplexStream.prototype, "readable")!;
+const incoming = Object.getOwnPropertyDescriptor(
+  WebTransportDatagramDuplexStream.prototype,
+  "readable",
+)!;
 const counted = new WeakMap<object, ReadableStream<Uint8Array>>();
 Object.defineProperty(WebTransportDatagramDuplexStream.prototype, "readable", {
   get(this: WebTransportDatagramDuplexStream) {
@@ -114,7 +121,8 @@ interface Wanted {
   readonly options?: ConnectOptions;
 }
 
-const code = (error: unknown): string => (error instanceof JetStreamError ? error.code! : String(error));
+const code = (error: unknown): string =>
+  error instanceof JetStreamError ? error.code! : String(error);
 
 /** What a promise is rejected with. */
 async function thrown(promise: Promise<unknown>): Promise<unknown> {
@@ -235,7 +243,7 @@ const scenarios = {
     const seen: number[] = [];
     let next = gauge.next();
     for (let number = 1; number <= count; number++) {
-      for (let came = false; !came; ) {
+      for (let came = false; !came;) {
         await stage.step(number);
         const late = new Promise<null>((resolve) => setTimeout(() => resolve(null), 500));
         const item = await Promise.race([next, late]);

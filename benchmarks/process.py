@@ -54,16 +54,21 @@ class Program:
         self._process.stdin.write(b"go\n")
 
     def cpu_seconds(self) -> float:
-        """User and system time of all its threads so far, and of its children, ended ones too."""
-        pid, ticks = str(self._process.pid), 0
+        """User and system time so far of it and of all that descend from it, ended ones too."""
+        children: dict[int, list[int]] = {}
+        ticks: dict[int, int] = {}
         for process in Path("/proc").glob("[0-9]*/stat"):
             with suppress(OSError):  # one that ended meanwhile
                 fields = process.read_text(encoding="utf-8").rpartition(")")[2].split()
-                if process.parent.name == pid:
-                    ticks += sum(map(int, fields[11:15]))
-                elif fields[1] == pid:
-                    ticks += sum(map(int, fields[11:13]))
-        return ticks * _TICK
+                pid = int(process.parent.name)
+                children.setdefault(int(fields[1]), []).append(pid)
+                ticks[pid] = sum(map(int, fields[11:15]))
+        total, left = 0, [self._process.pid]
+        while left:
+            pid = left.pop()
+            total += ticks.get(pid, 0)
+            left += children.get(pid, [])
+        return total * _TICK
 
     def resident_bytes(self) -> int:
         """Resident memory now."""

@@ -11,23 +11,28 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.peers import OURS, versions
+from benchmarks.peers import OURS, PAGE_OURS, versions
 from benchmarks.scenarios import Measurement
 
 Key = tuple[str, str]
 """Scenario and metric."""
 Row = dict[str, Any]
 
-GROUPS = {"rpc": "Calls", "http": "HTTP", "codec": "Values"}
+GROUPS = {"rpc": "Calls", "http": "HTTP", "web": "Calls from a page", "codec": "Values"}
 """What is measured together, and its heading."""
 ERROR = "error"
 NOT_MEASURED = "not measured"
 
 
 class Results:
-    """What was measured so far, round by round."""
+    """What was measured so far, round by round.
 
-    def __init__(self) -> None:
+    Args:
+        ours: The peer that ratios refer to.
+    """
+
+    def __init__(self, ours: str = OURS) -> None:
+        self._ours = ours
         self._rounds: dict[Key, dict[str, dict[int, Measurement]]] = {}
         self._errors: dict[tuple[str, str], str] = {}
         self._obstacles: dict[str, str] = {}
@@ -56,7 +61,7 @@ class Results:
                 "metric": metric,
                 "value": median(one.value for one in rounds.values()),
                 "unit": next(iter(rounds.values())).unit,
-                "ratio_to_ours": _ratio(rounds, peers.get(OURS, {})),
+                "ratio_to_ours": _ratio(rounds, peers.get(self._ours, {})),
                 "target": next(iter(rounds.values())).target,
                 "rounds": len(rounds),
             }
@@ -160,8 +165,9 @@ def page(rows: list[Row]) -> str:
     parts = [
         "# Results",
         "",
-        f'Medians of the rounds. "Ratio to ours" is the median of each round\'s ratio to "{OURS}".',
-        "What each scenario does: `benchmarks/scenarios.py` and `benchmarks/http_scenarios.py`.",
+        f'Medians of the rounds. "Ratio to ours" is the median of each round\'s ratio to "{OURS}",',
+        f'for calls from a page to "{PAGE_OURS}". What each scenario does:',
+        "`benchmarks/scenarios.py`, `benchmarks/http_scenarios.py`, `benchmarks/web_scenarios.py`.",
     ]
     for group, measured in groupby(rows, key=lambda row: row["group"]):
         chapter = list(measured)

@@ -21,9 +21,10 @@ from pathlib import Path
 from benchmarks import results
 from benchmarks.http_scenarios import HTTP_SCENARIOS, HttpScenario
 from benchmarks.network import ObstacleError
-from benchmarks.peers import OURS, Peer, available
+from benchmarks.peers import OURS, PAGE_OURS, Peer, available
 from benchmarks.process import ProgramError
 from benchmarks.scenarios import SCENARIOS, Effort, Measurement, Scenario
+from benchmarks.web_scenarios import WEB_SCENARIOS
 
 HERE = Path(__file__).resolve().parent
 
@@ -35,9 +36,14 @@ class Group:
     scenarios: tuple[Scenario | HttpScenario, ...]
     quick_budget: float
     budget: float
+    ours: str = OURS
 
 
-GROUPS = {"rpc": Group(SCENARIOS, 220.0, 1500.0), "http": Group(HTTP_SCENARIOS, 240.0, 1500.0)}
+GROUPS = {
+    "rpc": Group(SCENARIOS, 220.0, 1500.0),
+    "http": Group(HTTP_SCENARIOS, 240.0, 1500.0),
+    "web": Group(WEB_SCENARIOS, 90.0, 300.0, ours=PAGE_OURS),
+}
 
 
 def main() -> int:
@@ -56,9 +62,11 @@ def main() -> int:
             if not peers:
                 continue
             budget = group.quick_budget if quick else group.budget
-            measured = asyncio.run(
-                _measure(peers, chosen, certificates, effort, rounds=rounds, budget=budget)
+            measured = results.Results(group.ours)
+            measuring = _measure(
+                measured, peers, chosen, certificates, effort, rounds=rounds, budget=budget
             )
+            asyncio.run(measuring)
             rows[name] = measured.rows()
     if arguments.only in (None, "codec") and not arguments.scenario:
         rows["codec"] = _codec_rows()
@@ -97,6 +105,7 @@ def _certificates(given: Path | None) -> Generator[Path]:
 
 
 async def _measure(
+    measured: results.Results,
     peers: list[Peer],
     scenarios: list[Scenario | HttpScenario],
     certificates: Path,
@@ -104,15 +113,14 @@ async def _measure(
     *,
     rounds: int,
     budget: float,
-) -> results.Results:
-    measured = results.Results()
+) -> None:
     deadline = time.monotonic() + budget
     for number in range(rounds):
         for scenario in scenarios:
             for peer in peers:
                 if time.monotonic() > deadline:
                     print(f"stopped in round {number + 1}: {budget:g} s are over", file=sys.stderr)
-                    return measured
+                    return
                 if scenario.load not in peer.loads or measured.given_up(scenario.name, peer.name):
                     continue
                 print(f"round {number + 1}: {scenario.name}: {peer.name}", file=sys.stderr)
@@ -124,7 +132,6 @@ async def _measure(
                     measured.fail(scenario.name, peer.name, str(error))
                 else:
                     measured.add(number, scenario.name, peer.name, numbers)
-    return measured
 
 
 async def _patiently(
@@ -134,7 +141,7 @@ async def _patiently(
     try:
         return await scenario.measure(peer, certificates, effort)
     except ProgramError as error:
-        if peer.name == OURS:
+        if peer.name in (OURS, PAGE_OURS):
             raise
         print(f"once more: {error}", file=sys.stderr)
         return await scenario.measure(peer, certificates, effort)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Set
@@ -18,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD_TIMEOUT = 1200
 RUST16 = ROOT / "benchmarks" / "peers" / "rust16"
 H3LOAD = ROOT / "benchmarks" / "h3load"
+TYPESCRIPT = ROOT / "typescript"
 ASGI_SERVERS = ROOT / ".venv-peers"
 """The environment of other servers of ASGI applications."""
 
@@ -26,6 +28,7 @@ STREAMING = BASIC | {"items"}
 ALL = STREAMING | {"spread", "latency", "visits"}
 
 HTTP = frozenset({"http/1.1", "http/2", "http/3"})
+PAGE = frozenset({"page"})
 BESIDE = frozenset(f"rpc and {load}" for load in HTTP)
 
 RUST16_NAME = "rust jetstream 16"
@@ -41,7 +44,11 @@ ASGI_LOADS = {
 }
 
 OURS = "ours, uvloop, async def"
-"""The peer that all ratios refer to."""
+"""The peer that all ratios refer to, but for those of pages."""
+PAGE_OURS = "ours, WebTransport"
+PAGE_JSON = "fetch, JSON over HTTP/2"
+PAGE_FRAMES = "fetch, frames over HTTP/2"
+"""Ways in which a page calls; ratios refer to the first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +135,16 @@ def ours_http() -> Iterable[Peer]:
     yield Peer(name=OURS, server=(*server, "both"), client=client, loads=BESIDE)
 
 
+def pages() -> Iterable[Peer]:
+    """The ways in which a page in Chromium calls this project's server."""
+    server = (sys.executable, "-m", "benchmarks.peers.ours_http", "page")
+    program = ("node", str(ROOT / "benchmarks" / "peers" / "page.mjs"))
+    browser = shutil.which("chromium") or "chromium"
+    ways = {PAGE_OURS: "webtransport", PAGE_JSON: "json", PAGE_FRAMES: "frames"}
+    for name, way in ways.items():
+        yield Peer(name=name, server=server, client=(*program, browser, way), loads=PAGE)
+
+
 def asgi_servers() -> Iterable[Peer]:
     """Other servers of ASGI applications, on uvloop and with a process each."""
     python = str(ASGI_SERVERS / "bin" / "python")
@@ -149,7 +166,7 @@ def available(wanted: str, loads: Set[str]) -> list[Peer]:
     if ASGI_SERVERS.exists():
         peers += asgi_servers()
     if find_spec("uvloop") and find_spec("fastapi"):
-        peers += ours_http()
+        peers += [*ours_http(), *pages()]
     peers = [peer for peer in peers if wanted in peer.name and peer.loads & loads]
     return [*rust16(wanted, loads), *peers]
 
@@ -165,6 +182,7 @@ def versions(group: str) -> dict[str, str]:
     names = {
         "rpc": ("grpcio", "protobuf", "uvloop"),
         "http": ("fastapi", "uvloop"),
+        "web": ("uvloop",),
         "codec": ("msgspec", "protobuf"),
     }
     found = {"jetstream-rpc": own.get("jetstream-rpc", "not installed")}
@@ -175,13 +193,16 @@ def versions(group: str) -> dict[str, str]:
         found["jetstream_http (Rust crate)"] = "16.0.0"
         servers = ("hypercorn", "aioquic", "granian", "uvicorn", "httptools")
         found |= {name: others.get(name, "not installed") for name in servers}
-        found["h2load"] = _h2load_version()
+        found["h2load"] = _version("h2load").split("/")[-1]
+    if group == "web":
+        found["Chromium"] = _version("chromium").removeprefix("Chromium ").partition(" ")[0]
     return found
 
 
-def _h2load_version() -> str:
+def _version(program: str) -> str:
+    """What a program says of its version."""
     try:
-        said = subprocess.run(("h2load", "--version"), capture_output=True, text=True, check=True)
+        said = subprocess.run((program, "--version"), capture_output=True, text=True, check=True)
     except (OSError, subprocess.SubprocessError):
         return "not installed"
-    return said.stdout.split("/")[-1].strip()
+    return said.stdout.strip()

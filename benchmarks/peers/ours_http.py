@@ -1,7 +1,8 @@
 """This project's server of HTTP as a peer of the benchmark.
 
-`python -m benchmarks.peers.ours_http site|both CERTIFICATES` serves the application on uvloop until
-stdin closes; with `both`, services are called on the same port.
+`python -m benchmarks.peers.ours_http site|both|page CERTIFICATES` serves the application on uvloop
+until stdin closes; with `both` and `page`, services are called on the same port. A page is asked
+for no certificate, and is not told of HTTP/3.
 """
 
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import uvloop
 from jetstream import Router, ServerTls
-from jetstream.http import HttpServer
+from jetstream.http import HttpOptions, HttpServer
 
 from benchmarks.peers.asgi_app import app
 from benchmarks.peers.load import Harness
@@ -19,12 +20,14 @@ from benchmarks.peers.ours import EchoServer
 async def main(what: str, certificates: Path) -> None:
     """Serves until stdin closes."""
     pair = str(certificates / "server.pem"), str(certificates / "server.key")
+    router = None if what == "site" else Router(EchoServer())
     if what == "both":
         ca = str(certificates / "ca.pem")
-        router, tls = Router(EchoServer()), ServerTls(*pair, client_ca=ca, client_auth="optional")
+        tls = ServerTls(*pair, client_ca=ca, client_auth="optional")
     else:
-        router, tls = None, ServerTls(*pair)
-    async with HttpServer(app, router=router, tls=tls, port=0) as server:
+        tls = ServerTls(*pair)
+    options = HttpOptions(alt_svc=what != "page")
+    async with HttpServer(app, router=router, tls=tls, port=0, options=options) as server:
         harness = await Harness.open()
         harness.say(address=str(server.tcp_address))
         await harness.end()

@@ -15,6 +15,12 @@ INTEROP_TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target/interop)
 # Rust outside the workspace: their dependencies are not ours.
 PACKAGES := $(INTEROP) tests/interop/rust15_1 benchmarks/peers/rust16 benchmarks/h3load fuzz
 
+# What browsers get: the client, and the page that shows it.
+CLIENT := typescript
+WEB := examples/web
+CLIENT_SOURCES := $(wildcard $(CLIENT)/*.json) $(shell find $(CLIENT)/src -type f)
+WEB_SOURCES := $(wildcard $(WEB)/*.json $(WEB)/*.html $(WEB)/*.ts) $(shell find $(WEB)/src -type f)
+
 RUST_SOURCES := Cargo.toml Cargo.lock pyproject.toml \
 	$(shell find rust -name '*.rs' -o -name 'Cargo.toml' -o -name 'build.rs')
 
@@ -28,7 +34,7 @@ BUILT := $(VENV)/.built
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-rust test-python test-slow soak check fmt bench bench-tools fuzz docs \
+.PHONY: help demo demo-web test test-rust test-python test-slow soak check fmt bench bench-tools fuzz docs \
 	build clean
 
 help: ## this list
@@ -36,6 +42,9 @@ help: ## this list
 
 demo: build ## certificates, a server, a client: the whole thing in a few seconds
 	@$(BIN)/python examples/demo.py
+
+demo-web: build $(WEB)/dist/index.html ## the page of examples/web, built and served; says how to open it
+	@$(BIN)/python $(WEB)/server.py
 
 test: test-rust test-python ## everything a person waits for
 
@@ -121,6 +130,21 @@ $(PEERS)/.bench: requirements/peers.txt | $(SETUP)
 	@$(BIN)/python -m pip freeze --exclude-editable >$(PEERS)/constraints.txt
 	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check \
 	  -c $(PEERS)/constraints.txt -r $<
+	@touch $@
+
+$(CLIENT)/node_modules/.package-lock.json $(WEB)/node_modules/.package-lock.json: \
+		%/node_modules/.package-lock.json: %/package-lock.json
+	@command -v npm >/dev/null || { \
+	  echo "Node.js 20.19 or newer is needed, and there is no 'npm': see https://nodejs.org"; exit 1; }
+	@cd $* && npm ci --silent
+	@touch $@
+
+$(CLIENT)/dist/index.js: $(CLIENT_SOURCES) $(CLIENT)/node_modules/.package-lock.json
+	@cd $(CLIENT) && npm run --silent build
+	@touch $@
+
+$(WEB)/dist/index.html: $(WEB_SOURCES) $(CLIENT)/dist/index.js $(WEB)/node_modules/.package-lock.json
+	@cd $(WEB) && npm run --silent build
 	@touch $@
 
 # Python sources are used where they are: only Rust has to be built again.

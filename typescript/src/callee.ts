@@ -1,6 +1,6 @@
 // The called end of a lane: requests to methods, results to frames.
 import { Reader, Writer } from "./bytes.ts";
-import { RESULT_TOO_LARGE, tooLarge } from "./call.ts";
+import { tooLarge } from "./call.ts";
 import type { Metadata } from "./channel.ts";
 import {
   ClosedError,
@@ -9,6 +9,7 @@ import {
   EncodeError,
   JetStreamError,
   LimitExceeded,
+  RESULT_TOO_LARGE,
   RemoteProtocolError,
   codeOf,
   type ErrorDetails,
@@ -240,7 +241,7 @@ export class CalleeLane extends Lane {
       if (!time) throw new DeadlineExceeded(what, 0);
       if (count >= most) {
         const limit = `methods that run at once, with ${what}`;
-        throw new LimitExceeded(limit, count + 1, most, "here", "Limits(max_subscriptions=...)");
+        throw new LimitExceeded(limit, count + 1, most, "here", "max_subscriptions");
       }
       const args = Object.values(decode(method.args, payload, what) as object);
       void this.#run(tag, method, implementation, args, time, metadata);
@@ -260,7 +261,7 @@ export class CalleeLane extends Lane {
   ): Promise<void> {
     const { what, stream } = method;
     const abort = new AbortController();
-    const inlet = stream && this.#inlet(tag, method, stream);
+    const inlet = stream ? this.#inlet(tag, method, stream) : null;
     const running: Running = {
       method,
       abort,

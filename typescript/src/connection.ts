@@ -38,7 +38,7 @@ export class Connection {
     const { datagrams, closed, draining, incomingLanes } = transport;
     // The lowest bit tells our labels from the peer's.
     this.#label = session.$isClient ? 0n : 1n;
-    this.#writer = datagrams?.writable.getWriter();
+    this.#writer = (datagrams?.writable ?? datagrams?.createWritable?.())?.getWriter();
     this.#writer?.closed.catch(ignore);
     closed.then(
       (info) =>
@@ -210,18 +210,17 @@ export class Route {
       this.#main = this.#agreed = null;
       this.#opening = false;
     }
-    for (let call; (call = this.#queue[0]); this.#queue.shift()) {
+    for (let call; (call = this.#queue[0]);) {
       const main = this.#main;
+      const own =
+        call.streams && connection.transport.manyLanes !== false && connection.own < MAX_OWN;
+      if (!call.over && !own && !main) return void this.#openMain(connection);
+      if (!call.over && !own && !(main!.agreed && main!.hasRoom(call.streams))) return;
+      // What it does may lead here again.
+      this.#queue.shift();
       if (call.over) continue;
-      if (call.streams && connection.transport.manyLanes !== false && connection.own < MAX_OWN) {
-        void this.#openOwn(connection, call);
-      } else if (!main) {
-        return void this.#openMain(connection);
-      } else if (main.agreed && main.hasRoom(call.streams)) {
-        main.start(call);
-      } else {
-        return;
-      }
+      if (own) void this.#openOwn(connection, call);
+      else main!.start(call);
     }
   }
 
@@ -280,7 +279,7 @@ export class Route {
 
   /** The called end has not begun these calls, and will not. */
   onNotBegun(calls: Call[]): void {
-    const again = calls.filter((call) => this.session.$stays && !call.parts.feed?.begun);
+    const again = calls.filter((call) => this.session.$stays && !call.begun);
     for (const call of calls) if (!again.includes(call)) call.end(goingAway());
     this.#again(again);
   }

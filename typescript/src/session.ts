@@ -74,7 +74,14 @@ export interface ConnectOptions {
 
 /** Opens a session. */
 export async function connect(url: string | URL, options: ConnectOptions = {}): Promise<Session> {
-  const session = new Session(async (signal) => {
+  const session = sessionTo(url, options);
+  await session.$open();
+  return session;
+}
+
+/** A session that `$open` opens; calls wait for that. Not part of the API. */
+export function sessionTo(url: string | URL, options: ConnectOptions = {}): Session {
+  return new Session(async (signal) => {
     const full = new URL(url, (globalThis as { location?: { href: string } }).location?.href);
     const { token, transport } = options;
     if (token !== undefined) {
@@ -82,8 +89,6 @@ export async function connect(url: string | URL, options: ConnectOptions = {}): 
     }
     return transport ? transport(full, signal) : webTransport(full, options, signal);
   }, options);
-  await session.$open();
-  return session;
 }
 
 /** A connection that ends sooner than this was no success: the next attempt waits. */
@@ -230,7 +235,11 @@ export class Session implements Carrier {
     } catch (error) {
       // One that comes about now is closed again.
       first.then((transport) => transport.close(), ignore);
-      this.#end(new ClosedError("connecting was given up"), {});
+      // Calls that wait fail with it, too.
+      this.#end(
+        error instanceof JetStreamError ? error : new ClosedError("connecting was given up"),
+        {},
+      );
       throw error;
     }
   }

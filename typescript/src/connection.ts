@@ -5,7 +5,7 @@ import type { Call } from "./call.ts";
 import { CallerLane, type Agreed } from "./caller.ts";
 import type { CalleeLane } from "./callee.ts";
 import { ConnectionLost, Unavailable, VersionMismatch } from "./errors.ts";
-import { MSIZE, Splitter } from "./frame.ts";
+import { LOSSY, MSIZE, Splitter, whole } from "./frame.ts";
 import { DONE, ignore, later, messageOf } from "./lane.ts";
 import type { Service } from "./service.ts";
 import type { Session } from "./session.ts";
@@ -70,11 +70,11 @@ export class Connection {
     });
   }
 
-  /** Sends a datagram; false if it cannot leave now. */
-  datagram(label: bigint, frame: Uint8Array): boolean {
+  /** Sends an item of a lossy subscription; false if it cannot leave now. */
+  datagram(label: bigint, tag: number, payload: Uint8Array): boolean {
     const out = new Writer();
     out.u64(label);
-    out.raw(frame);
+    whole(out, LOSSY, tag, payload);
     const most = this.transport.datagrams?.maxDatagramSize;
     if (!(out.at <= most! && this.#writer!.desiredSize! > 0)) return false;
     this.#writer!.write(out.take()).catch(ignore);
@@ -182,22 +182,23 @@ export class Route {
     readonly service: Service,
   ) {}
 
-  add(...calls: Call[]): void {
-    this.#queue.push(...calls);
+  add(call: Call): void {
+    this.#queue.push(call);
     this.flush();
   }
 
-  /** Calls are to be sent once more, before all others. */
-  #again(calls: Call[]): void {
-    this.#queue.unshift(...calls);
+  /** Calls that were sent and came back go first, if they may be sent again. */
+  #again(calls: Call[], error: unknown, isSafe: (call: Call) => boolean): void {
+    const again = calls.filter(
+      (call) => (this.session.$stays && !call.over && isSafe(call)) || call.end(error),
+    );
+    this.#queue.unshift(...again);
     this.flush();
   }
 
   /** Ends the calls that have not been sent. */
   fail(error: unknown, which: (call: Call) => boolean = () => true): void {
-    const queue = this.#queue;
-    this.#queue = queue.filter((call) => !which(call));
-    for (const call of queue) if (which(call)) call.end(error);
+    for (const call of this.#queue) if (which(call)) call.end(error);
   }
 
   /** Sends what can be sent. */
@@ -279,9 +280,7 @@ export class Route {
 
   /** The called end has not begun these calls, and will not. */
   onNotBegun(calls: Call[]): void {
-    const again = calls.filter((call) => this.session.$stays && !call.begun);
-    for (const call of calls) if (!again.includes(call)) call.end(goingAway());
-    this.#again(again);
+    this.#again(calls, goingAway(), (call) => !call.begun);
   }
 
   /**
@@ -297,14 +296,12 @@ export class Route {
     if (error && lane.own && !lane.own.lane) calls.push(lane.own);
     this.#forget(lane);
     if (lost) lane.connection.onDoubt();
-    const again = calls.filter(
-      (call) =>
-        this.session.$stays &&
-        !call.over &&
-        (unbegun || ((lost || lane.draining) && (call.repeatable || call.unsent))),
-    );
-    for (const call of calls) if (!again.includes(call)) call.end(error);
     if (error instanceof VersionMismatch && !lane.own) this.fail(error);
-    this.#again(again);
+    const went = lost || lane.draining;
+    this.#again(
+      calls,
+      error,
+      (call) => unbegun || (went && (call.repeatable || (call.unsent && !call.begun))),
+    );
   }
 }

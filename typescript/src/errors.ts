@@ -87,7 +87,7 @@ export class DecodeError extends JetStreamError {
   /** What was found. */
   declare readonly reason: string;
 
-  constructor(path: string, offset: number, reason: string) {
+  constructor(path: string, reason: string, offset = 0) {
     super(`${path}: ${reason} (byte ${offset})`, { path, offset, reason } as ErrorDetails);
   }
 }

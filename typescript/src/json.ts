@@ -77,7 +77,6 @@ export function fromJson(p: Layout, found: unknown, path: string): unknown {
   const wrong = (wanted: string): never => {
     throw new DecodeError(
       path,
-      0,
       `${wanted} is due, not ${String(JSON.stringify(found)).slice(0, 60)}`,
     );
   };

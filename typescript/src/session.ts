@@ -171,9 +171,7 @@ export class Session implements Carrier {
   }
 
   $onError(error: unknown, what: string): void {
-    const { onError } = this.#options;
-    if (onError) onError(error, what);
-    else console.error(what, error);
+    (this.#options.onError ?? console.error)(error, what);
   }
 
   /** Whether calls may go on over another connection. */

@@ -23,7 +23,7 @@ export async function webTransport(
     throw new ConnectError("there is no WebTransport here; take jetstream-client/http");
   }
   const { serverCertificateHashes } = options;
-  const native = new Made(url.href, serverCertificateHashes ? { serverCertificateHashes } : {});
+  const native = new Made(url.href, { serverCertificateHashes });
   native.closed.catch(ignore);
   native.draining?.catch(ignore);
   const stop = (): void => native.close();

@@ -14,41 +14,41 @@ const MAX_DEPTH = 128;
 const SCHEME = /^[a-z][a-z\d+.-]*:/i;
 
 /** The bytes of a value. */
-export function encode(layout: Layout, value: unknown, what: string): Uint8Array<ArrayBuffer> {
-  const out = new Writer();
-  try {
+export const encode = (layout: Layout, value: unknown, what: string): Uint8Array<ArrayBuffer> =>
+  guarded(new Writer(), EncodeError, what, (out) => {
     put(layout, value, out);
     return out.take();
-  } catch (error) {
-    throw error instanceof Malformed ? new EncodeError(where(out, what), error.message) : error;
-  }
-}
+  });
 
 /** The value that the bytes are. */
-export function decode(layout: Layout, bytes: Uint8Array, what: string): unknown {
-  const r = new Reader(bytes);
-  try {
+export const decode = (layout: Layout, bytes: Uint8Array, what: string): unknown =>
+  guarded(new Reader(bytes), DecodeError, what, (r) => {
     const value = get(layout, r);
     r.end();
     return value;
-  } catch (error) {
-    throw error instanceof Malformed
-      ? new DecodeError(where(r, what), error.offset, error.message)
-      : error;
-  }
-}
+  });
 
-function where({ path }: Reader | Writer, what: string): string {
-  return path.reduce<string>(
-    (all, step) =>
-      all + (typeof step === "number" ? `[${step}]` : /^(\[|$)/.test(step) ? step : `.${step}`),
-    what,
-  );
+/** Says where something is wrong. */
+function guarded<C extends Reader | Writer, T>(
+  coder: C,
+  Wrong: new (path: string, reason: string, offset: number) => Error,
+  what: string,
+  run: (coder: C) => T,
+): T {
+  try {
+    return run(coder);
+  } catch (error) {
+    if (!(error instanceof Malformed)) throw error;
+    const steps = coder.path.map((step) =>
+      typeof step === "number" ? `[${step}]` : /^(\[|$)/.test(step) ? step : `.${step}`,
+    );
+    throw new Wrong(what + steps.join(""), error.message, error.offset);
+  }
 }
 
 /** Does what is one level further down, at `step`. */
 function under<T>(coder: Reader | Writer, step: string | number, run: () => T): T {
-  if (coder.path.push(step) > MAX_DEPTH) coder.fail(`nested deeper than ${MAX_DEPTH} levels`);
+  if (coder.path.push(step) > MAX_DEPTH) coder.fail("nested too deep");
   const done = run();
   coder.path.pop();
   return done;
@@ -59,15 +59,15 @@ function each<T>(coder: Reader | Writer, step: string | number, run: () => T): T
   const { at } = coder;
   const done = under(coder, step, run);
   if (coder.at === at && --coder.empty < 0) {
-    coder.fail(`more than ${MAX_COUNT} elements of no size`);
+    coder.fail("too many elements of no size");
   }
   return done;
 }
 
 function put(p: Layout, value: unknown, out: Writer): unknown {
   const due = (what: string): never => {
-    const found = typeof value === "object" ? Object.prototype.toString.call(value) : String(value);
-    return out.fail(`${what} is due, not ${typeof value} ${found.slice(0, 60)}`);
+    const found = typeof value === "object" ? "" : String(value).slice(0, 60);
+    return out.fail(`${what} is due, not ${typeof value} ${found}`);
   };
   const fit = (ok: boolean): unknown => ok || due("something smaller");
   const isNumber = typeof value === "number";
@@ -81,7 +81,7 @@ function put(p: Layout, value: unknown, out: Writer): unknown {
     case "int": {
       const { bits, signed } = p;
       if (bits > 32) {
-        if (typeof value !== "bigint") return due("a bigint, such as 1n,");
+        if (typeof value !== "bigint") return due("a bigint");
         fit((signed ? BigInt.asIntN(bits, value) : BigInt.asUintN(bits, value)) === value);
         for (let i = 0; i < bits; i += 64) out.u64(BigInt.asUintN(64, value >> BigInt(i)));
         return;
@@ -102,7 +102,7 @@ function put(p: Layout, value: unknown, out: Writer): unknown {
     case "str":
       // A lone surrogate has no UTF-8.
       if (typeof value !== "string" || /\p{Surrogate}/u.test(value)) return due("text");
-      if (p.url && !SCHEME.test(value)) due("a URL, which begins with a scheme such as https:,");
+      if (p.url && !SCHEME.test(value)) due("a URL with its scheme");
       return fit(out.string(value) <= MAX_COUNT);
     case "data":
       if (!(value instanceof Uint8Array)) return due("a Uint8Array");
@@ -115,7 +115,7 @@ function put(p: Layout, value: unknown, out: Writer): unknown {
     }
     case "ip": {
       const bytes = typeof value === "string" && parseIp(value);
-      if (!bytes || (p.size && p.size !== bytes.length)) return due("an IP address of its version");
+      if (!bytes || (p.size && p.size !== bytes.length)) return due("an IP address");
       if (!p.size) out.u8(bytes.length === 4 ? 4 : 6);
       return out.raw(bytes);
     }
@@ -205,24 +205,20 @@ function get(p: Layout, r: Reader): unknown {
     case "str": {
       const { at } = r;
       const text = r.string();
-      return p.url && !SCHEME.test(text)
-        ? r.fail("a URL that does not start with a scheme", at)
-        : text;
+      return p.url && !SCHEME.test(text) ? r.fail("a URL without a scheme", at) : text;
     }
     case "data": {
       const size = r.u32();
-      return size > MAX_DATA
-        ? r.fail(`${size} bytes announced, at most ${MAX_DATA} are allowed`)
-        : r.raw(size).slice();
+      return size > MAX_DATA ? r.fail(`${size} bytes are too many`) : r.raw(size).slice();
     }
     case "time": {
       const time = new Date(Number(r.u64()));
-      return +time >= 0 ? time : r.fail("a time that a Date cannot be", r.at - 8);
+      return +time >= 0 ? time : r.fail("a time that no Date can be", r.at - 8);
     }
     case "ip": {
       const { at } = r;
       const size = p.size || { 4: 4, 6: 16 }[r.u8()];
-      return formatIp(r.raw(size ?? r.fail("an address that is neither 4 nor 6", at)));
+      return formatIp(r.raw(size ?? r.fail("no IP address", at)));
     }
     case "option": {
       if (!index(2)) return null;

@@ -215,39 +215,35 @@ export class Route {
       const main = this.#main;
       const own =
         call.streams && connection.transport.manyLanes !== false && connection.own < MAX_OWN;
-      if (!call.over && !own && !main) return void this.#openMain(connection);
+      if (!call.over && !own && !main) return void this.#open(connection, null);
       if (!call.over && !own && !(main!.agreed && main!.hasRoom(call.streams))) return;
       // What it does may lead here again.
       this.#queue.shift();
       if (call.over) continue;
-      if (own) void this.#openOwn(connection, call);
+      if (own) void this.#open(connection, call);
       else main!.start(call);
     }
   }
 
-  async #openMain(connection: Connection): Promise<void> {
-    if (this.#opening) return;
-    this.#opening = true;
+  async #open(connection: Connection, own: Call | null): Promise<void> {
+    if (own) connection.own++;
+    else if (this.#opening) return;
+    else this.#opening = true;
     try {
-      const lane = await connection.open(this, null, null);
-      if (this.#connection === connection) this.#main = lane;
-      else this.#drop(lane);
+      const lane = await connection.open(this, own, own && this.#agreed);
+      if (own) {
+        if (lane.agreed) this.#startOwn(lane);
+      } else if (this.#connection === connection) {
+        this.#main = lane;
+        this.#opening = false;
+      } else {
+        this.#drop(lane);
+      }
     } catch {
-      // The calls wait for the next one.
-      connection.onDoubt();
-    }
-    if (this.#connection === connection) this.#opening = false;
-  }
-
-  async #openOwn(connection: Connection, call: Call): Promise<void> {
-    connection.own++;
-    try {
-      const lane = await connection.open(this, call, this.#agreed);
-      if (lane.agreed) this.#startOwn(lane);
-    } catch {
-      // There are no more: it shares one, or goes on over the next connection.
+      // There are no more: it shares one, or goes on over the next connection, as the others do.
+      if (!own) return connection.onDoubt();
       connection.own = MAX_OWN;
-      this.add(call);
+      this.add(own);
     }
   }
 

@@ -352,10 +352,8 @@ export class Session implements Carrier {
     args: readonly unknown[],
     options: CallOptions & ChannelOptions,
   ): Subscription<unknown, unknown> {
-    // A subscription has no limit of time unless it is given one.
-    const said = { ...options, timeout: options.timeout ?? null };
     return new Subscription(method, (inbox, settle) =>
-      this.#begin(service, method, args, said, inbox, settle),
+      this.#begin(service, method, args, options, inbox, settle),
     );
   }
 

@@ -1,5 +1,5 @@
 // What a service is, as generated modules declare it. No bytes, no lanes.
-import { unit, type Layout, type Plan } from "./plan.ts";
+import { fields, unit, type Layout, type Plan } from "./plan.ts";
 import type { Metadata } from "./channel.ts";
 import type { Session } from "./session.ts";
 
@@ -97,11 +97,10 @@ export function defineService<H extends object>(
         name: method,
         what: `${name}.${method}`,
         params: params.map(([param]) => param),
-        args: {
-          k: "struct",
-          name: "arguments",
-          of: params.filter((_, at) => at !== streamAt).map(([param, { $ }]) => [param, $]),
-        },
+        args: fields(
+          method,
+          params.filter((_, at) => at !== streamAt).map(([param, { $ }]) => [param, $]),
+        ).$,
         streamAt,
         stream: params[streamAt]?.[1].$stream,
         result: (given.result ?? unit).$,

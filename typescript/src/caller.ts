@@ -42,7 +42,7 @@ import {
   TVERSION,
   type Frame,
 } from "./frame.ts";
-import { DONE, Lane, PROTOCOL, SHUTDOWN, messageOf, streamCode } from "./lane.ts";
+import { DONE, Lane, PROTOCOL, SHUTDOWN, streamCode } from "./lane.ts";
 import type { Connection, Route } from "./connection.ts";
 import type { LaneStream } from "./transport.ts";
 import {
@@ -372,6 +372,7 @@ export class CallerLane extends Lane {
 
   protected override onTurn(): void {
     this.route.flush();
+    this.connection.rest();
     if (this.#versioned && this.own?.over && !this.#retired) {
       // What it was there for is over. The peer ends its half when we have ended ours.
       this.#retired = true;
@@ -401,7 +402,7 @@ export class CallerLane extends Lane {
     if (error instanceof RemoteProtocolError || error instanceof VersionMismatch) {
       this.#end(error, PROTOCOL);
     } else if (code === null) {
-      this.lose(new ConnectionLost(messageOf(error)));
+      this.connection.onDoubt();
     } else {
       const gone = new ConnectionLost(`the server gave the lane up (code ${code})`, code, true);
       this.#end(gone, DONE, false, code === SHUTDOWN && !this.#versioned);

@@ -106,7 +106,7 @@ export class Connection {
   forget(lane: CallerLane | CalleeLane): void {
     this.lanes.delete(lane);
     for (const [label, of] of this.#labelled) if (of === lane) this.#labelled.delete(label);
-    this.#rest();
+    this.rest();
   }
 
   /** The peer begins nothing more here. */
@@ -125,12 +125,12 @@ export class Connection {
   /** Another has taken its place: it closes when all has been answered. */
   retire(): void {
     this.#retired = true;
-    this.#rest();
+    this.rest();
   }
 
-  #rest(): void {
-    const busy = [...this.lanes].some((lane) => lane.pending);
-    if (this.#retired && !busy) this.close(goingAway());
+  /** Closes, if that is due. */
+  rest(): void {
+    if (this.#retired && ![...this.lanes].some((lane) => lane.pending)) this.close(goingAway());
   }
 
   close(error: Error, info: CloseInfo = {}): void {
@@ -291,7 +291,6 @@ export class Route {
     // One that was opened and has not been used is a call's, too.
     if (error && lane.own && !lane.own.lane) calls.push(lane.own);
     this.#forget(lane);
-    if (lost) lane.connection.onDoubt();
     if (error instanceof VersionMismatch && !lane.own) this.fail(error);
     const went = lost || lane.draining;
     this.#again(

@@ -19,8 +19,8 @@ const GRACE = 1000;
 
 /** The code with which a peer gave up a stream; `null` if it is not that. */
 export function streamCode(error: unknown): number | null {
-  const code = (error as { streamErrorCode?: unknown } | null)?.streamErrorCode;
-  return typeof code === "number" ? code : null;
+  const { source, streamErrorCode } = (error ?? {}) as Record<string, unknown>;
+  return source === "stream" ? Number(streamErrorCode) : null;
 }
 
 function withCode(streamErrorCode: number): unknown {

@@ -189,7 +189,7 @@ export class Session implements Carrier {
    *
    * @returns A function that ends that. What has begun goes on.
    */
-  serve<H extends object>(service: Service<H>, implementation: H): () => void {
+  serve<H extends object>(service: Service<H>, implementation: NoInfer<H>): () => void {
     const served = { service, implementation: implementation as Handlers };
     for (const { name, what } of service.$methods) {
       if (!served.implementation[name]) throw new TypeError(`the implementation has no ${what}`);

@@ -433,7 +433,7 @@ describe("the calling end", () => {
 
   test("random frames end the lane, or do nothing", async () => {
     const { int, bytes } = random(11);
-    for (let round = 0; round < 300; round++) {
+    for (let round = 0; round < 80; round++) {
       const { vec, open, close } = await calling();
       const abort = new AbortController();
       const calls = [
@@ -728,7 +728,7 @@ describe("the called end", () => {
 
   test("random frames end the lane, or do nothing", async () => {
     const { int, bytes: some } = random(13);
-    for (let round = 0; round < 300; round++) {
+    for (let round = 0; round < 80; round++) {
       const { lane, close } = await serving();
       await agreed(lane);
       const sending = (async () => {

@@ -59,7 +59,7 @@ test-python: build $(VENV)/.interop $(VENV)/.clients $(VENV)/.node
 test-typescript: $(VENV)/.node
 	$(call in-typescript,test)
 
-test-slow: build $(VENV)/.interop $(VENV)/.clients $(VENV)/.browser ## the tests that take longer; CI runs them after `make test`
+test-slow: build $(VENV)/.interop $(VENV)/.clients $(VENV)/.browser $(VENV)/.node ## the tests that take longer; CI runs them after `make test`
 	$(BIN)/python -m pytest -q -m slow
 
 soak: build ## a million calls, ten thousand reconnects, 20,000 connections; make soak SOAK=calls

@@ -25,10 +25,16 @@ export function streamCode(error: unknown): number | null {
 
 function withCode(streamErrorCode: number): unknown {
   const { WebTransportError: Native } = globalThis as {
-    WebTransportError?: new (message: string, init: object) => Error;
+    WebTransportError?: new (message: unknown, init?: object) => Error;
   };
   const init = { source: "stream", streamErrorCode };
-  return Native ? new Native("", init) : Object.assign(new Error(), init);
+  if (!Native) return Object.assign(new Error(), init);
+  try {
+    return new Native("", init);
+  } catch {
+    // Chromium takes all of it as one object.
+    return new Native({ message: "", ...init });
+  }
 }
 
 export const ignore = (): void => {};

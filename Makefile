@@ -15,6 +15,12 @@ INTEROP_TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target/interop)
 # Rust outside the workspace: their dependencies are not ours.
 PACKAGES := $(INTEROP) tests/interop/rust15_1 benchmarks/peers/rust16 benchmarks/h3load fuzz
 
+# What browsers get: the client, and the page that shows it.
+CLIENT := typescript
+WEB := examples/web
+CLIENT_SOURCES := $(wildcard $(CLIENT)/*.json) $(shell find $(CLIENT)/src -type f)
+WEB_SOURCES := $(wildcard $(WEB)/*.json $(WEB)/*.html $(WEB)/*.ts) $(shell find $(WEB)/src -type f)
+
 RUST_SOURCES := Cargo.toml Cargo.lock pyproject.toml \
 	$(shell find rust -name '*.rs' -o -name 'Cargo.toml' -o -name 'build.rs')
 
@@ -28,8 +34,8 @@ BUILT := $(VENV)/.built
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-rust test-python test-slow soak check fmt bench bench-tools fuzz docs \
-	build clean
+.PHONY: help demo demo-web test test-rust test-python test-typescript test-slow soak check fmt bench \
+	bench-tools fuzz docs build clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -37,15 +43,21 @@ help: ## this list
 demo: build ## certificates, a server, a client: the whole thing in a few seconds
 	@$(BIN)/python examples/demo.py
 
-test: test-rust test-python ## everything a person waits for
+demo-web: build $(WEB)/dist/index.html ## the page of examples/web, built and served; says how to open it
+	@$(BIN)/python $(WEB)/server.py
+
+test: test-rust test-python test-typescript ## everything a person waits for
 
 # The binding is tested from Python: as a test program it would need Python's own library to link.
 test-rust: | $(SETUP)
 	$(CARGO) test --workspace --exclude jetstream-py --locked --quiet
 	$(CARGO) test --manifest-path fuzz/Cargo.toml --locked --quiet
 
-test-python: build $(VENV)/.interop $(VENV)/.clients
+test-python: build $(VENV)/.interop $(VENV)/.clients $(VENV)/.node
 	$(BIN)/python -m pytest -q -m "not slow"
+
+test-typescript: $(VENV)/.node
+	$(call in-typescript,test)
 
 test-slow: build $(VENV)/.interop $(VENV)/.clients $(VENV)/.browser ## the tests that take longer; CI runs them after `make test`
 	$(BIN)/python -m pytest -q -m slow
@@ -53,7 +65,7 @@ test-slow: build $(VENV)/.interop $(VENV)/.clients $(VENV)/.browser ## the tests
 soak: build ## a million calls, ten thousand reconnects, 20,000 connections; make soak SOAK=calls
 	$(BIN)/python -W error -m tests.soak $(SOAK)
 
-check: build ## formats, lints, types, stubs: what CI checks; edits nothing
+check: build $(VENV)/.node ## formats, lints, types, stubs: what CI checks; edits nothing
 	$(CARGO) fmt --all --check
 	@for package in $(PACKAGES); do $(CARGO) fmt --check --manifest-path $$package/Cargo.toml || exit; done
 	$(CARGO) clippy --workspace --all-targets --locked --quiet -- -D warnings
@@ -62,14 +74,16 @@ check: build ## formats, lints, types, stubs: what CI checks; edits nothing
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m mypy.stubtest jetstream._core
+	$(call in-typescript,run check)
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --offline check bans licenses sources; \
 	else $(BIN)/python scripts/dependencies.py; fi
 
-fmt: | $(SETUP) ## formats everything
+fmt: $(VENV)/.node | $(SETUP) ## formats everything
 	$(CARGO) fmt --all
 	@for package in $(PACKAGES); do $(CARGO) fmt --manifest-path $$package/Cargo.toml || exit; done
 	$(BIN)/ruff check --fix --quiet
 	$(BIN)/ruff format --quiet
+	$(call in-typescript,run fmt)
 
 bench: build $(VENV)/.bench $(PEERS)/.bench bench-tools ## measures beside others; make bench BENCH="--quick --only http"
 	$(BIN)/python -m benchmarks.run $(BENCH)
@@ -84,7 +98,8 @@ docs: build $(VENV)/.docs ## builds the pages into target/site
 build: $(BUILT) ## the extension, built in place
 
 clean: ## removes what was built and set up
-	rm -rf $(VENV) $(PEERS) target .demo python/jetstream/_core*.so
+	rm -rf $(VENV) $(PEERS) target .demo python/jetstream/_core*.so typescript/node_modules \
+	  typescript/dist $(WEB)/node_modules $(WEB)/dist
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -123,6 +138,18 @@ $(PEERS)/.bench: requirements/peers.txt | $(SETUP)
 	  -c $(PEERS)/constraints.txt -r $<
 	@touch $@
 
+$(CLIENT)/dist/index.js: $(CLIENT_SOURCES) | $(VENV)/.node
+	@cd $(CLIENT) && npm run --silent build
+	@touch $@
+
+$(WEB)/node_modules/.package-lock.json: $(WEB)/package-lock.json | $(VENV)/.node
+	@cd $(WEB) && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+$(WEB)/dist/index.html: $(WEB_SOURCES) $(CLIENT)/dist/index.js $(WEB)/node_modules/.package-lock.json
+	@cd $(WEB) && npm run --silent build
+	@touch $@
+
 # Python sources are used where they are: only Rust has to be built again.
 $(BUILT): $(RUST_SOURCES) | $(SETUP)
 	@echo "building the extension (the first time takes some minutes)"
@@ -134,6 +161,22 @@ $(VENV)/.interop: $(wildcard $(INTEROP:=/Cargo.*) $(INTEROP:=/src/*.rs)) | $(SET
 	@for program in $(INTEROP); do (cd $$program && \
 	  CARGO_TARGET_DIR="$(INTEROP_TARGET)" $(CARGO) build --release --locked --quiet) || exit; done
 	@touch $@
+
+# The TypeScript package's tools. Without Node its tests are skipped, and say so; the next `make` looks
+# again.
+NODE_FITS := node -e 'process.exit(process.versions.node.split(".")[0] < 20)' 2>/dev/null
+in-typescript = @if $(NODE_FITS); then cd typescript && npm --silent $(1); \
+  else echo "no Node of 20 or newer: typescript/ is left out"; fi
+
+$(VENV)/.node: typescript/package-lock.json | $(SETUP)
+	@if ! $(NODE_FITS) && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing Node"; export DEBIAN_FRONTEND=noninteractive; \
+	  { timeout 300 apt-get update && timeout 600 apt-get install -y --no-install-recommends nodejs npm; \
+	  } </dev/null >/dev/null 2>&1 || true; fi
+	@if $(NODE_FITS); then \
+	  echo "installing what typescript/ is tested with"; \
+	  (cd typescript && npm ci --silent --no-audit --no-fund) && touch $@; \
+	else echo "Node 20 or newer is needed for typescript/, and there is none: see https://nodejs.org"; fi
 
 # Clients that others wrote, each as program:package. They come by themselves only where that asks
 # nobody; the tests of one that is missing are skipped, and say so.

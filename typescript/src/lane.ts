@@ -48,9 +48,6 @@ export abstract class Lane {
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
   #writing = false;
   #finishing = false;
-  #refused = false;
-  /** The peer takes nothing more. */
-  #deaf = false;
   /** Bytes that are being written. */
   #underway = 0;
 
@@ -81,11 +78,11 @@ export abstract class Lane {
     try {
       for (;;) {
         const { value, done } = await this.#reader.read();
-        if (this.dead || this.#refused) return;
+        if (this.dead) return;
         if (done) break;
         for (const frame of this.splitter.push(value)) {
           this.onFrame(frame);
-          if (this.dead || this.#refused) return;
+          if (this.dead) return;
         }
         const pause = this.onTurn();
         if (pause) await pause;
@@ -107,13 +104,13 @@ export abstract class Lane {
 
   /** Has a frame leave, together with what follows in this turn. */
   put(kind: number, tag: number, payload?: Payload): void {
+    if (this.dead) return;
     whole(this.out, kind, tag, payload);
-    this.flush();
+    this.#flush();
   }
 
-  flush(): void {
-    if (this.#deaf) this.out.take();
-    if (this.#writing || this.dead) return;
+  #flush(): void {
+    if (this.#writing) return;
     this.#writing = true;
     queueMicrotask(() => void this.#write());
   }
@@ -132,8 +129,7 @@ export abstract class Lane {
       if (this.#finishing && !this.dead) await this.#writer.close();
     } catch (error) {
       // Nothing more leaves. Why is for the other half to say.
-      this.#deaf = true;
-      this.out.take();
+      this.put = ignore;
       if (!this.dead) later(() => this.dead || this.onBroken(error));
     }
   }
@@ -141,12 +137,11 @@ export abstract class Lane {
   /** Ends our half in order, once all has left. */
   finish(): void {
     this.#finishing = true;
-    this.flush();
+    this.#flush();
   }
 
   /** Reads nothing more, and says why; what has been written still leaves. */
   refuse(code: number): void {
-    this.#refused = true;
     this.#reader.cancel(withCode(code)).catch(ignore);
   }
 
@@ -154,7 +149,6 @@ export abstract class Lane {
   kill(code: number): void {
     if (this.dead) return;
     this.dead = true;
-    this.out.take();
     const reason = withCode(code);
     this.#writer.abort(reason).catch(ignore);
     this.#reader.cancel(reason).catch(ignore);

@@ -1,5 +1,5 @@
 // Sessions: the association with a peer. It may outlive its connection.
-import { Call, Feed, type Settle } from "./call.ts";
+import { Call, type Settle } from "./call.ts";
 import type { Handlers, Served } from "./callee.ts";
 import {
   keepReplyMetadata,
@@ -166,19 +166,12 @@ export class Session implements Carrier {
   #change(state: SessionState): void {
     if (this.#state === state) return;
     this.#state = state;
-    for (const listener of [...this.#listeners]) {
-      try {
-        listener(state);
-      } catch (error) {
-        this.$onError(error, "a listener of the session's state");
-      }
-    }
+    // What is wrong with one is not for us to hear.
+    for (const listener of this.#listeners) queueMicrotask(() => listener(state));
   }
 
   $onError(error: unknown, what: string): void {
-    const { onError } = this.#options;
-    if (onError) onError(error, what);
-    else console.error(what, error);
+    (this.#options.onError ?? console.error)(error, what);
   }
 
   /** Whether calls may go on over another connection. */
@@ -359,10 +352,8 @@ export class Session implements Carrier {
     args: readonly unknown[],
     options: CallOptions & ChannelOptions,
   ): Subscription<unknown, unknown> {
-    // A subscription has no limit of time unless it is given one.
-    const said = { ...options, timeout: options.timeout ?? null };
     return new Subscription(method, (inbox, settle) =>
-      this.#begin(service, method, args, said, inbox, settle),
+      this.#begin(service, method, args, options, inbox, settle),
     );
   }
 
@@ -377,7 +368,7 @@ export class Session implements Carrier {
   ): Call {
     const { waitForReady = false } = this.#reconnect ?? {};
     const { signal, timeout = this.$callTimeout, waitForReady: waits = waitForReady } = options;
-    const { what, streamAt, stream, params } = method;
+    const { what, streamAt, params } = method;
     signal?.throwIfAborted();
     if (this.#error) throw this.#error;
     if (this.#suspended && !waits) throw this.#suspended;
@@ -390,7 +381,7 @@ export class Session implements Carrier {
       method,
       body: encode(method.args, named, what),
       metadata: encodeMetadata({ ...this.#options.metadata, ...options.metadata }, what),
-      feed: stream && new Feed(args[streamAt] as AsyncIterable<unknown>, stream, what),
+      source: args[streamAt] as AsyncIterable<unknown> | undefined,
       timeout,
       signal,
       waits,

@@ -76,7 +76,7 @@ function Expiry({ at }: { readonly at: Date }): ReactElement {
     return () => clearInterval(timer);
   }, []);
   const left = Math.ceil((at.getTime() - now) / 1000);
-  if (left <= 0) return <>expired; the next connection gets another</>;
+  if (left <= 0) return <>expired, another comes with the next connection</>;
   const clock = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`;
   return (
     <>

@@ -17,9 +17,9 @@ export const Reading: Plan<Reading> = struct<Reading>("Reading", {
 
 /** What the server knows of who calls. */
 export interface Visit {
-  /** The name in the token; none for somebody who showed none. */
+  /** The name in the token; none for somebody who showed none, over QUIC itself. */
   readonly name: string | null;
-  /** Until when the token is good for connecting. */
+  /** When the token ends, and the session with it. */
   readonly expires: Date | null;
   /** From which address the page came. */
   readonly remote: string;

@@ -670,6 +670,7 @@ def connect(
     serve: object = None,
     early_data: bool = False,
     interceptors: Iterable[ClientInterceptor] = (),
+    headers: Mapping[str, str] | None = None,
 ) -> _Connecting:
     """Connects to a server's services.
 
@@ -700,6 +701,7 @@ def connect(
         early_data: Whether calls may leave ahead of the handshake (0-RTT) where the same `tls` has
             been to the server before; see `Client`.
         interceptors: What stands around every call of the session, outermost first.
+        headers: Fields of the request for a WebTransport session, such as ``authorization``.
 
     Returns:
         Something to enter with ``async with``, or to await for a `Session` that its owner closes.
@@ -710,7 +712,9 @@ def connect(
         ConnectError: When entered or awaited; see `Client.connect`.
     """
     around = interceptors_of(interceptors)
-    client = Client(tls, alpns=alpns, bind=bind, limits=limits, early_data=early_data)
+    client = Client(
+        tls, alpns=alpns, bind=bind, limits=limits, early_data=early_data, headers=headers
+    )
     open_session = functools.partial(
         client._session,  # pyright: ignore[reportPrivateUsage]  its own module
         addr,

@@ -124,10 +124,12 @@ class Context:
             RuntimeError: The context was made by hand, and belongs to no connection; or it is that
                 of a raw one.
         """
-        session = None if self._connection is None else self._connection.session
-        if session is None or isinstance(session, Connection):
+        # A raw session of WebTransport keeps itself there.
+        found: Any = None if self._connection is None else self._connection.session
+        if found is None or isinstance(found, Connection):
             msg = "this context belongs to no connection on which services are called"
             raise RuntimeError(msg)
+        session: Session = found
         return session
 
     @property

@@ -61,6 +61,11 @@ class Hosted:
         """
         await self._lifespan.startup()
 
+    async def quiet(self) -> None:
+        """Waits until no handler of a WebTransport session runs."""
+        if self._sessions is not None:
+            await self._sessions.quiet()
+
     async def shutdown(self) -> None:
         """Lets the application clean up."""
         if self._sessions is not None:

@@ -335,6 +335,8 @@ class Serving:
                 async with asyncio.timeout(seconds):
                     for endpoint in endpoints:
                         await endpoint.quiet()
+                    for host in self._hosts:
+                        await host.quiet()
                     if self._handlers:
                         await asyncio.wait(self._handlers)
         finally:

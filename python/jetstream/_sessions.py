@@ -85,6 +85,11 @@ class Sessions:
         request = SessionRequest(scope, core, self._root_path)
         self._spawn(self._decide(request, asked))
 
+    async def quiet(self) -> None:
+        """Waits until no handler of a session runs."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
     async def close(self) -> None:
         """Ends what is left of handlers."""
         for task in self._tasks:

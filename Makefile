@@ -28,7 +28,7 @@ BUILT := $(VENV)/.built
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-rust test-python test-slow soak check fmt bench bench-tools fuzz docs \
+.PHONY: help demo test test-rust test-python test-typescript test-slow soak check fmt bench bench-tools fuzz docs \
 	build clean
 
 help: ## this list
@@ -37,23 +37,26 @@ help: ## this list
 demo: build ## certificates, a server, a client: the whole thing in a few seconds
 	@$(BIN)/python examples/demo.py
 
-test: test-rust test-python ## everything a person waits for
+test: test-rust test-python test-typescript ## everything a person waits for
 
 # The binding is tested from Python: as a test program it would need Python's own library to link.
 test-rust: | $(SETUP)
 	$(CARGO) test --workspace --exclude jetstream-py --locked --quiet
 	$(CARGO) test --manifest-path fuzz/Cargo.toml --locked --quiet
 
-test-python: build $(VENV)/.interop $(VENV)/.clients
+test-python: build $(VENV)/.interop $(VENV)/.clients $(VENV)/.node
 	$(BIN)/python -m pytest -q -m "not slow"
 
-test-slow: build $(VENV)/.interop $(VENV)/.clients $(VENV)/.browser ## the tests that take longer; CI runs them after `make test`
+test-typescript: $(VENV)/.node
+	$(call in-typescript,test)
+
+test-slow: build $(VENV)/.interop $(VENV)/.clients $(VENV)/.node $(VENV)/.browser ## the tests that take longer; CI runs them after `make test`
 	$(BIN)/python -m pytest -q -m slow
 
 soak: build ## a million calls, ten thousand reconnects, 20,000 connections; make soak SOAK=calls
 	$(BIN)/python -W error -m tests.soak $(SOAK)
 
-check: build ## formats, lints, types, stubs: what CI checks; edits nothing
+check: build $(VENV)/.node ## formats, lints, types, stubs: what CI checks; edits nothing
 	$(CARGO) fmt --all --check
 	@for package in $(PACKAGES); do $(CARGO) fmt --check --manifest-path $$package/Cargo.toml || exit; done
 	$(CARGO) clippy --workspace --all-targets --locked --quiet -- -D warnings
@@ -62,16 +65,18 @@ check: build ## formats, lints, types, stubs: what CI checks; edits nothing
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m mypy.stubtest jetstream._core
+	$(call in-typescript,run check)
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --offline check bans licenses sources; \
 	else $(BIN)/python scripts/dependencies.py; fi
 
-fmt: | $(SETUP) ## formats everything
+fmt: $(VENV)/.node | $(SETUP) ## formats everything
 	$(CARGO) fmt --all
 	@for package in $(PACKAGES); do $(CARGO) fmt --manifest-path $$package/Cargo.toml || exit; done
 	$(BIN)/ruff check --fix --quiet
 	$(BIN)/ruff format --quiet
+	$(call in-typescript,run fmt)
 
-bench: build $(VENV)/.bench $(PEERS)/.bench bench-tools ## measures beside others; make bench BENCH="--quick --only http"
+bench: build $(VENV)/.bench $(PEERS)/.bench $(VENV)/.node $(VENV)/.browser bench-tools ## measures beside others; make bench BENCH="--quick --only http"
 	$(BIN)/python -m benchmarks.run $(BENCH)
 
 fuzz: ## a long run of the fuzz targets, or of some: make fuzz FUZZ=frame
@@ -84,7 +89,8 @@ docs: build $(VENV)/.docs ## builds the pages into target/site
 build: $(BUILT) ## the extension, built in place
 
 clean: ## removes what was built and set up
-	rm -rf $(VENV) $(PEERS) target .demo python/jetstream/_core*.so
+	rm -rf $(VENV) $(PEERS) target .demo python/jetstream/_core*.so typescript/node_modules \
+	  typescript/dist
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -134,6 +140,22 @@ $(VENV)/.interop: $(wildcard $(INTEROP:=/Cargo.*) $(INTEROP:=/src/*.rs)) | $(SET
 	@for program in $(INTEROP); do (cd $$program && \
 	  CARGO_TARGET_DIR="$(INTEROP_TARGET)" $(CARGO) build --release --locked --quiet) || exit; done
 	@touch $@
+
+# The TypeScript package's tools. Without Node its tests are skipped, and say so; the next `make` looks
+# again.
+NODE_FITS := node -e 'process.exit(process.versions.node.split(".")[0] < 20)' 2>/dev/null
+in-typescript = @if $(NODE_FITS); then cd typescript && npm --silent $(1); \
+  else echo "no Node of 20 or newer: typescript/ is left out"; fi
+
+$(VENV)/.node: typescript/package-lock.json | $(SETUP)
+	@if ! $(NODE_FITS) && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing Node"; export DEBIAN_FRONTEND=noninteractive; \
+	  { timeout 300 apt-get update && timeout 600 apt-get install -y --no-install-recommends nodejs npm; \
+	  } </dev/null >/dev/null 2>&1 || true; fi
+	@if $(NODE_FITS); then \
+	  echo "installing what typescript/ is tested with"; \
+	  (cd typescript && npm ci --silent --no-audit --no-fund) && touch $@; \
+	else echo "Node 20 or newer is needed for typescript/, and there is none: see https://nodejs.org"; fi
 
 # Clients that others wrote, each as program:package. They come by themselves only where that asks
 # nobody; the tests of one that is missing are skipped, and say so.

@@ -24,7 +24,7 @@ Ask = Callable[[Description, bytes], str]
 
 @pytest.fixture(scope="module")
 def ask() -> Iterator[Ask]:
-    """What Node makes of a value's bytes: the same in hex, or an error behind an exclamation mark."""
+    """What Node makes of a value's bytes: the same in hex, or `!` and an error."""
     assert NODE is not None
     with subprocess.Popen(
         (NODE, "test/run.mjs", "test/node-values.ts"),
@@ -49,24 +49,23 @@ def ask() -> Iterator[Ask]:
 
 
 def _described(node: Any) -> list[Any]:
+    """A node without the classes that Python makes of it."""
     match node:
         case ("struct", _, fields, *_):
             return ["struct", fields]
         case ("union", items, classes):
-            return ["union", [(cls.__name__, item) for cls, item in zip(classes, items, strict=True)]]
+            names = [cls.__name__ for cls in classes]
+            return ["union", list(zip(names, items, strict=True))]
         case ("enum", _, members):
             return ["enum", [member.name for member in members]]
         case ("option", item, some):
             return ["option", item, some is Some]
-        case ("map", key, value):
-            return ["map", key, value]
-        case (kind, *rest):
-            return [kind, *(part for part in rest if isinstance(part, int | tuple))]
-    raise AssertionError(node)
+        case _:
+            return [part for part in node if isinstance(part, str | int | tuple)]
 
 
 @given(data=st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_value_comes_back_as_it_left(ask: Ask, data: st.DataObject) -> None:
     case = data.draw(strategies.cases)
     encoded = plan_of(case.annotation, "test").encode(data.draw(case.values))
@@ -74,7 +73,7 @@ def test_a_value_comes_back_as_it_left(ask: Ask, data: st.DataObject) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_both_take_or_refuse_the_same_bytes(ask: Ask, data: st.DataObject) -> None:
     case = data.draw(strategies.cases)
     plan = plan_of(case.annotation, "test")
@@ -84,13 +83,14 @@ def test_both_take_or_refuse_the_same_bytes(ask: Ask, data: st.DataObject) -> No
         changed[position : position + data.draw(st.integers(0, 2))] = data.draw(
             st.binary(max_size=2)
         )
+    told = ask(describe(case.annotation, "test"), bytes(changed))
+    expected, why, shown = "", "", ""
     try:
-        expected = plan.encode(plan.decode(bytes(changed))).hex()
+        value = plan.decode(bytes(changed))
+        expected, shown = plan.encode(value).hex(), repr(value)
     except DecodeError as error:
-        told = ask(describe(case.annotation, "test"), bytes(changed))
-        # Python's times end with the year 9999, and those of JavaScript much later.
-        assert told.startswith("!DecodeError") or "time" in str(error)
-    else:
-        told = ask(describe(case.annotation, "test"), bytes(changed))
-        # What a NaN says beside being one is nobody's.
-        assert told == expected or "nan" in repr(plan.decode(bytes(changed)))
+        why = str(error)
+    # Python's times end with the year 9999, and those of JavaScript much later; and what a NaN says
+    # beside being one is nobody's.
+    if "time" not in why and "nan" not in shown:
+        assert told.startswith("!DecodeError") if why else told == expected

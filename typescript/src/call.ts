@@ -1,15 +1,12 @@
-// Calls: what was asked, who waits, and the stream that a request may carry. Where they are carried
-// is not known here.
+// Calls: what was asked, and who waits. Where they are carried is not known here.
+import type { CallerLane } from "./caller.ts";
 import type { Metadata } from "./channel.ts";
 import { DeadlineExceeded, LimitExceeded } from "./errors.ts";
 import { INITIAL_WINDOW } from "./ext.ts";
-import { HEADER, MSIZE, TEND, TITEM } from "./frame.ts";
+import { MSIZE } from "./frame.ts";
 import type { Inbox } from "./inbox.ts";
-import { HIGH, ignore } from "./lane.ts";
-import type { CallerLane } from "./caller.ts";
-import type { Layout } from "./plan.ts";
 import type { Method } from "./service.ts";
-import { encode } from "./wire.ts";
+import { decode } from "./wire.ts";
 
 /** What a limit says in addition that a result was over. */
 export const RESULT_TOO_LARGE =
@@ -17,11 +14,11 @@ export const RESULT_TOO_LARGE =
 
 export function tooLarge(what: string, size: number, limit: number): LimitExceeded {
   const side = limit < MSIZE ? "peer" : "here";
-  return new LimitExceeded(`message size of ${what}`, size, limit, side, "Limits(msize=...)");
+  return new LimitExceeded(`message size of ${what}`, size, limit, side, "msize");
 }
 
-/** How a call ended: with an error, or with the bytes of its result. */
-export type Outcome = { readonly error: unknown } | { readonly payload: Uint8Array };
+/** Is told how a call ended: with its result, or with an error. */
+export type Settle = (ok: boolean, value: unknown, metadata: Metadata) => void;
 
 export interface CallParts {
   readonly method: Method;
@@ -33,11 +30,12 @@ export interface CallParts {
   readonly metadata: Uint8Array | null;
   /** Whether it waits for a connection however long there has been none. */
   readonly waits: boolean;
-  readonly feed: Feed | null;
+  /** A stream that it carries. */
+  readonly source: AsyncIterable<unknown> | Iterable<unknown> | undefined;
   /** Where a subscription's items go. */
   readonly inbox: Inbox<unknown> | null;
   /** Called once, when it is over. */
-  readonly settle: (outcome: Outcome, metadata: Metadata | null) => void;
+  readonly settle: Settle;
 }
 
 /** A call that waits for its reply, or a subscription for its end. */
@@ -48,6 +46,12 @@ export class Call {
   tag = 0;
   /** It was still here when its lane ended. */
   unsent = false;
+  /** Bytes of its stream that the peer takes; that something of it has been sent, and cannot be again. */
+  left = INITIAL_WINDOW;
+  begun = false;
+  /** Lets whoever feeds it go on, or closes the stream. */
+  wake: (() => void) | null = null;
+  close: (() => void) | null = null;
   /** When its time is over. */
   readonly until: number | null;
   readonly #timer: ReturnType<typeof setTimeout> | undefined;
@@ -66,7 +70,7 @@ export class Call {
 
   /** Whether it gives or takes a stream. */
   get streams(): boolean {
-    return !!(this.parts.inbox || this.parts.feed);
+    return !!(this.parts.inbox || this.parts.source);
   }
 
   /** Whether it may be sent a second time although the first may have been begun. */
@@ -78,10 +82,18 @@ export class Call {
   end(error: unknown, payload?: Uint8Array, metadata: Metadata | null = null): void {
     if (this.over) return;
     this.over = true;
+    const { method, signal, settle } = this.parts;
     clearTimeout(this.#timer);
-    this.parts.signal?.removeEventListener("abort", this.#abort);
-    this.parts.feed?.stop();
-    this.parts.settle(payload ? { payload } : { error }, metadata);
+    signal?.removeEventListener("abort", this.#abort);
+    this.wake?.();
+    this.close?.();
+    let [ok, value] = [!!payload, error];
+    try {
+      if (payload) value = decode(method.result, payload, method.what);
+    } catch (wrong) {
+      [ok, value] = [false, wrong];
+    }
+    settle(ok, value, metadata ?? {});
   }
 
   /** Gives it up: whoever waits gets the error, and the peer is told. */
@@ -89,77 +101,5 @@ export class Call {
     if (this.over) return;
     this.end(error);
     this.lane?.abandon(this);
-  }
-}
-
-/** A stream from the caller, which goes as fast as it is taken. */
-export class Feed {
-  #left = INITIAL_WINDOW;
-  #stopped = false;
-  #wake: (() => void) | null = null;
-  #items: AsyncIterator<unknown> | Iterator<unknown> | null = null;
-  readonly #source: AsyncIterable<unknown> | Iterable<unknown>;
-  readonly #layout: Layout;
-  readonly #what: string;
-
-  constructor(source: AsyncIterable<unknown> | Iterable<unknown>, layout: Layout, what: string) {
-    this.#source = source;
-    this.#layout = layout;
-    this.#what = what;
-  }
-
-  /** Whether something of it was sent, which cannot be sent again. */
-  get begun(): boolean {
-    return this.#items !== null;
-  }
-
-  /** The peer takes more. */
-  granted(bytes: number): void {
-    this.#left += bytes;
-    this.wake();
-  }
-
-  wake(): void {
-    this.#wake?.();
-    this.#wake = null;
-  }
-
-  /** The call is over: the iterator is closed. */
-  stop(): void {
-    if (this.#stopped) return;
-    this.#stopped = true;
-    this.wake();
-    // A generator that waits returns when it is stepped next.
-    void (async () => this.#items?.return?.())().catch(ignore);
-  }
-
-  /** Sends items until there are no more. Never rejects. */
-  async run(lane: CallerLane, call: Call): Promise<void> {
-    try {
-      const source = this.#source as AsyncIterable<unknown> & Iterable<unknown>;
-      const items = (source[Symbol.asyncIterator] ?? source[Symbol.iterator]).call(source);
-      this.#items = items;
-      for (;;) {
-        while (!this.#stopped && (this.#left <= 0 || lane.unsent > HIGH)) {
-          await new Promise<void>((go) => (this.#wake = go));
-        }
-        if (this.#stopped) return;
-        const item = await items.next();
-        // The call may have ended meanwhile.
-        if (this.#stopped as boolean) return;
-        if (item.done) break;
-        const bytes = encode(this.#layout, item.value, this.#what);
-        const size = HEADER + bytes.length;
-        const { limit } = lane.agreed!;
-        if (size > limit) throw tooLarge(this.#what, size, limit);
-        lane.put(TITEM, call.tag, bytes);
-        this.#left -= size;
-      }
-      // What it might have done at its end, it has.
-      this.#stopped = true;
-      lane.put(TEND, call.tag);
-    } catch (error) {
-      call.abandon(error);
-    }
   }
 }

@@ -1,6 +1,6 @@
 // The called end of a lane: requests to methods, results to frames.
 import { Reader, Writer } from "./bytes.ts";
-import { RESULT_TOO_LARGE, tooLarge } from "./call.ts";
+import { tooLarge } from "./call.ts";
 import type { Metadata } from "./channel.ts";
 import {
   ClosedError,
@@ -9,6 +9,7 @@ import {
   EncodeError,
   JetStreamError,
   LimitExceeded,
+  RESULT_TOO_LARGE,
   RemoteProtocolError,
   codeOf,
   type ErrorDetails,
@@ -41,7 +42,6 @@ import {
   TITEM,
   TMETA,
   TVERSION,
-  whole,
   type Frame,
 } from "./frame.ts";
 import { Inbox } from "./inbox.ts";
@@ -80,6 +80,7 @@ export interface Served {
 
 /** A method that runs. */
 interface Running {
+  readonly tag: number;
   readonly method: Method;
   readonly abort: AbortController;
   readonly inlet: Inbox<unknown> | null;
@@ -116,6 +117,7 @@ export class CalleeLane extends Lane {
 
   protected override onFrame(frame: Frame): void {
     const { kind, tag, payload } = frame;
+    if (this.#finished) return;
     if (!this.#served) return this.#onVersion(frame);
     const request = kind >= FIRST_METHOD && kind % 2 === 0;
     const head = this.#head;
@@ -183,14 +185,13 @@ export class CalleeLane extends Lane {
     if (kind !== TVERSION) this.#wrong("the first frame on a lane must be a Tversion");
     const { msize, version } = readVersion(payload);
     const asked = parseVersion(version);
-    const served = asked && this.owner.session.$services.get(asked.name);
+    const served = asked && this.owner.session.$services.get(asked[0]!);
     const ours = served && parseVersion(versionOf(served.service));
     const limit = Math.min(msize, MSIZE);
     if (!ours || !serves(ours, asked) || limit < MIN_MSIZE) {
       this.put(RVERSION, tag, putVersion(0, UNKNOWN));
-      this.finish();
-      this.refuse(served ? VERSION_REFUSED : UNKNOWN_SERVICE);
-      return this.owner.forget(this);
+      this.#finished = true;
+      return this.refuse(served ? VERSION_REFUSED : UNKNOWN_SERVICE);
     }
     this.#served = served;
     this.#extension = isMarked(asked, OFFER);
@@ -240,7 +241,7 @@ export class CalleeLane extends Lane {
       if (!time) throw new DeadlineExceeded(what, 0);
       if (count >= most) {
         const limit = `methods that run at once, with ${what}`;
-        throw new LimitExceeded(limit, count + 1, most, "here", "Limits(max_subscriptions=...)");
+        throw new LimitExceeded(limit, count + 1, most, "here", "max_subscriptions");
       }
       const args = Object.values(decode(method.args, payload, what) as object);
       void this.#run(tag, method, implementation, args, time, metadata);
@@ -260,8 +261,9 @@ export class CalleeLane extends Lane {
   ): Promise<void> {
     const { what, stream } = method;
     const abort = new AbortController();
-    const inlet = stream && this.#inlet(tag, method, stream);
+    const inlet = stream ? this.#inlet(tag, method, stream) : null;
     const running: Running = {
+      tag,
       method,
       abort,
       inlet,
@@ -318,16 +320,14 @@ export class CalleeLane extends Lane {
   }
 
   #inlet(tag: number, method: Method, layout: NonNullable<Method["stream"]>): Inbox<unknown> {
-    return new Inbox({
-      decode: (payload) => decode(layout, payload, method.what),
-      took: (size) => {
+    return new Inbox(
+      (payload) => decode(layout, payload, method.what),
+      (size) => {
         const running = this.#running.get(tag);
         const grant = running?.inletOpen && running.inletWindow!.took(size);
-        if (!grant) return;
-        this.put(CREDIT, tag, (out) => out.u32(grant));
+        if (grant) this.put(CREDIT, tag, (out) => out.u32(grant));
       },
-      failed: ignore,
-    });
+    );
   }
 
   #answer(tag: number, running: Running, result: unknown, context: Context): void {
@@ -381,7 +381,7 @@ export class CalleeLane extends Lane {
     this.#running.delete(tag);
     clearTimeout(running.timer);
     running.inletOpen = false;
-    running.inlet?.drop(new ClosedError(`the stream from the caller of ${running.method.what}`));
+    running.inlet?.fail(new ClosedError(`the stream from the caller of ${running.method.what}`));
     running.abort.abort(why ?? new ClosedError(`${running.method.what} has ended`));
     running.wake?.();
     if (this.#finished && !this.#running.size) this.#close();
@@ -415,20 +415,17 @@ export class CalleeLane extends Lane {
           return item.value;
         }
         const lossy = method.lossy && this.#extension;
-        const kind = lossy ? LOSSY : FIRST_METHOD + 1 + 2 * method.index;
         const bytes = this.#encode(method.items!, item.value, method.what);
         if (method.lossy) {
           const out = new Writer();
-          whole(out, kind, tag, () => {
-            if (lossy) out.u32(number >>> 0);
-            out.raw(bytes);
-          });
+          if (lossy) out.u32(number >>> 0);
+          out.raw(bytes);
           running.latest = out.take();
           this.#offer(running);
           if (number % YIELD_AFTER === 0) await new Promise((go) => setTimeout(go));
         } else {
           if (this.#extension) running.left -= HEADER + bytes.length;
-          this.put(kind, tag, bytes);
+          this.put(FIRST_METHOD + 1 + 2 * method.index, tag, bytes);
         }
       }
     } finally {
@@ -441,7 +438,7 @@ export class CalleeLane extends Lane {
   #offer(running: Running): void {
     const { latest } = running;
     if (!latest) return;
-    if (this.#label !== null && this.owner.datagram(this.#label, latest)) {
+    if (this.#label !== null && this.owner.datagram(this.#label, running.tag, latest)) {
       running.unsure = latest;
       running.latest = null;
     } else if (running.left > 0 && !this.unsent) {
@@ -455,9 +452,9 @@ export class CalleeLane extends Lane {
     const item = running.latest ?? running.unsure;
     running.latest = running.unsure = null;
     if (!item) return;
-    this.out.raw(item);
-    if (this.#extension) running.left -= item.length;
-    this.flush();
+    const { index } = running.method;
+    this.put(this.#extension ? LOSSY : FIRST_METHOD + 1 + 2 * index, running.tag, item);
+    if (this.#extension) running.left -= HEADER + item.length;
   }
 
   // ---- the end ----
@@ -479,7 +476,7 @@ export class CalleeLane extends Lane {
       if (!running.inletOpen) continue;
       running.inletOpen = false;
       const error = new ConnectionLost("the caller ended the lane before its stream");
-      running.inlet?.end({ error });
+      running.inlet?.fail(error, false);
     }
     if (!this.#running.size) this.#close();
   }

@@ -42,7 +42,7 @@ import {
   TVERSION,
   type Frame,
 } from "./frame.ts";
-import { DONE, Lane, PROTOCOL, SHUTDOWN, messageOf, streamCode } from "./lane.ts";
+import { DONE, Lane, PROTOCOL, SHUTDOWN, streamCode } from "./lane.ts";
 import type { Connection, Route } from "./connection.ts";
 import type { LaneStream } from "./transport.ts";
 import {
@@ -142,13 +142,13 @@ export class CallerLane extends Lane {
 
   /** Sends a call; there is room. */
   start(call: Call): void {
-    const { method, body, metadata, feed, inbox, timeout } = call.parts;
+    const { method, body, metadata, source, inbox, timeout } = call.parts;
     const { what, lossy } = method;
     const { extension, limit } = this.agreed!;
     const { $callTimeout: callTimeout } = this.route.session;
     const size = HEADER + Math.max(body.length, metadata ? 8 + metadata.length : 0);
     if (size > limit) return call.end(tooLarge(what, size, limit));
-    if (!extension && (feed || metadata)) {
+    if (!extension && (source || metadata)) {
       return call.end(new LocalProtocolError(`${what}: the peer speaks no x1, which this takes`));
     }
     if (extension) {
@@ -182,7 +182,12 @@ export class CallerLane extends Lane {
     }
     this.put(kind, tag, body);
     if (inbox && extension) this.#credit(tag, STREAM_WINDOW - INITIAL_WINDOW);
-    if (feed) void feed.run(this, call);
+    if (source) {
+      import("./feed.ts").then(
+        ({ feed }) => feed(call, this),
+        (error: unknown) => call.abandon(error),
+      );
+    }
   }
 
   #credit(tag: number, bytes: number | undefined): void {
@@ -248,8 +253,9 @@ export class CallerLane extends Lane {
         const r = new Reader(payload);
         const bytes = r.u32();
         r.end();
-        // Without a stream it crossed the end of the call.
-        return call?.parts.feed?.granted(bytes);
+        // Without a call it crossed the end.
+        if (call) call.left += bytes;
+        return call?.wake?.();
       }
       if (kind === RMETA && slot) {
         if (call) slot.metadata = readMetadata(new Reader(payload), call.parts.method.what);
@@ -275,7 +281,11 @@ export class CallerLane extends Lane {
     this.#release(slot);
     if (!call) return;
     if (fault) {
-      call.end(this.#told(call, fault));
+      call.end(
+        this.#told(call, fault),
+        undefined,
+        metadata instanceof LimitExceeded ? null : metadata,
+      );
     } else if (cancelled) {
       const { what } = call.parts.method;
       call.end(new CallError(`${what} was cancelled`, { code: codeOf("cancelled") }));
@@ -318,15 +328,14 @@ export class CallerLane extends Lane {
     // Holding up the lane would hold up calls: a peer that knows no windows can only be told to stop.
     if (!window && inbox && inbox.held > STREAM_WINDOW) {
       const limit = `bytes of ${call!.parts.method.what} that are not taken`;
-      const setting = "Limits(stream_window=...)";
-      call!.abandon(new LimitExceeded(limit, inbox.held, STREAM_WINDOW, "here", setting));
+      call!.abandon(new LimitExceeded(limit, inbox.held, STREAM_WINDOW, "here", "stream_window"));
     }
   }
 
   #onGoaway(tag: number, slot: Slot | undefined): void {
     if (slot) {
       this.#release(slot);
-      if (slot.call) this.route.onNotBegun([slot.call]);
+      if (slot.call) this.route.onNotBegun([Object.assign(slot.call, { lane: null })]);
     } else if (tag === NO_TAG && this.draining) {
       // All that was begun has been answered.
       this.route.onNotBegun(this.dismantle());
@@ -363,6 +372,7 @@ export class CallerLane extends Lane {
 
   protected override onTurn(): void {
     this.route.flush();
+    this.connection.rest();
     if (this.#versioned && this.own?.over && !this.#retired) {
       // What it was there for is over. The peer ends its half when we have ended ours.
       this.#retired = true;
@@ -372,7 +382,7 @@ export class CallerLane extends Lane {
   }
 
   protected override onDrained(): void {
-    for (const slot of this.#slots) slot?.call?.parts.feed?.wake();
+    for (const slot of this.#slots) slot?.call?.wake?.();
   }
 
   // ---- the end ----
@@ -392,7 +402,7 @@ export class CallerLane extends Lane {
     if (error instanceof RemoteProtocolError || error instanceof VersionMismatch) {
       this.#end(error, PROTOCOL);
     } else if (code === null) {
-      this.lose(new ConnectionLost(messageOf(error)));
+      this.connection.onDoubt();
     } else {
       const gone = new ConnectionLost(`the server gave the lane up (code ${code})`, code, true);
       this.#end(gone, DONE, false, code === SHUTDOWN && !this.#versioned);

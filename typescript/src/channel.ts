@@ -60,8 +60,7 @@ export abstract class Channel {
 
   /** Calls a method, for generated code. */
   protected $call<R>(name: string, args: readonly unknown[], options?: CallOptions): Promise<R> {
-    const [service, method, said] = this.#prepare(name, options);
-    return this.$carrier.$call(service, method, args, said) as Promise<R>;
+    return this.$carrier.$call(...this.#ask(name, args, options)) as Promise<R>;
   }
 
   /** Subscribes, for generated code. */
@@ -70,26 +69,28 @@ export abstract class Channel {
     args: readonly unknown[],
     options?: CallOptions,
   ): Subscription<T, R> {
-    const [service, method, said] = this.#prepare(name, options);
-    return this.$carrier.$subscribe(service, method, args, said) as Subscription<T, R>;
+    return this.$carrier.$subscribe(...this.#ask(name, args, options)) as Subscription<T, R>;
   }
 
-  #prepare(
+  #ask(
     name: string,
+    args: readonly unknown[],
     options: CallOptions = {},
-  ): [Service, Method, CallOptions & ChannelOptions] {
+  ): Parameters<Carrier["$call"]> {
     const { service } = this.constructor as unknown as ChannelType;
     const method = service.$methods.find((each) => each.name === name)!;
-    const own = this.$options;
+    const { timeout, metadata, ...own } = this.$options;
     return [
       service,
       method,
+      args,
       {
         ...own,
-        signal: options.signal,
-        // Channels' limits are for calls: a subscription has none unless it is given one.
-        timeout: options.timeout !== undefined || method.items ? options.timeout : own.timeout,
-        metadata: options.metadata ? { ...own.metadata, ...options.metadata } : own.metadata,
+        // A channel's limit is for calls: a subscription has none unless it is given one.
+        timeout: method.items ? null : timeout,
+        // What is `undefined` is not said.
+        ...Object.fromEntries(Object.entries(options).filter(([, said]) => said !== undefined)),
+        metadata: { ...metadata, ...options.metadata },
       },
     ];
   }

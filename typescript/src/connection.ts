@@ -5,7 +5,7 @@ import type { Call } from "./call.ts";
 import { CallerLane, type Agreed } from "./caller.ts";
 import type { CalleeLane } from "./callee.ts";
 import { ConnectionLost, Unavailable, VersionMismatch } from "./errors.ts";
-import { MSIZE, Splitter } from "./frame.ts";
+import { LOSSY, MSIZE, Splitter, whole } from "./frame.ts";
 import { DONE, ignore, later, messageOf } from "./lane.ts";
 import type { Service } from "./service.ts";
 import type { Session } from "./session.ts";
@@ -13,8 +13,6 @@ import type { CloseInfo, Transport } from "./transport.ts";
 
 /** Streams that have lanes of their own at once: transports allow some hundred, and channels need theirs. */
 const MAX_OWN = 64;
-/** Milliseconds that a connection whose lanes break has to say that it is gone. */
-const GRACE = 1000;
 
 export const goingAway = (): Unavailable =>
   new Unavailable("the server is going away and has not begun the call");
@@ -40,7 +38,7 @@ export class Connection {
     const { datagrams, closed, draining, incomingLanes } = transport;
     // The lowest bit tells our labels from the peer's.
     this.#label = session.$isClient ? 0n : 1n;
-    this.#writer = datagrams?.writable.getWriter();
+    this.#writer = (datagrams?.writable ?? datagrams?.createWritable?.())?.getWriter();
     this.#writer?.closed.catch(ignore);
     closed.then(
       (info) =>
@@ -72,11 +70,11 @@ export class Connection {
     });
   }
 
-  /** Sends a datagram; false if it cannot leave now. */
-  datagram(label: bigint, frame: Uint8Array): boolean {
+  /** Sends an item of a lossy subscription; false if it cannot leave now. */
+  datagram(label: bigint, tag: number, payload: Uint8Array): boolean {
     const out = new Writer();
     out.u64(label);
-    out.raw(frame);
+    whole(out, LOSSY, tag, payload);
     const most = this.transport.datagrams?.maxDatagramSize;
     if (!(out.at <= most! && this.#writer!.desiredSize! > 0)) return false;
     this.#writer!.write(out.take()).catch(ignore);
@@ -108,7 +106,7 @@ export class Connection {
   forget(lane: CallerLane | CalleeLane): void {
     this.lanes.delete(lane);
     for (const [label, of] of this.#labelled) if (of === lane) this.#labelled.delete(label);
-    this.#rest();
+    this.rest();
   }
 
   /** The peer begins nothing more here. */
@@ -121,18 +119,18 @@ export class Connection {
   /** A lane broke as lanes do whose connection is gone. It will say so; one that does not is given up. */
   onDoubt(): void {
     this.doubtful = true;
-    later(GRACE, () => this.close(new ConnectionLost("its lanes broke")));
+    later(() => this.close(new ConnectionLost("its lanes broke")));
   }
 
   /** Another has taken its place: it closes when all has been answered. */
   retire(): void {
     this.#retired = true;
-    this.#rest();
+    this.rest();
   }
 
-  #rest(): void {
-    const busy = [...this.lanes].some((lane) => lane.pending);
-    if (this.#retired && !busy) this.close(goingAway());
+  /** Closes, if that is due. */
+  rest(): void {
+    if (this.#retired && ![...this.lanes].some((lane) => lane.pending)) this.close(goingAway());
   }
 
   close(error: Error, info: CloseInfo = {}): void {
@@ -184,22 +182,23 @@ export class Route {
     readonly service: Service,
   ) {}
 
-  add(...calls: Call[]): void {
-    this.#queue.push(...calls);
+  add(call: Call): void {
+    this.#queue.push(call);
     this.flush();
   }
 
-  /** Calls are to be sent once more, before all others. */
-  #again(calls: Call[]): void {
-    this.#queue.unshift(...calls);
+  /** Calls that were sent and came back go first, if they may be sent again. */
+  #again(calls: Call[], error: unknown, isSafe: (call: Call) => boolean): void {
+    const again = calls.filter(
+      (call) => (this.session.$stays && !call.over && isSafe(call)) || call.end(error),
+    );
+    this.#queue.unshift(...again);
     this.flush();
   }
 
   /** Ends the calls that have not been sent. */
   fail(error: unknown, which: (call: Call) => boolean = () => true): void {
-    const queue = this.#queue;
-    this.#queue = queue.filter((call) => !which(call));
-    for (const call of queue) if (which(call)) call.end(error);
+    for (const call of this.#queue) if (which(call)) call.end(error);
   }
 
   /** Sends what can be sent. */
@@ -212,44 +211,39 @@ export class Route {
       this.#main = this.#agreed = null;
       this.#opening = false;
     }
-    for (let call; (call = this.#queue[0]); this.#queue.shift()) {
+    for (let call; (call = this.#queue[0]);) {
       const main = this.#main;
+      const own =
+        call.streams && connection.transport.manyLanes !== false && connection.own < MAX_OWN;
+      if (!call.over && !own && !main) return void this.#open(connection, null);
+      if (!call.over && !own && !(main!.agreed && main!.hasRoom(call.streams))) return;
+      // What it does may lead here again.
+      this.#queue.shift();
       if (call.over) continue;
-      if (call.streams && connection.transport.manyLanes !== false && connection.own < MAX_OWN) {
-        void this.#openOwn(connection, call);
-      } else if (!main) {
-        return void this.#openMain(connection);
-      } else if (main.agreed && main.hasRoom(call.streams)) {
-        main.start(call);
+      if (own) void this.#open(connection, call);
+      else main!.start(call);
+    }
+  }
+
+  async #open(connection: Connection, own: Call | null): Promise<void> {
+    if (own) connection.own++;
+    else if (this.#opening) return;
+    else this.#opening = true;
+    try {
+      const lane = await connection.open(this, own, own && this.#agreed);
+      if (own) {
+        if (lane.agreed) this.#startOwn(lane);
+      } else if (this.#connection === connection) {
+        this.#main = lane;
+        this.#opening = false;
       } else {
-        return;
+        this.#drop(lane);
       }
-    }
-  }
-
-  async #openMain(connection: Connection): Promise<void> {
-    if (this.#opening) return;
-    this.#opening = true;
-    try {
-      const lane = await connection.open(this, null, null);
-      if (this.#connection === connection) this.#main = lane;
-      else this.#drop(lane);
     } catch {
-      // The calls wait for the next one.
-      connection.onDoubt();
-    }
-    if (this.#connection === connection) this.#opening = false;
-  }
-
-  async #openOwn(connection: Connection, call: Call): Promise<void> {
-    connection.own++;
-    try {
-      const lane = await connection.open(this, call, this.#agreed);
-      if (lane.agreed) this.#startOwn(lane);
-    } catch {
-      // There are no more: it shares one, or goes on over the next connection.
+      // There are no more: it shares one, or goes on over the next connection, as the others do.
+      if (!own) return connection.onDoubt();
       connection.own = MAX_OWN;
-      this.add(call);
+      this.add(own);
     }
   }
 
@@ -282,9 +276,7 @@ export class Route {
 
   /** The called end has not begun these calls, and will not. */
   onNotBegun(calls: Call[]): void {
-    const again = calls.filter((call) => this.session.$stays && !call.parts.feed?.begun);
-    for (const call of calls) if (!again.includes(call)) call.end(goingAway());
-    this.#again(again);
+    this.#again(calls, goingAway(), (call) => !call.begun);
   }
 
   /**
@@ -299,15 +291,12 @@ export class Route {
     // One that was opened and has not been used is a call's, too.
     if (error && lane.own && !lane.own.lane) calls.push(lane.own);
     this.#forget(lane);
-    if (lost) lane.connection.onDoubt();
-    const again = calls.filter(
-      (call) =>
-        this.session.$stays &&
-        !call.over &&
-        (unbegun || ((lost || lane.draining) && (call.repeatable || call.unsent))),
-    );
-    for (const call of calls) if (!again.includes(call)) call.end(error);
     if (error instanceof VersionMismatch && !lane.own) this.fail(error);
-    this.#again(again);
+    const went = lost || lane.draining;
+    this.#again(
+      calls,
+      error,
+      (call) => unbegun || (went && (call.repeatable || (call.unsent && !call.begun))),
+    );
   }
 }

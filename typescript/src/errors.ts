@@ -19,15 +19,14 @@ export interface ErrorDetails {
 export class JetStreamError extends Error {
   /** The class's own code. */
   declare readonly $code: string | null;
-  readonly code: string | null;
-  help: string | null;
-  url: string | null;
+  declare readonly code: string | null;
+  declare help: string | null;
+  declare url: string | null;
 
-  constructor(message = "", { code, help, url }: ErrorDetails = {}) {
+  constructor(message = "", details: ErrorDetails = {}) {
     super(message);
-    this.code = code ?? this.$code;
-    this.help = help ?? null;
-    this.url = url ?? null;
+    const { $code } = this;
+    Object.assign(this, { help: null, url: null, ...details, code: details.code ?? $code });
   }
 }
 
@@ -39,14 +38,13 @@ export class ConnectTimeout extends ConnectError {}
 
 /** A connection that had come about is gone; a call that had left may have run. */
 export class ConnectionLost extends JetStreamError {
-  constructor(
-    message: string,
-    /** The code with which the peer closed it, if it did. */
-    readonly closeCode: number | null = null,
-    /** Whether the peer closed it. */
-    readonly byPeer = false,
-  ) {
-    super(message);
+  /** The code with which the peer closed it, if it did. */
+  declare readonly closeCode: number | null;
+  /** Whether the peer closed it. */
+  declare readonly byPeer: boolean;
+
+  constructor(message: string, closeCode: number | null = null, byPeer = false) {
+    super(message, { closeCode, byPeer } as ErrorDetails);
   }
 }
 
@@ -58,40 +56,39 @@ export class ClosedError extends JetStreamError {}
 
 /** The server does not serve this service, or not in a version that fits. */
 export class VersionMismatch extends JetStreamError {
-  constructor(
-    message: string,
-    /** The version string that was asked for. */
-    readonly asked = "",
-    /** The version string that came back, if any. */
-    readonly answered: string | null = null,
-  ) {
-    super(message);
+  /** The version string that was asked for. */
+  declare readonly asked: string;
+  /** The version string that came back, if any. */
+  declare readonly answered: string | null;
+
+  constructor(message: string, asked = "", answered: string | null = null) {
+    super(message, { asked, answered } as ErrorDetails);
   }
 }
 
 /** A value does not fit its type. Nothing was sent. */
 export class EncodeError extends JetStreamError {
-  constructor(
-    /** Where, such as `echo.put.items[3].name`. */
-    readonly path: string,
-    /** What was found and what fits. */
-    readonly reason: string,
-  ) {
-    super(path ? `${path}: ${reason}` : reason);
+  /** Where, such as `echo.put.items[3].name`. */
+  declare readonly path: string;
+  /** What was found and what fits. */
+  declare readonly reason: string;
+
+  constructor(path: string, reason: string) {
+    super(`${path}: ${reason}`, { path, reason } as ErrorDetails);
   }
 }
 
 /** Bytes that are no value of their type. */
 export class DecodeError extends JetStreamError {
-  constructor(
-    /** Where in the value, such as `echo.put.items[3].name`. */
-    readonly path: string,
-    /** Where in the bytes, from 0. */
-    readonly offset: number,
-    /** What was found. */
-    readonly reason: string,
-  ) {
-    super(`${path ? `${path}: ` : ""}${reason} (byte ${offset})`);
+  /** Where in the value, such as `echo.put.items[3].name`. */
+  declare readonly path: string;
+  /** Where in the bytes, from 0. */
+  declare readonly offset: number;
+  /** What was found. */
+  declare readonly reason: string;
+
+  constructor(path: string, reason: string, offset = 0) {
+    super(`${path}: ${reason} (byte ${offset})`, { path, offset, reason } as ErrorDetails);
   }
 }
 
@@ -106,102 +103,106 @@ export class RemoteProtocolError extends ProtocolError {}
 
 /** A limit was reached. */
 export class LimitExceeded extends JetStreamError {
-  constructor(
-    /** Its name. */
-    readonly limit: string,
-    /** What was wanted. */
-    readonly size: number,
-    /** What is allowed. */
-    readonly allowed: number,
-    /** Whose limit it is. */
-    readonly side: "here" | "peer",
-    /** What to change. */
-    readonly setting: string,
-  ) {
-    super(
-      `${limit}: ${size.toLocaleString("en")} is over ${side === "here" ? "our own" : "the peer's"} limit of ` +
-        `${allowed.toLocaleString("en")}; the setting is ${setting}`,
-    );
+  /** Its name. */
+  declare readonly limit: string;
+  /** What was wanted. */
+  declare readonly size: number;
+  /** What is allowed. */
+  declare readonly allowed: number;
+  /** Whose limit it is. */
+  declare readonly side: "here" | "peer";
+  /** What to change. */
+  declare readonly setting: string;
+
+  constructor(limit: string, size: number, allowed: number, side: "here" | "peer", name: string) {
+    const setting = `Limits(${name}=...)`;
+    const whose = side === "here" ? "our own" : "the peer's";
+    const [wanted, most] = [size, allowed].map((number) => number.toLocaleString("en"));
+    super(`${limit}: ${wanted} is over ${whose} limit of ${most}; the setting is ${setting}`, {
+      limit,
+      size,
+      allowed,
+      side,
+      setting,
+    } as ErrorDetails);
   }
 }
 
 /** No answer in time. The method may run on; its late answer is thrown away. */
 export class DeadlineExceeded extends JetStreamError {
-  constructor(
-    /** The call, such as `echo.put`. */
-    readonly what: string,
-    /** How long was waited, in milliseconds. */
-    readonly timeout: number,
-  ) {
-    super(`${what}: no answer within ${timeout} ms`);
+  /** The call, such as `echo.put`. */
+  declare readonly what: string;
+  /** How long was waited, in milliseconds. */
+  declare readonly timeout: number;
+
+  constructor(what: string, timeout: number) {
+    super(`${what}: no answer within ${timeout} ms`, { what, timeout } as ErrorDetails);
   }
 }
 
 /** The remote method failed; its message, code, help and url are the attributes. */
 export class CallError extends JetStreamError {
-  constructor(
-    message = "",
-    details: ErrorDetails = {},
-    /** Where it happened, if the peer tells: `file:line name: message` lines. */
-    readonly backtrace: readonly string[] = [],
-  ) {
-    super(message, details);
+  /** Where it happened, if the peer tells: `file:line name: message` lines. */
+  declare readonly backtrace: readonly string[];
+
+  constructor(message = "", details: ErrorDetails = {}, backtrace: readonly string[] = []) {
+    super(message, { ...details, backtrace } as ErrorDetails);
   }
 }
 
 /** A subscription cannot go on after a position: what came next is no longer kept. */
 export class Gap extends CallError {
-  constructor(
-    /** The position to go on after. */
-    readonly asked: bigint,
-    /** The oldest position after which everything is kept. */
-    readonly oldest: bigint,
-    /** The position of the last item. */
-    readonly latest: bigint,
-    backtrace: readonly string[] = [],
-  ) {
-    super(
-      `cannot go on after ${asked}: what is kept is that after ${oldest}, up to ${latest}`,
-      { help: `fetch the present state, or take up again after ${oldest}` },
-      backtrace,
-    );
+  /** The position to go on after. */
+  declare readonly asked: bigint;
+  /** The oldest position after which everything is kept. */
+  declare readonly oldest: bigint;
+  /** The position of the last item. */
+  declare readonly latest: bigint;
+
+  constructor(asked: bigint, oldest: bigint, latest: bigint) {
+    super(`cannot go on after ${asked}: what is kept is that after ${oldest}, up to ${latest}`, {
+      help: `fetch the present state, or take up again after ${oldest}`,
+      asked,
+      oldest,
+      latest,
+    } as ErrorDetails);
   }
 }
 
-// Minifiers change the names of classes, so each says its own.
-const named: [type: { prototype: unknown }, name: string, code?: string][] = [
-  [JetStreamError, "JetStreamError"],
-  [ConnectError, "ConnectError", "connect"],
-  [ConnectTimeout, "ConnectTimeout", "connect_timeout"],
-  [ConnectionLost, "ConnectionLost", "connection_lost"],
-  [Unavailable, "Unavailable", "unavailable"],
-  [ClosedError, "ClosedError", "closed"],
-  [VersionMismatch, "VersionMismatch", "version_mismatch"],
-  [EncodeError, "EncodeError", "encode"],
-  [DecodeError, "DecodeError", "decode"],
-  [ProtocolError, "ProtocolError", "protocol"],
-  [LocalProtocolError, "LocalProtocolError", "local_protocol"],
-  [RemoteProtocolError, "RemoteProtocolError", "remote_protocol"],
-  [LimitExceeded, "LimitExceeded", "limit"],
-  [DeadlineExceeded, "DeadlineExceeded", "deadline_exceeded"],
-  [CallError, "CallError"],
-  [Gap, "Gap", "gap"],
-];
-for (const [{ prototype }, name, code] of named) {
-  Object.assign(prototype as object, { name, $code: code ? codeOf(code) : null });
-}
-
 /** A code of this package's own. */
-export function codeOf(name: string): string {
-  return `jetstream::${name}`;
+export const codeOf = (name: string): string => `jetstream::${name}`;
+
+// Minifiers change the names of classes, so each is told its own. Codes are made of names.
+for (const [name, { prototype }] of Object.entries({
+  JetStreamError,
+  ConnectError,
+  ConnectTimeout,
+  ConnectionLost,
+  Unavailable,
+  ClosedError,
+  VersionMismatch,
+  EncodeError,
+  DecodeError,
+  ProtocolError,
+  LocalProtocolError,
+  RemoteProtocolError,
+  LimitExceeded,
+  DeadlineExceeded,
+  CallError,
+  Gap,
+})) {
+  const words = name.replace(/(?<=Limit)Exceeded|Error$/, "").replace(/\B[A-Z]/g, "_$&");
+  const $code = /^(JetStream|Call)E/.test(name) ? null : codeOf(words.toLowerCase());
+  Object.assign(prototype, { name, $code });
 }
 
-const RESULT_TOO_LARGE = "return less at once, or raise the setting on the side that is named";
+/** What a limit says in addition that a result was over. */
+export const RESULT_TOO_LARGE =
+  "return less at once, or raise the setting on the side that is named";
 const GAP = /^cannot go on after (-?\d+): what is kept is that after (-?\d+), up to (-?\d+)$/;
+// Requests are refused by a peer's own limits; results only by the size of frames.
 const LIMIT =
-  /^(.+): ([\d,]+) is over (our own|the peer's) limit of ([\d,]+); the setting is (Limits\((\w+)=\.{3}\))$/;
-/** What requests are refused by; results only by the size of frames. */
-const REQUESTS = /^(max_(metadata|subscriptions|queued)|inbound_window)$/;
+  /^(.+): ([\d,]+) is over (our own|the peer's) limit of ([\d,]+); the setting is Limits\((max_metadata|max_subscriptions|max_queued|inbound_window|msize)=\.{3}\)$/;
 
 /** What a peer's error is here: a `CallError`, or of a class of its own if its code has one. */
 export function remoteError(
@@ -214,14 +215,14 @@ export function remoteError(
     (code === codeOf("gap") && message.length < 200 && GAP.exec(message)) || [];
   if (gap) {
     const [asked, oldest, latest] = positions.map(BigInt) as [bigint, bigint, bigint];
-    return Object.assign(new Gap(asked, oldest, latest), { ...details, backtrace });
+    return Object.assign(new Gap(asked, oldest, latest), details, { backtrace });
   }
-  const [, limit, size, whose, allowed, setting, name] =
+  const [, limit, size, whose, allowed, name] =
     (code === codeOf("limit") && LIMIT.exec(message)) || [];
-  const ours = whose === "our own";
-  if (limit && (name === "msize" ? help === RESULT_TOO_LARGE : ours && REQUESTS.test(name!))) {
+  const side = whose === "our own" ? "peer" : "here";
+  if (name === "msize" ? help === RESULT_TOO_LARGE : limit && side === "peer") {
     const [wanted, most] = [size!, allowed!].map((text) => +text.replaceAll(",", ""));
-    return new LimitExceeded(limit, wanted!, most!, ours ? "peer" : "here", setting!);
+    return new LimitExceeded(limit!, wanted!, most!, side, name!);
   }
   return new CallError(message, details, backtrace);
 }

@@ -45,8 +45,7 @@ export function encodeMetadata(
 /** Reads metadata to the end of the bytes. More than is taken, which the peer could not know, is told and not thrown. */
 export function readMetadata(r: Reader, what: string): Metadata | LimitExceeded {
   if (r.left > MAX_METADATA) {
-    const setting = "Limits(max_metadata=...)";
-    return new LimitExceeded(`metadata of ${what}`, r.left, MAX_METADATA, "here", setting);
+    return new LimitExceeded(`metadata of ${what}`, r.left, MAX_METADATA, "here", "max_metadata");
   }
   const count = r.u16();
   // No key of a peer's may mean something to an object.
@@ -73,20 +72,18 @@ export function readFault(payload: Uint8Array): CallError | LimitExceeded {
   const message = r.string();
   const [code, help, url] = [0, 1, 2].map(() => {
     const flag = r.u8();
-    if (flag > 1) r.fail("an option that is not 0 or 1");
+    if (flag > 1) r.fail("a flag");
     return flag ? r.string() : null;
   });
   const table: string[] = [];
   for (let left = r.u16(); left; left--) table.push(r.string());
-  const word = (): string => table[r.u16()] ?? r.fail("an index past the table of strings");
+  const words = (length: number): string[] =>
+    Array.from({ length }, () => table[r.u16()] ?? r.fail("an index"));
   const trace: string[] = [];
   for (let left = r.u16(); left; left--) {
-    const [text, name] = [word(), word()];
-    word();
-    word();
-    const file = word();
+    const [text, name, , , file] = words(5);
     const line = r.u16();
-    for (let fields = 2 * r.u16(); fields; fields--) word();
+    words(2 * r.u16());
     r.u8();
     if (trace.length < MAX_TRACE) trace.push(`${file}:${line} ${name}: ${text}`.slice(0, 500));
   }

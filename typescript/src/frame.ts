@@ -1,6 +1,6 @@
 // Frames: `size u32 LE, counting itself | type u8 | tag u16 LE | payload`. What payloads mean is not
 // known here.
-import type { Writer } from "./bytes.ts";
+import { Reader, Writer } from "./bytes.ts";
 import { RemoteProtocolError } from "./errors.ts";
 
 export const HEADER = 7;
@@ -50,14 +50,12 @@ export function whole(out: Writer, kind: number, tag: number, payload?: Payload)
   out.view.setUint32(at, out.at - at, true);
 }
 
-/**
- * Cuts a lane's bytes into frames. A size is checked as soon as it is known, before anything is kept
- * for it; memory grows only by what has come.
- */
+/** Cuts a lane's bytes into frames. A size is checked as soon as it is known; only what has come is kept. */
 export class Splitter {
-  /** The beginning of a frame whose end has not come. */
-  #part = new Uint8Array(0);
+  #parts: Uint8Array[] = [];
   #held = 0;
+  /** Bytes without which nothing is to be done: those of a size, then of its frame. */
+  #wanted = 4;
 
   constructor(public limit: number) {}
 
@@ -66,64 +64,31 @@ export class Splitter {
     return this.#held > 0;
   }
 
-  /** The frames that end within `chunk`. They refer to it. */
+  /** The frames that end within `chunk`. They may refer to it. */
   *push(chunk: Uint8Array): Generator<Frame, void> {
-    let at = 0;
-    while (at < chunk.length) {
-      if (!this.#held) {
-        const rest = chunk.subarray(at);
-        const size = this.#size(rest);
-        if (size !== null && size <= rest.length) {
-          at += size;
-          yield parse(rest.subarray(0, size));
-          continue;
-        }
+    this.#parts.push(chunk);
+    this.#held += chunk.length;
+    while (this.#held >= this.#wanted) {
+      let [all] = this.#parts as [Uint8Array];
+      if (this.#parts.length > 1) {
+        const out = new Writer();
+        for (const part of this.#parts) out.raw(part);
+        all = out.take();
       }
-      // Four bytes tell how many there will be.
-      const known = this.#held < 4 ? null : this.#size(this.#part);
-      const wanted = (known ?? 4) - this.#held;
-      const taken = Math.min(wanted, chunk.length - at);
-      this.#keep(chunk.subarray(at, at + taken));
-      at += taken;
-      const size = this.#held < 4 ? null : this.#size(this.#part);
-      if (size !== null && this.#held === size) {
-        const frame = this.#part.subarray(0, size);
-        this.#part = new Uint8Array(0);
-        this.#held = 0;
-        yield parse(frame);
+      this.#parts = [all];
+      const r = new Reader(all);
+      const size = r.u32();
+      if (size < HEADER || size > this.limit) {
+        throw new RemoteProtocolError(
+          `a frame of ${size} bytes; ${HEADER} to ${this.limit} can be`,
+        );
       }
+      this.#wanted = size;
+      if (this.#held < size) return;
+      this.#held -= size;
+      this.#parts = this.#held ? [all.subarray(size)] : [];
+      this.#wanted = 4;
+      yield { kind: r.u8(), tag: r.u16(), payload: all.subarray(HEADER, size) };
     }
   }
-
-  #size(bytes: Uint8Array): number | null {
-    if (bytes.length < 4) return null;
-    const size = (bytes[0]! | (bytes[1]! << 8) | (bytes[2]! << 16) | (bytes[3]! << 24)) >>> 0;
-    if (size < HEADER || size > this.limit) {
-      throw new RemoteProtocolError(
-        size < HEADER
-          ? `a frame of ${size} bytes is smaller than its own header of ${HEADER}`
-          : `a frame of ${size} bytes is over the limit of ${this.limit}`,
-      );
-    }
-    return size;
-  }
-
-  #keep(bytes: Uint8Array): void {
-    const size = this.#held + bytes.length;
-    if (size > this.#part.length) {
-      const grown = new Uint8Array(Math.max(size, 2 * this.#part.length));
-      grown.set(this.#part.subarray(0, this.#held));
-      this.#part = grown;
-    }
-    this.#part.set(bytes, this.#held);
-    this.#held = size;
-  }
-}
-
-function parse(frame: Uint8Array): Frame {
-  return {
-    kind: frame[4]!,
-    tag: frame[5]! | (frame[6]! << 8),
-    payload: frame.subarray(HEADER),
-  };
 }

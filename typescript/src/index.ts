@@ -1,5 +1,23 @@
 // The browser's entry point: what applications and generated modules import.
-export * from "./errors.ts";
+export {
+  CallError,
+  ClosedError,
+  ConnectError,
+  ConnectTimeout,
+  ConnectionLost,
+  DeadlineExceeded,
+  DecodeError,
+  EncodeError,
+  Gap,
+  JetStreamError,
+  LimitExceeded,
+  LocalProtocolError,
+  ProtocolError,
+  RemoteProtocolError,
+  Unavailable,
+  VersionMismatch,
+  type ErrorDetails,
+} from "./errors.ts";
 export {
   bool,
   bytes,

@@ -3,7 +3,7 @@ import { formatIp, parseIp } from "./addresses.ts";
 import { DecodeError } from "./errors.ts";
 import { ip as anyIp, socketAddress, type Layout } from "./plan.ts";
 
-const isText = (p: Layout): boolean => (p.k === "lazy" ? isText(p.get()) : p.k === "str");
+const isText = (p: Layout): boolean => (p.k === "lazy" ? isText(p.get$()) : p.k === "str");
 
 /** An address and a port, which is text in JSON. */
 const isSocket = (p: Layout): boolean => p === socketAddress.$;
@@ -12,7 +12,7 @@ const isSocket = (p: Layout): boolean => p === socketAddress.$;
 export function toJson(p: Layout, value: unknown): unknown {
   switch (p.k) {
     case "lazy":
-      return toJson(p.get(), value);
+      return toJson(p.get$(), value);
     case "unit":
       return null;
     case "int":
@@ -54,7 +54,7 @@ export function toJson(p: Layout, value: unknown): unknown {
       return Object.fromEntries(p.of.map(([name, each]) => [name, toJson(each, fields[name])]));
     }
     case "enum":
-      return p.names[p.values.indexOf(value)];
+      return p.names[p.of.indexOf(value)];
     case "union": {
       const [[name, inner]] = Object.entries(value as object) as [[string, unknown]];
       return { [name]: toJson(p.of.find(([each]) => each === name)![1], inner) };
@@ -77,7 +77,6 @@ export function fromJson(p: Layout, found: unknown, path: string): unknown {
   const wrong = (wanted: string): never => {
     throw new DecodeError(
       path,
-      0,
       `${wanted} is due, not ${String(JSON.stringify(found)).slice(0, 60)}`,
     );
   };
@@ -90,7 +89,7 @@ export function fromJson(p: Layout, found: unknown, path: string): unknown {
   const wanted = wrong;
   switch (p.k) {
     case "lazy":
-      return fromJson(p.get(), found, path);
+      return fromJson(p.get$(), found, path);
     case "unit":
       return found === null ? undefined : wrong("null");
     case "bool":
@@ -150,7 +149,7 @@ export function fromJson(p: Layout, found: unknown, path: string): unknown {
     }
     case "enum": {
       const at = p.names.indexOf(text());
-      return at < 0 ? wrong(`one of ${p.names.join(", ")}`) : p.values[at];
+      return at < 0 ? wrong(`one of ${p.names.join(", ")}`) : p.of[at];
     }
     case "union": {
       const [name, inner] = Object.entries(object())[0] ?? [];

@@ -14,25 +14,21 @@ export const VERSION_REFUSED = 4;
 
 /** Unsent bytes over which streams wait. */
 export const HIGH = 64 << 10;
-/** Milliseconds that a lane whose one half is gone has for the other to say why. */
+/** Milliseconds that a lane whose one half is gone has for the other to say why, and a connection whose lanes break to say that it is gone. */
 const GRACE = 1000;
 
 /** The code with which a peer gave up a stream; `null` if it is not that. */
 export function streamCode(error: unknown): number | null {
-  const code = (error as { streamErrorCode?: unknown } | null)?.streamErrorCode;
-  return typeof code === "number" ? code : null;
+  const { source, streamErrorCode } = (error ?? {}) as Record<string, unknown>;
+  return source === "stream" ? Number(streamErrorCode) : null;
 }
 
-function withCode(code: number): unknown {
-  const Native = (
-    globalThis as { WebTransportError?: new (message: string, init: object) => Error }
-  ).WebTransportError;
-  try {
-    if (Native) return new Native("", { source: "stream", streamErrorCode: code });
-  } catch {
-    // Of an older draft: it says less.
-  }
-  return Object.assign(new Error(`code ${code}`), { streamErrorCode: code });
+function withCode(streamErrorCode: number): unknown {
+  const { WebTransportError: Native } = globalThis as {
+    WebTransportError?: new (message: string, init: object) => Error;
+  };
+  const init = { source: "stream", streamErrorCode };
+  return Native ? new Native("", init) : Object.assign(new Error(), init);
 }
 
 export const ignore = (): void => {};
@@ -52,9 +48,6 @@ export abstract class Lane {
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
   #writing = false;
   #finishing = false;
-  #refused = false;
-  /** The peer takes nothing more. */
-  #deaf = false;
   /** Bytes that are being written. */
   #underway = 0;
 
@@ -85,11 +78,11 @@ export abstract class Lane {
     try {
       for (;;) {
         const { value, done } = await this.#reader.read();
-        if (this.dead || this.#refused) return;
+        if (this.dead) return;
         if (done) break;
         for (const frame of this.splitter.push(value)) {
           this.onFrame(frame);
-          if (this.dead || this.#refused) return;
+          if (this.dead) return;
         }
         const pause = this.onTurn();
         if (pause) await pause;
@@ -111,13 +104,13 @@ export abstract class Lane {
 
   /** Has a frame leave, together with what follows in this turn. */
   put(kind: number, tag: number, payload?: Payload): void {
+    if (this.dead) return;
     whole(this.out, kind, tag, payload);
-    this.flush();
+    this.#flush();
   }
 
-  flush(): void {
-    if (this.#deaf) this.out.take();
-    if (this.#writing || this.dead) return;
+  #flush(): void {
+    if (this.#writing) return;
     this.#writing = true;
     queueMicrotask(() => void this.#write());
   }
@@ -136,21 +129,19 @@ export abstract class Lane {
       if (this.#finishing && !this.dead) await this.#writer.close();
     } catch (error) {
       // Nothing more leaves. Why is for the other half to say.
-      this.#deaf = true;
-      this.out.take();
-      if (!this.dead) later(GRACE, () => this.dead || this.onBroken(error));
+      this.put = ignore;
+      if (!this.dead) later(() => this.dead || this.onBroken(error));
     }
   }
 
   /** Ends our half in order, once all has left. */
   finish(): void {
     this.#finishing = true;
-    this.flush();
+    this.#flush();
   }
 
   /** Reads nothing more, and says why; what has been written still leaves. */
   refuse(code: number): void {
-    this.#refused = true;
     this.#reader.cancel(withCode(code)).catch(ignore);
   }
 
@@ -158,16 +149,14 @@ export abstract class Lane {
   kill(code: number): void {
     if (this.dead) return;
     this.dead = true;
-    this.out.take();
     const reason = withCode(code);
     this.#writer.abort(reason).catch(ignore);
     this.#reader.cancel(reason).catch(ignore);
   }
 }
 
-/** A timer that does not keep a process alive. */
-export function later(milliseconds: number, run: () => void): ReturnType<typeof setTimeout> {
-  const timer = setTimeout(run, Math.min(milliseconds, 2 ** 31 - 1));
+/** Does something when the grace is over; that keeps no process alive. */
+export function later(run: () => void): void {
+  const timer: { unref?: () => void } | number = setTimeout(run, GRACE);
   (timer as { unref?: () => void }).unref?.();
-  return timer;
 }

@@ -1,5 +1,5 @@
 // What a service is, as generated modules declare it. No bytes, no lanes.
-import type { Layout, Plan } from "./plan.ts";
+import { fields, unit, type Layout, type Plan } from "./plan.ts";
 import type { Metadata } from "./channel.ts";
 import type { Session } from "./session.ts";
 
@@ -38,9 +38,9 @@ export interface Method {
   readonly args: Layout;
   /** Which of the parameters is a stream; -1 if none. */
   readonly streamAt: number;
-  readonly stream: Layout | null;
+  readonly stream: Layout | undefined;
   readonly result: Layout;
-  readonly items: Layout | null;
+  readonly items: Layout | undefined;
   readonly lossy: boolean;
   readonly idempotent: boolean;
 }
@@ -71,8 +71,6 @@ export interface Context {
   timeLeft(): number | null;
 }
 
-const UNIT: Layout = { k: "unit" };
-
 /**
  * Declares a service.
  *
@@ -89,29 +87,26 @@ export function defineService<H extends object>(
 ): Service<H> {
   const $methods = Object.entries(methods as Record<string, MethodDefinition>).map(
     ([method, given], index): Method => {
-      const args: (readonly [string, Layout])[] = [];
-      let streamAt = -1;
-      let stream: Layout | null = null;
-      given.params.forEach(([param, plan], at) => {
-        if ("$stream" in plan) {
-          streamAt = at;
-          stream = plan.$stream;
-        } else {
-          args.push([param, plan.$]);
-        }
-      });
+      const params = given.params as readonly (readonly [
+        string,
+        Plan<unknown> & StreamPlan<unknown>,
+      ])[];
+      const streamAt = params.findIndex(([, { $stream }]) => $stream);
       return {
         index,
         name: method,
         what: `${name}.${method}`,
-        params: given.params.map(([param]) => param),
-        args: { k: "struct", name: "arguments", of: args },
+        params: params.map(([param]) => param),
+        args: fields(
+          method,
+          params.filter((_, at) => at !== streamAt).map(([param, { $ }]) => [param, $]),
+        ).$,
         streamAt,
-        stream,
-        result: given.result?.$ ?? UNIT,
-        items: given.items?.$ ?? null,
-        lossy: given.lossy ?? false,
-        idempotent: given.idempotent ?? false,
+        stream: params[streamAt]?.[1].$stream,
+        result: (given.result ?? unit).$,
+        items: given.items?.$,
+        lossy: !!given.lossy,
+        idempotent: !!given.idempotent,
       };
     },
   );

@@ -1,5 +1,5 @@
 // Sessions: the association with a peer. It may outlive its connection.
-import { Call, Feed, type CallParts } from "./call.ts";
+import { Call, type Settle } from "./call.ts";
 import type { Handlers, Served } from "./callee.ts";
 import {
   keepReplyMetadata,
@@ -27,7 +27,7 @@ import { Subscription } from "./subscription.ts";
 import type { CloseInfo, Transport } from "./transport.ts";
 import { versionOf } from "./version.ts";
 import { webTransport } from "./webtransport.ts";
-import { decode, encode } from "./wire.ts";
+import { encode } from "./wire.ts";
 
 /** `draining`: the server goes away, and what it has begun is still answered. */
 export type SessionState = "connecting" | "connected" | "reconnecting" | "draining" | "closed";
@@ -74,7 +74,14 @@ export interface ConnectOptions {
 
 /** Opens a session. */
 export async function connect(url: string | URL, options: ConnectOptions = {}): Promise<Session> {
-  const session = new Session(async (signal) => {
+  const session = sessionTo(url, options);
+  await session.$open();
+  return session;
+}
+
+/** A session that `$open` opens; calls wait for that. Not part of the API. */
+export function sessionTo(url: string | URL, options: ConnectOptions = {}): Session {
+  return new Session(async (signal) => {
     const full = new URL(url, (globalThis as { location?: { href: string } }).location?.href);
     const { token, transport } = options;
     if (token !== undefined) {
@@ -82,8 +89,6 @@ export async function connect(url: string | URL, options: ConnectOptions = {}): 
     }
     return transport ? transport(full, signal) : webTransport(full, options, signal);
   }, options);
-  await session.$open();
-  return session;
 }
 
 /** A connection that ends sooner than this was no success: the next attempt waits. */
@@ -161,19 +166,12 @@ export class Session implements Carrier {
   #change(state: SessionState): void {
     if (this.#state === state) return;
     this.#state = state;
-    for (const listener of [...this.#listeners]) {
-      try {
-        listener(state);
-      } catch (error) {
-        this.$onError(error, "a listener of the session's state");
-      }
-    }
+    // What is wrong with one is not for us to hear.
+    for (const listener of this.#listeners) queueMicrotask(() => listener(state));
   }
 
   $onError(error: unknown, what: string): void {
-    const { onError } = this.#options;
-    if (onError) onError(error, what);
-    else console.error(what, error);
+    (this.#options.onError ?? console.error)(error, what);
   }
 
   /** Whether calls may go on over another connection. */
@@ -191,7 +189,7 @@ export class Session implements Carrier {
    *
    * @returns A function that ends that. What has begun goes on.
    */
-  serve<H extends object>(service: Service<H>, implementation: H): () => void {
+  serve<H extends object>(service: Service<H>, implementation: NoInfer<H>): () => void {
     const served = { service, implementation: implementation as Handlers };
     for (const { name, what } of service.$methods) {
       if (!served.implementation[name]) throw new TypeError(`the implementation has no ${what}`);
@@ -235,7 +233,11 @@ export class Session implements Carrier {
     } catch (error) {
       // One that comes about now is closed again.
       first.then((transport) => transport.close(), ignore);
-      this.#end(new ClosedError("connecting was given up"), {});
+      // Calls that wait fail with it, too.
+      this.#end(
+        error instanceof JetStreamError ? error : new ClosedError("connecting was given up"),
+        {},
+      );
       throw error;
     }
   }
@@ -335,14 +337,10 @@ export class Session implements Carrier {
     options: CallOptions & ChannelOptions,
   ): Promise<unknown> {
     const promise: Promise<unknown> = new Promise((resolve, reject) => {
-      this.#begin(service, method, args, options, null, (outcome, metadata) => {
-        if (metadata) keepReplyMetadata(promise, metadata);
-        if ("error" in outcome) return reject(outcome.error);
-        try {
-          resolve(decode(method.result, outcome.payload, method.what));
-        } catch (error) {
-          reject(error);
-        }
+      this.#begin(service, method, args, options, null, (ok, value, metadata) => {
+        // What was told about it is for the promise that is given out, which may not be there yet.
+        queueMicrotask(() => keepReplyMetadata(promise, metadata));
+        (ok ? resolve : reject)(value);
       });
     });
     return promise;
@@ -354,10 +352,8 @@ export class Session implements Carrier {
     args: readonly unknown[],
     options: CallOptions & ChannelOptions,
   ): Subscription<unknown, unknown> {
-    // A subscription has no limit of time unless it is given one.
-    const said = { ...options, timeout: options.timeout ?? null };
     return new Subscription(method, (inbox, settle) =>
-      this.#begin(service, method, args, said, inbox, settle),
+      this.#begin(service, method, args, options, inbox, settle),
     );
   }
 
@@ -368,11 +364,11 @@ export class Session implements Carrier {
     args: readonly unknown[],
     options: CallOptions & ChannelOptions,
     inbox: Inbox<unknown> | null,
-    settle: CallParts["settle"],
+    settle: Settle,
   ): Call {
     const { waitForReady = false } = this.#reconnect ?? {};
     const { signal, timeout = this.$callTimeout, waitForReady: waits = waitForReady } = options;
-    const { what, streamAt, stream, params } = method;
+    const { what, streamAt, params } = method;
     signal?.throwIfAborted();
     if (this.#error) throw this.#error;
     if (this.#suspended && !waits) throw this.#suspended;
@@ -385,7 +381,7 @@ export class Session implements Carrier {
       method,
       body: encode(method.args, named, what),
       metadata: encodeMetadata({ ...this.#options.metadata, ...options.metadata }, what),
-      feed: stream && new Feed(args[streamAt] as AsyncIterable<unknown>, stream, what),
+      source: args[streamAt] as AsyncIterable<unknown> | undefined,
       timeout,
       signal,
       waits,

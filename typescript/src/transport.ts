@@ -15,7 +15,9 @@ export interface LaneStream {
 /** Datagrams of a transport that has them. */
 export interface Datagrams {
   readonly readable: ReadableStream<Uint8Array>;
-  readonly writable: WritableStream<Uint8Array>;
+  readonly writable?: WritableStream<Uint8Array> | undefined;
+  /** As later drafts have it. */
+  createWritable?(): WritableStream<Uint8Array>;
   readonly maxDatagramSize: number;
 }
 

@@ -11,19 +11,12 @@ export const ACCEPT = "x1-on";
 const FORM =
   /^rs\.jetstream\.proto\/([^/]+)\/(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-[^/+]*)?(?:\+([^/]*))?$/;
 
-export interface Version {
-  readonly name: string;
-  /** Major, minor, patch. */
-  readonly number: readonly [bigint, bigint, bigint];
-  /** Build identifiers, which never decide. */
-  readonly build: string;
-}
+/** A name, then major, minor and patch, then build identifiers, which never decide. */
+export type Version = readonly string[];
 
 /** Reads a version string; `null` if it is none. */
 export function parseVersion(text: string): Version | null {
-  const [, name, major, minor, patch, build] = (text.length <= 1024 && FORM.exec(text)) || [];
-  if (name === undefined) return null;
-  return { name, number: [BigInt(major!), BigInt(minor!), BigInt(patch!)], build: build ?? "" };
+  return (text.length <= 1024 && FORM.exec(text)?.slice(1)) || null;
 }
 
 /** Writes the version string of a service, with a mark as its last build identifier. */
@@ -36,16 +29,14 @@ export function versionOf(
 }
 
 /** Whether a version carries `mark` as its last build identifier. */
-export function isMarked(version: Version, mark: string): boolean {
-  return version.build.split(".").at(-1) === mark;
+export function isMarked([, , , , build]: Version, mark: string): boolean {
+  return build?.split(".").at(-1) === mark;
 }
 
 /** Whether a server of version `ours` can serve a client of version `theirs`. */
 export function serves(ours: Version, theirs: Version): boolean {
-  const [a, b] = [ours.number, theirs.number];
-  return (
-    ours.name === theirs.name && a[0] === b[0] && (a[1] > b[1] || (a[1] === b[1] && a[2] >= b[2]))
-  );
+  const newer = (at: number): number => Number(ours[at]) - Number(theirs[at]);
+  return ours[0] === theirs[0] && ours[1] === theirs[1] && (newer(2) || newer(3)) >= 0;
 }
 
 /** The payload of a version frame. */

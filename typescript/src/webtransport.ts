@@ -2,20 +2,13 @@
 import type { ConnectOptions } from "./session.ts";
 import { ConnectError } from "./errors.ts";
 import { ignore } from "./lane.ts";
-import type { CloseInfo, Datagrams, Transport } from "./transport.ts";
+import type { Transport } from "./transport.ts";
 
-/** What differs between drafts, and what TypeScript's own declarations lack. */
-interface Native {
+/** What TypeScript's own declarations do not have in all versions. */
+interface Native extends Omit<Transport, "openLane" | "incomingLanes"> {
   readonly ready: Promise<unknown>;
-  readonly closed: Promise<CloseInfo>;
-  readonly draining?: Promise<unknown>;
   readonly incomingBidirectionalStreams: Transport["incomingLanes"];
-  readonly datagrams: Omit<Datagrams, "writable"> & {
-    readonly writable?: Datagrams["writable"];
-    createWritable?(): Datagrams["writable"];
-  };
   createBidirectionalStream(): ReturnType<Transport["openLane"]>;
-  close(info?: CloseInfo): void;
 }
 
 export async function webTransport(
@@ -27,12 +20,10 @@ export async function webTransport(
     WebTransport?: new (url: string, options: object) => Native;
   };
   if (!Made) {
-    throw new ConnectError(
-      "there is no WebTransport here; jetstream-client/http calls over HTTP POST instead",
-    );
+    throw new ConnectError("there is no WebTransport here; take jetstream-client/http");
   }
   const { serverCertificateHashes } = options;
-  const native = new Made(url.href, serverCertificateHashes ? { serverCertificateHashes } : {});
+  const native = new Made(url.href, { serverCertificateHashes });
   native.closed.catch(ignore);
   native.draining?.catch(ignore);
   const stop = (): void => native.close();
@@ -42,20 +33,10 @@ export async function webTransport(
   } finally {
     signal.removeEventListener("abort", stop);
   }
-  const { datagrams } = native;
-  const writable = datagrams.writable ?? datagrams.createWritable?.();
   return {
     openLane: () => native.createBidirectionalStream(),
     incomingLanes: native.incomingBidirectionalStreams,
-    datagrams: writable
-      ? {
-          readable: datagrams.readable,
-          writable,
-          get maxDatagramSize() {
-            return datagrams.maxDatagramSize;
-          },
-        }
-      : null,
+    datagrams: native.datagrams,
     closed: native.closed,
     draining: native.draining,
     close: (info) => native.close(info),

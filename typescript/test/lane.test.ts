@@ -93,20 +93,21 @@ describe("the bytes of the Rust core", () => {
   test("what is called is said as it says it", async () => {
     const { vec, open, close } = await calling();
     const abort = new AbortController();
-    const calls: Promise<unknown>[] = [vec.echo("hi", { signal: abort.signal })];
+    const calls = [failure(vec.echo("hi", { signal: abort.signal }))];
     const lane = await open();
     const seen: string[] = [];
     const take = async (count: number): Promise<void> => {
       for (let i = 0; i < count; i++) seen.push(bytes((await lane.next())!));
     };
     await take(2);
-    calls.push(vec.echo("m", { metadata: { k: new Uint8Array([1, 2]) }, timeout: 5000 }));
+    const said = { metadata: { k: new Uint8Array([1, 2]) }, timeout: 5000 };
+    calls.push(failure(vec.echo("m", said)));
     await take(2);
     abort.abort();
     await take(1);
-    const item = vec.ticks().next();
+    calls.push(failure(vec.ticks().next()));
     await take(3);
-    calls.push(vec.total([7, 8]));
+    calls.push(failure(vec.total([7, 8])));
     await take(4);
     expect(seen).toEqual([
       "0f00000011ffff80c3c90100000000",
@@ -123,7 +124,7 @@ describe("the bytes of the Rust core", () => {
       "070000000e0400",
     ]);
     await close();
-    for (const call of [...calls, item]) expect(await failure(call)).toBeTruthy();
+    for (const call of calls) expect(await call).toBeInstanceOf(Error);
   });
 
   test("the version is asked for as it asks", async () => {
@@ -373,7 +374,7 @@ describe("the calling end", () => {
     const label = await lane.until(19);
     expect(label.tag).toBe(65535);
     const { tag } = await lane.until(LATEST);
-    const writer = peer.datagrams!.writable.getWriter();
+    const writer = peer.datagrams!.writable!.getWriter();
     const datagram = (of: Uint8Array): Uint8Array =>
       Uint8Array.from([...(label.hex.match(/../g) ?? []).map((x) => parseInt(x, 16)), ...of]);
     const item = (number: string, value: string): Uint8Array => frame(18, tag, number + value);
@@ -432,7 +433,7 @@ describe("the calling end", () => {
 
   test("random frames end the lane, or do nothing", async () => {
     const { int, bytes } = random(11);
-    for (let round = 0; round < 300; round++) {
+    for (let round = 0; round < 80; round++) {
       const { vec, open, close } = await calling();
       const abort = new AbortController();
       const calls = [
@@ -727,7 +728,7 @@ describe("the called end", () => {
 
   test("random frames end the lane, or do nothing", async () => {
     const { int, bytes: some } = random(13);
-    for (let round = 0; round < 300; round++) {
+    for (let round = 0; round < 80; round++) {
       const { lane, close } = await serving();
       await agreed(lane);
       const sending = (async () => {

@@ -105,7 +105,13 @@ fn talk(input: &[u8], size: usize) -> End {
     let others = vec![(0x2b60_3742, 1)];
     let settings =
         Settings { extended_connect: true, datagrams: true, others, ..Settings::default() };
-    let config = Arc::new(Config { settings, limits: LIMITS, foreign_uni, foreign_bidi, early_datagrams: first & 2 != 0 });
+    let config = Arc::new(Config {
+        settings,
+        limits: LIMITS,
+        foreign_uni,
+        foreign_bidi,
+        early_datagrams: first & 2 != 0,
+    });
     let mut end = End {
         connection: Connection::new(role, config),
         role,

@@ -17,6 +17,7 @@ pub mod subscription;
 pub mod value;
 pub mod version;
 pub mod websocket;
+pub mod webtransport;
 pub mod window;
 
 /// A target's program: libFuzzer's under cargo-fuzz, else one that replays the files it is given.

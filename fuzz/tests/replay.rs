@@ -81,6 +81,11 @@ fn http3() {
     replay("http3", jetstream_fuzz::http3::run);
 }
 
+#[test]
+fn webtransport() {
+    replay("webtransport", jetstream_fuzz::webtransport::run);
+}
+
 /// SplitMix64: enough for this, and the same everywhere.
 struct Random(u64);
 

@@ -385,6 +385,14 @@ impl Hub {
         }
     }
 
+    /// Closes a client's connection when the sessions on it are over and have said their last words.
+    pub fn http_leave(&mut self, connection: ConnectionKey) {
+        match self {
+            Self::Quic(endpoint) => endpoint.http_leave(connection),
+            Self::Streams(_) | Self::Memory(_) => {}
+        }
+    }
+
     /// Exchanges in progress.
     pub fn open_exchanges(&self) -> usize {
         match self {

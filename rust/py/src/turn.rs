@@ -40,9 +40,6 @@ impl Tick {
     }
 }
 
-/// Nothing is wrong, and the connection ends (RFC 9114, section 8.1).
-const H3_NO_ERROR: u64 = 0x0100;
-
 impl Shared {
     /// One turn; see the architecture's page.
     pub(crate) fn turn(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
@@ -287,13 +284,12 @@ impl Shared {
                 self.tell(py, |state| state.on_reviewed.as_ref(), (judged, sent_away))
             }
             Event::Lost { connection, reason } => {
-                // One that we opened for a session has nothing more to carry. The session's own last
-                // word has left with the turn before.
+                // One that we opened for a session has nothing more to carry but its last word.
                 let found = self.known(py, connection);
                 let beneath = found.and_then(|found| found.get().carrier_of_its_own());
                 self.on_lost(py, connection, &reason);
                 if let Some(beneath) = beneath {
-                    self.hub()?.close(Instant::now(), beneath, H3_NO_ERROR, b"");
+                    self.hub()?.http_leave(beneath);
                 }
                 Ok(())
             }

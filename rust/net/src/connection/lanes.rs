@@ -49,6 +49,19 @@ impl Connection {
         self.lanes.get(&stream).copied()
     }
 
+    /// Reads the lanes of a session that is over, the last time.
+    pub(crate) fn read_lanes_of(&mut self, session: ConnectionKey, around: &mut Surroundings<'_>) {
+        let is_its =
+            |key: &LaneKey| around.lanes.get(key.0).is_some_and(|lane| lane.connection == session);
+        let mut its: Vec<LaneKey> = self.lanes.values().copied().filter(is_its).collect();
+        its.sort();
+        let others = std::mem::replace(&mut self.readable, its);
+        while !self.readable.is_empty() {
+            self.read_lanes(around);
+        }
+        self.readable = others;
+    }
+
     /// Forgets the lanes of a session.
     pub(crate) fn drop_lanes(&mut self, session: ConnectionKey, lanes: &mut Slab<Lane>) {
         self.lanes.retain(|_, key| {

@@ -139,6 +139,8 @@ impl Connection {
 
     /// A session is over: everything on it goes, and the owner is told.
     fn end_session(&mut self, key: ConnectionKey, reason: Lost, around: &mut Surroundings<'_>) {
+        // What came before the end is still the owner's.
+        self.read_lanes_of(key, around);
         around.sessions.remove(key);
         let owned = self.sessions().map(|sessions| sessions.disown(key)).unwrap_or_default();
         for stream in owned {

@@ -11,7 +11,7 @@
 //!
 //! | | draft | settings that it sends | what it wants of a server, beside `ENABLE_CONNECT_PROTOCOL` and `H3_DATAGRAM` (0x33) | `:protocol` |
 //! |---|---|---|---|---|
-//! | Chrome | 02, 07 | 0x2b603742, 0xc671706a | 0x2b603742, or 0xc671706a | `webtransport` |
+//! | Chrome | 02, 07 | 0x2b603742, 0xc671706a | 0x2b603742, or 0xc671706a | `webtransport`, and a field `sec-webtransport-http3-draft02: 1` |
 //! | Firefox | 02; 07 and 15 in the latest | 0x2b603742; 0xc671706a, 0x2c7cf000 | one of those | `webtransport` |
 //! | Safari 26.4 | 13 or 14 | not published | 0x14e9cd29 of at least 1; if it is more than 1 or 0x2c7cf000 is there, also the three initial limits, or it does not ask or does not send | `webtransport` |
 //! | webtransport-go | 15 | all of them | 0x2c7cf000 | `webtransport-h3` |

@@ -239,7 +239,9 @@ impl Session {
 
     /// Something waits for more credit: [`Event::MaySend`] tells of it.
     pub fn starve(&mut self) {
-        self.flow.starve(&mut self.out);
+        if self.is_open() {
+            self.flow.starve(&mut self.out);
+        }
     }
 
     /// Whether a stream may be opened now; if not, [`Event::MayOpen`] tells when, or it is over.

@@ -88,6 +88,22 @@ impl Endpoint {
         left.into_iter().for_each(|key| self.activate(key));
     }
 
+    /// Closes a client's connection when the sessions on it are over and their last words have arrived,
+    /// or nobody takes them any more.
+    pub fn http_leave(&mut self, connection: ConnectionKey) {
+        let found = self.connections.get_mut(connection.0 as usize).and_then(Option::as_deref_mut);
+        match found.filter(|found| !found.is_over()) {
+            None => {}
+            Some(found) => match found.http_mut() {
+                Some(http) => {
+                    http.end_when_idle();
+                    self.activate(connection.0);
+                }
+                None => self.close(Instant::now(), connection, 0, b""),
+            },
+        }
+    }
+
     /// Exchanges in progress.
     pub fn open_exchanges(&self) -> usize {
         self.exchanges.open()

@@ -212,6 +212,11 @@ impl Http3 {
         }
     }
 
+    /// Ends when what is open has ended, and has arrived: at a client, whose server needs no word of it.
+    pub(crate) fn end_when_idle(&mut self) {
+        self.life.phase = Phase::Last;
+    }
+
     /// How the connection is to be closed now, if it is.
     pub(crate) fn take_end(&mut self, quic: &mut Quic) -> Option<End> {
         if let Some((code, reason)) = self.closed.take() {

@@ -227,7 +227,8 @@ impl Http3 {
     /// Takes what the protocol has to tell and does what it wants, until there is neither. What is
     /// to be written waits for [`Http3::write`].
     fn settle(&mut self, quic: &mut Quic, turn: &mut Turn<'_>) {
-        loop {
+        // Before that QUIC has no streams for a client, or such as it may have to forget.
+        while self.has_begun {
             // Events first: an exchange is known before it is over.
             if let Some(event) = self.core.poll_event() {
                 self.hear(event, quic, turn);

@@ -41,14 +41,49 @@ fn an_end_tells_its_code_and_reason_and_takes_its_streams_with_it() {
 
 #[test]
 fn what_was_ended_in_order_still_arrives() {
+    let mut world = stranger(config());
+    let (_, key) = world.session(Incoming::Raw);
+    let stream = world.pair.server.open_stream(key, Dir::Uni).unwrap();
+    world.visitors[0].deaf.push(stream.into());
+    world.pair.server.write(key, stream, &mut Bytes::from_static(b"the last"));
+    assert!(world.pair.server.finish(key, stream));
+    let open = world.pair.server.open_stream(key, Dir::Bi).unwrap();
+    world.visitors[0].deaf.push(open.into());
+    world.pair.server.close(Instant::now(), key, 0, b"");
+    let here = world.visitors[0].key;
+    let mut read = Vec::new();
+    let end = world.until(|world| match world.pair.client.read(here, stream, 100) {
+        Read::Data(data) => {
+            read.extend(data);
+            None
+        }
+        Read::Blocked => None,
+        end => Some(end),
+    });
+    assert_eq!(end, Read::Finished);
+    assert!(read.ends_with(b"the last"), "{read:?}");
+    let end = world.until(|world| match world.pair.client.read(here, open, 100) {
+        Read::Data(_) | Read::Blocked => None,
+        end => Some(end),
+    });
+    assert_eq!(end, Read::Reset(Code::WT_SESSION_GONE.0));
+}
+
+#[test]
+fn what_came_on_lanes_before_the_end_is_still_told() {
     let mut meeting = Meeting::new();
-    let (client, server) = meeting.session(LANES, Incoming::Raw);
-    let stream = meeting.pair.server.open_stream(server, Dir::Uni).unwrap();
-    meeting.pair.server.write(server, stream, &mut Bytes::from_static(b"the last"));
-    assert!(meeting.pair.server.finish(server, stream));
-    meeting.pair.server.close(Instant::now(), server, 0, b"");
+    let (client, server) = meeting.session(LANES, LANES);
+    let lane = meeting.lane(client);
+    meeting.pair.client.write_lane(lane, crate::tests::request(0, b""));
+    let opened = meeting.until(|pair| opened_on(&mut pair.from_server, server));
+    // The answer and the end leave together.
+    meeting.pair.server.write_lane(opened, crate::tests::request(5, b"the last"));
+    meeting.pair.server.finish_lane(opened);
+    meeting.pair.server.transmit(Instant::now()).unwrap();
+    meeting.pair.server.close(Instant::now(), server, 1, b"");
+    meeting.pair.server.transmit(Instant::now()).unwrap();
     meeting.until(|pair| lost_of(&pair.from_client, client));
-    meeting.until(|pair| (pair.server.unacknowledged() == 0).then_some(()));
+    assert_eq!(crate::tests::tags(&meeting.pair.from_client, lane), [5]);
 }
 
 #[test]
@@ -175,6 +210,23 @@ fn a_drain_is_told_and_waits_for_sessions() {
     let lost = meeting.until(|pair| lost_of(&pair.from_client, here));
     assert_eq!(lost, closed(Code::NO_ERROR.0, ""));
     meeting.until(|pair| lost_of(&pair.from_server, there));
+}
+
+#[test]
+fn a_drain_is_said_on_each_session() {
+    let mut world = stranger(config());
+    let (id, _) = world.session(LANES);
+    let late = world.ask(&connect("webtransport"), Content::Follows);
+    let (exchange, _) = world.request();
+    world.pair.server.http_drain();
+    world.pair.server.accept_session(exchange, &Fields::default(), LANES).unwrap();
+    for id in [id, late] {
+        let said = world.until(|world| {
+            let body = &world.visitors[0].answers.get(&id)?.body;
+            (!body.is_empty()).then(|| body.clone())
+        });
+        assert_eq!(said, capsule(0x78ae, b""));
+    }
 }
 
 #[test]

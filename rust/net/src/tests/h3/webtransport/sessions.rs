@@ -89,6 +89,18 @@ fn a_session_may_be_asked_for_before_the_handshake_is_complete() {
 }
 
 #[test]
+fn our_settings_do_not_wait_for_more_streams_than_the_server_has_allowed() {
+    let mut meeting = Meeting::of(Incoming::Raw, speaking(LIMITS));
+    meeting.ask(LANES);
+    meeting.until(|pair| {
+        let uni = |event: &Event| {
+            matches!(event, Event::StreamOpened { stream, .. } if stream.dir() == Dir::Uni)
+        };
+        pair.from_server.iter().any(uni).then_some(())
+    });
+}
+
+#[test]
 fn each_token_is_taken() {
     for protocol in ["webtransport", "webtransport-h3"] {
         let mut world = stranger(config());

@@ -1,5 +1,7 @@
 //! Sessions: what comes on a CONNECT stream, and what that means.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod pair;
 
 use super::*;
 use crate::http3::capsule::encode;
@@ -101,12 +103,16 @@ fn ends_that_cannot_be() {
 
 #[test]
 fn what_we_say_at_the_end() {
-    let mut one = session(&LOOSE);
+    let mut one = session(&STRICT);
+    one.sent(10);
     one.close(5, "done");
     one.close(6, "again");
     assert_eq!(one.take_output().unwrap(), close(5, b"done"));
     assert_eq!(one.take_output(), None);
     assert!(!one.is_open() && !one.may_open(Direction::Both) && one.credit() == 0);
+    one.starve();
+    one.drain();
+    assert_eq!(one.take_output(), None, "it was the last word");
     // What the peer says now is of no matter.
     one.received(Bytes::from(close(1, b"")));
     one.received(Bytes::from_static(&[0xff; 9]));

@@ -1,0 +1,3 @@
+#![cfg_attr(fuzzing, no_main)]
+
+jetstream_fuzz::target!(jetstream_fuzz::webtransport::run);

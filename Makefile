@@ -59,7 +59,7 @@ test-python: build $(VENV)/.interop $(VENV)/.clients $(VENV)/.node
 test-typescript: $(VENV)/.node
 	$(call in-typescript,test)
 
-test-slow: build $(VENV)/.interop $(VENV)/.clients $(VENV)/.browser $(VENV)/.node ## the tests that take longer; CI runs them after `make test`
+test-slow: build $(VENV)/.interop $(VENV)/.clients $(VENV)/.node $(VENV)/.browser ## the tests that take longer; CI runs them after `make test`
 	$(BIN)/python -m pytest -q -m slow
 
 soak: build ## a million calls, ten thousand reconnects, 20,000 connections; make soak SOAK=calls
@@ -85,7 +85,7 @@ fmt: $(VENV)/.node | $(SETUP) ## formats everything
 	$(BIN)/ruff format --quiet
 	$(call in-typescript,run fmt)
 
-bench: build $(VENV)/.bench $(PEERS)/.bench bench-tools ## measures beside others; make bench BENCH="--quick --only http"
+bench: build $(VENV)/.bench $(PEERS)/.bench $(VENV)/.node $(VENV)/.browser bench-tools ## measures beside others; make bench BENCH="--quick --only http"
 	$(BIN)/python -m benchmarks.run $(BENCH)
 
 fuzz: ## a long run of the fuzz targets, or of some: make fuzz FUZZ=frame

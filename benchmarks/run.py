@@ -42,7 +42,7 @@ class Group:
 GROUPS = {
     "rpc": Group(SCENARIOS, 220.0, 1500.0),
     "http": Group(HTTP_SCENARIOS, 240.0, 1500.0),
-    "web": Group(WEB_SCENARIOS, 90.0, 300.0, ours=PAGE_OURS),
+    "web": Group(WEB_SCENARIOS, 150.0, 600.0, ours=PAGE_OURS),
 }
 
 

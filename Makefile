@@ -34,8 +34,8 @@ BUILT := $(VENV)/.built
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-web test test-rust test-python test-typescript test-slow soak check fmt bench \
-	bench-tools fuzz docs build clean
+.PHONY: help demo demo-web test test-rust test-python test-typescript test-slow soak check check-web \
+	fmt bench bench-tools fuzz docs build clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -75,8 +75,13 @@ check: build $(VENV)/.node ## formats, lints, types, stubs: what CI checks; edit
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m mypy.stubtest jetstream._core
 	$(call in-typescript,run check)
+	@if $(NODE_FITS); then $(MAKE) --no-print-directory check-web; fi
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --offline check bans licenses sources; \
 	else $(BIN)/python scripts/dependencies.py; fi
+
+# The example is checked against the package as it is built.
+check-web: $(CLIENT)/dist/index.js $(WEB)/node_modules/.package-lock.json
+	@cd $(WEB) && npm run --silent check
 
 fmt: $(VENV)/.node | $(SETUP) ## formats everything
 	$(CARGO) fmt --all

@@ -169,7 +169,7 @@ $(VENV)/.interop: $(wildcard $(INTEROP:=/Cargo.*) $(INTEROP:=/src/*.rs)) | $(SET
 
 # The TypeScript package's tools. Without Node its tests are skipped, and say so; the next `make` looks
 # again.
-NODE_FITS := node -e 'process.exit(process.versions.node.split(".")[0] < 20)' 2>/dev/null
+NODE_FITS := node -e 'process.exit(Number(process.versions.node.split(".")[0] < 20))' 2>/dev/null
 in-typescript = @if $(NODE_FITS); then cd typescript && npm --silent $(1); \
   else echo "no Node of 20 or newer: typescript/ is left out"; fi
 

@@ -127,8 +127,10 @@ bench-tools:
 	    apt-get update -qq && apt-get install -qq --yes $$package >/dev/null && continue; fi; \
 	  echo "no $$program (Debian: $$package): what takes it is not measured"; done
 
-$(SETUP): requirements/dev.txt | $(BIN)/python
+$(SETUP): requirements/dev.txt requirements/interop.txt | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  -r requirements/interop.txt
 	@touch $@
 
 $(VENV)/.bench $(VENV)/.docs: $(VENV)/.%: requirements/%.txt | $(SETUP)

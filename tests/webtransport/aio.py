@@ -49,6 +49,7 @@ class Browser(QuicConnectionProtocol):
         self.datagrams: defaultdict[int, list[bytes]] = defaultdict(list)
         self.closed: events.ConnectionTerminated | None = None
         self._news = asyncio.Event()
+        self._own: set[int] = set()
         self._host = ""
 
     def aim(self, host: str) -> None:
@@ -76,6 +77,7 @@ class Browser(QuicConnectionProtocol):
     def open(self, session: int, data: bytes = b"", *, uni: bool = False, end: bool = False) -> int:
         """Opens a stream of a session."""
         stream: int = self.http.create_webtransport_stream(session, is_unidirectional=uni)
+        self._own.add(stream)
         self.write(stream, data, end=end)
         return stream
 
@@ -158,6 +160,12 @@ class Browser(QuicConnectionProtocol):
             self.resets[event.stream_id] = event.error_code
         elif isinstance(event, events.StopSendingReceived):
             self.stops[event.stream_id] = event.error_code
+        if isinstance(event, events.StreamDataReceived) and event.stream_id in self._own:
+            # aioquic (1.7) takes what comes back on these for frames of HTTP/3.
+            self.data[event.stream_id] += event.data
+            self._end(event.stream_id, event.end_stream)
+            self._news.set()
+            return
         for found in self.http.handle_event(event):
             if isinstance(found, HeadersReceived):
                 self.headers[found.stream_id] = dict(found.headers)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+from pathlib import Path
 
 import pytest
 from jetstream import Router, Server
 
 from tests.helpers import run
-from tests.web.node import needs_node, output
+from tests.web.node import needs_node, output, start
 from tests.web.services import Lab
 
 pytestmark = needs_node
@@ -58,3 +59,29 @@ def test_scenario(scenario: str, lanes: str, outcome: dict[str, str | None]) -> 
 
 def test_nothing_was_left_out(outcome: dict[str, str | None]) -> None:
     assert set(outcome) == {f"{name}-{lanes}" for name in SCENARIOS for lanes in ("own", "shared")}
+
+
+def test_a_session_stays_up_while_its_server_restarts(tmp_path: Path) -> None:
+    path = tmp_path / "lab.sock"
+
+    async def main() -> None:
+        one = Server(Router(Lab()), unix=str(path), graceful_timeout=0.2)
+        await one.start()
+        process = await start("node-restart.ts", str(path))
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            assert await process.stdout.readline() == b"up\n"
+            await one.close()
+            process.stdin.write(b"\n")
+            assert await process.stdout.readline() == b"waiting\n"
+            async with Server(Router(Lab()), unix=str(path)):
+                process.stdin.write(b"\n")
+                assert await process.stdout.readline() == b"down\n"
+                assert await process.wait() == 0
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+    run(main)

@@ -266,8 +266,8 @@ export class Session implements Carrier {
       if (wait) await new Promise((go) => (this.#pause = setTimeout(go, wait)));
       this.#distance = Math.min(Math.max(first, this.#distance * factor), most);
       try {
-        // A server that is back is not found by an attempt that has given it up in between.
-        return await this.#attempt(Math.min(timeout, 2000 + 4 * this.#distance));
+        // One that began when nobody was there may not notice that somebody is: the first are short.
+        return await this.#attempt(Math.min(timeout, 1000 + 10 * this.#distance));
       } catch (error) {
         this.#reason = error;
         if (made >= attempts || this.#error) throw error;

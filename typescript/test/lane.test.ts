@@ -22,6 +22,7 @@ import {
   type Context,
   type Subscription,
 } from "jetstream-client";
+import { Inbox } from "../src/inbox.ts";
 import { facing, frame, version, type RawLane, type Seen } from "./raw.ts";
 import { random } from "./random.ts";
 import { toHex } from "./described.ts";
@@ -345,6 +346,44 @@ describe("the calling end", () => {
     await lane.send(frame(ECHO + 1, (await lane.until(ECHO)).tag, "010061"));
     expect(await call).toBe("a");
     await close();
+  });
+
+  test("a stream from the caller stops where nothing more is granted", async () => {
+    const { vec, open, close } = await calling();
+    let made = 0;
+    function* numbers(): Generator<number> {
+      // It may call, too, while its own call is on its way.
+      if (!made) asked = vec.echo("b");
+      for (; made < 20_000; made++) yield made;
+    }
+    let asked: Promise<string> | undefined;
+    const total = vec.total(numbers());
+    const lane = await open();
+    const { tag } = await lane.until(TOTAL);
+    const initial = Math.ceil((64 << 10) / 11);
+    for (let n = 0; n < initial; n++) await lane.until(13);
+    const echo = vec.echo("a");
+    // Nothing of the stream is before it.
+    expect((await lane.next())!.kind).toBe(ECHO);
+    // It stands at its last `yield`.
+    expect(made).toBe(initial - 1);
+    await lane.send(frame(15, tag, "00000010"));
+    await lane.until(14);
+    await lane.send(frame(TOTAL + 1, tag, "0500000000000000"));
+    expect(await total).toBe(5n);
+    for (const call of [echo, asked!]) void call.catch(() => {});
+    await close();
+  });
+
+  test("what is held of a stream holds nothing else", async () => {
+    const inbox = new Inbox(
+      (payload) => payload[0],
+      () => {},
+    );
+    const chunk = new Uint8Array(1000).fill(7);
+    inbox.push(chunk.subarray(10, 11), 8);
+    chunk.fill(9);
+    expect(await inbox.next()).toEqual({ done: false, value: 7 });
   });
 
   test("without the extension a subscription that nobody takes is given up", async () => {

@@ -183,7 +183,7 @@ def test_the_map_of_the_code_has_every_module() -> None:
         }
         assert names - set(re.findall(r"\w+", maps[crate])) == set(), crate
     package = REPOSITORY / "python" / "jetstream"
-    drawn_names = set(re.findall(r"\b_\w+|\btesting\b|\bhttp\b", maps["python"]))
+    drawn_names = set(re.findall(r"\b_\w+|\b(?:testing|http|webtransport)\b", maps["python"]))
     assert drawn_names == {path.stem for path in package.glob("*.py")} | {"_core"}
     row = next(line for line in text.splitlines() if line.startswith("| `tests/`"))
     folders = {path.parent.name for path in (REPOSITORY / "tests").glob("*/*.py")}

@@ -13,6 +13,7 @@ from jetstream._limits import GRACEFUL_TIMEOUT, Limits
 from jetstream._listening import Streams, Where, listen_quic, listen_streams
 from jetstream._router import Router
 from jetstream._serving import Serving, weakly
+from jetstream._session import Session
 from jetstream._tls import ClientVerifier, ServerTls
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from jetstream._interception import ServerInterceptor
     from jetstream._material import Source
     from jetstream._router import ProtocolHandler
-    from jetstream._session import Session
 
 DEFAULT_PORT = 4433
 
@@ -175,7 +175,7 @@ def serve_on(
         handler = router.handler(core.alpn)
         if handler is not None:
             on_handler(handler, core)
-        elif on_session is not None and core.session is not None:
+        elif on_session is not None and isinstance(core.session, Session):
             on_session(core.session)
 
     def failed(address: str, error: BaseException) -> None:

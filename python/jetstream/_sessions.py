@@ -176,7 +176,9 @@ class Sessions:
         except JetStreamError:
             return
         session = core.session
-        if self._on_session is not None and session is not None:
+        if self._on_session is None or isinstance(session, WebTransportSession):
+            return
+        if session is not None:
             self._on_session(session)
 
     async def _handle(

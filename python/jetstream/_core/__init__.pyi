@@ -613,7 +613,7 @@ class Connection:
     @peer.setter
     def peer(self, value: Peer | None) -> None: ...
     @property
-    def session(self) -> Session | None:
+    def session(self) -> Session | WebTransportSession | None:
         """The session on it: that which was set, or one made by whoever serves here."""
 
     @session.setter

@@ -18,11 +18,18 @@ from jetstream import (
     Context,
     Interface,
     Router,
+    StreamClosed,
     Subscription,
     method,
     service,
 )
-from jetstream.webtransport import RefuseSession, SessionRequest, TokenPeer, WebTransport
+from jetstream.webtransport import (
+    RefuseSession,
+    SessionRequest,
+    TokenPeer,
+    WebTransport,
+    WebTransportSession,
+)
 
 from tests.helpers import resident, run
 from tests.http.serving import respond, server, tls
@@ -76,6 +83,8 @@ class Stage:
     def __init__(self) -> None:
         self._number = 0
         self._stepped = asyncio.Condition()
+        self.held = asyncio.Event()
+        self.released = asyncio.Event()
 
     async def caller(self, ctx: Context = INJECTED) -> Caller:
         assert ctx.remote is not None
@@ -101,6 +110,11 @@ class Stage:
         async with self._stepped:
             self._number = number
             self._stepped.notify_all()
+
+    async def hold(self) -> str:
+        self.held.set()
+        await self.released.wait()
+        return "released"
 
     @method(lossy=True)
     async def gauge(self) -> AsyncIterator[U32]:
@@ -184,25 +198,27 @@ class Scene:
 
     app: App
     admission: Admission
+    stage: Stage
     server: HttpServer
     page: Page
     url: str
 
 
-def serve(app: App, admission: Admission, **options: Any) -> HttpServer:
+def serve(app: App, admission: Admission, stage: Stage | None = None, **options: Any) -> HttpServer:
     options.setdefault("webtransport", WebTransport(authenticate=admission))
-    return server(app, router=Router(Lab(), Stage()), tls=tls(), lifespan="off", **options)
+    router = Router(Lab(), stage or Stage())
+    return server(app, router=router, tls=tls(), lifespan="off", **options)
 
 
 @asynccontextmanager
 async def scene(chromium: Chromium, **options: Any) -> AsyncGenerator[Scene]:
     """A page that has come over HTTP/2, as the first of a server does."""
-    app, admission = App(chromium), Admission()
-    async with serve(app, admission, **options) as running, Page(chromium) as page:
+    app, admission, stage = App(chromium), Admission(), Stage()
+    async with serve(app, admission, stage, **options) as running, Page(chromium) as page:
         url = f"https://{running.tcp_address}/"
         await page.visit(url)
         assert app.versions == ["2"]
-        yield Scene(app, admission, running, page, url)
+        yield Scene(app, admission, stage, running, page, url)
 
 
 @asynccontextmanager
@@ -323,14 +339,18 @@ def test_a_session_outlives_its_server(chromium: Chromium) -> None:
     async def main() -> None:
         async with session(chromium) as found:
             address = found.server.tcp_address
-            assert await found.page.run("echo", "before") == "before"
-            await found.server.close()
+            holding = asyncio.ensure_future(found.page.run("hold"))
+            await found.stage.held.wait()
+            closing = asyncio.ensure_future(found.server.close())
+            await found.page.run("comes", "draining")
+            # What has begun is answered, and what is called now is for the next one.
+            waiting = asyncio.ensure_future(found.page.run("echo", "for the next"))
+            found.stage.released.set()
+            assert await holding == "released"
+            await closing
             await found.page.run("comes", "reconnecting")
-            # What is called now goes to the next one.
-            waiting = asyncio.ensure_future(found.page.run("echo", "between"))
             async with serve(found.app, found.admission, port=address.port) as after:
-                assert await waiting == "between"
-                await found.page.run("comes", "connected")
+                assert await waiting == "for the next"
                 states = await found.page.run("states")
                 assert states == ["draining", "reconnecting", "connected"]
                 assert await found.page.run("calls") == [True, True]
@@ -436,6 +456,28 @@ def test_the_server_calls_the_page(chromium: Chromium) -> None:
             # Nobody has asked: the server does it by itself.
             (found_here,) = found.server.sessions
             assert await found_here.channel(Reader).shout("news") == "NEWS!"
+
+    run(main, patience=PATIENCE)
+
+
+def test_the_page_says_why_it_gives_a_stream_up(chromium: Chromium) -> None:
+    """That is no call: nothing of the protocol's own follows what is wrong with it."""
+
+    async def main() -> None:
+        code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        async def babble(ctx: Context, session: WebTransportSession) -> None:
+            sending, receiving = await session.open_bi()
+            await sending.write(bytes(7))
+            with pytest.raises(StreamClosed) as caught:
+                await receiving.read()
+            code.set_result(caught.value.close_code)
+
+        async with scene(chromium, webtransport=WebTransport(handlers={"/raw": babble})) as found:
+            assert await found.page.run("open", {"url": "/raw"}) == "connected"
+            # The protocol was broken: see rust/proto/src/codes.rs.
+            assert await code == 1
+            await found.page.run("close")
 
     run(main, patience=PATIENCE)
 

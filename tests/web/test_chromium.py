@@ -31,12 +31,16 @@ from jetstream.webtransport import (
     WebTransportSession,
 )
 
+from tests.faults.server import ServerProcess
 from tests.helpers import resident, run
-from tests.http.serving import respond, server, tls
+from tests.http.serving import server, tls
 from tests.web.chromium import Chromium, Page, PageError
+from tests.web.pages import Pages
 from tests.web.services import Lab
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from jetstream.http import HttpServer
 
 pytestmark = pytest.mark.slow
@@ -145,31 +149,6 @@ def quiet() -> Iterator[None]:
     logger.disabled = False
 
 
-class App:
-    """The page, and which versions of HTTP it was asked over, from which ports."""
-
-    def __init__(self, chromium: Chromium) -> None:
-        self._script = chromium.bundle.read_bytes()
-        self.versions: list[str] = []
-        self.ports: set[int] = set()
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        self.ports.add(scope["client"][1])
-        body, kind = b"", b"application/json"
-        match scope["path"]:
-            case "/":
-                self.versions.append(scope["http_version"])
-                body, kind = b'<script type="module" src="/page.js"></script>', b"text/html"
-            case "/page.js":
-                body, kind = self._script, b"text/javascript"
-            case "/version":
-                body = b'"%s"' % scope["http_version"].encode()
-        # Nothing comes out of a cache.
-        headers = [(b"content-type", kind), (b"cache-control", b"no-store")]
-        status = 200 if body else 404
-        await respond(body, status, headers=headers)(scope, receive, send)
-
-
 class Admission:
     """Whom sessions are given to, and who has asked."""
 
@@ -196,7 +175,7 @@ class Admission:
 class Scene:
     """A server, and a page of it."""
 
-    app: App
+    app: Pages
     admission: Admission
     stage: Stage
     server: HttpServer
@@ -204,7 +183,9 @@ class Scene:
     url: str
 
 
-def serve(app: App, admission: Admission, stage: Stage | None = None, **options: Any) -> HttpServer:
+def serve(
+    app: Pages, admission: Admission, stage: Stage | None = None, **options: Any
+) -> HttpServer:
     options.setdefault("webtransport", WebTransport(authenticate=admission))
     router = Router(Lab(), stage or Stage())
     return server(app, router=router, tls=tls(), lifespan="off", **options)
@@ -213,7 +194,7 @@ def serve(app: App, admission: Admission, stage: Stage | None = None, **options:
 @asynccontextmanager
 async def scene(chromium: Chromium, **options: Any) -> AsyncGenerator[Scene]:
     """A page that has come over HTTP/2, as the first of a server does."""
-    app, admission, stage = App(chromium), Admission(), Stage()
+    app, admission, stage = Pages(chromium.bundle.read_bytes()), Admission(), Stage()
     async with serve(app, admission, stage, **options) as running, Page(chromium) as page:
         url = f"https://{running.tcp_address}/"
         await page.visit(url)
@@ -281,7 +262,7 @@ def test_a_token_says_who_it_is(chromium: Chromium) -> None:
 
 def test_a_page_of_another_origin_is_refused(chromium: Chromium) -> None:
     async def main() -> None:
-        app, admission = App(chromium), Admission()
+        app, admission = Pages(chromium.bundle.read_bytes()), Admission()
         async with scene(chromium) as found:
             async with serve(app, admission) as other:
                 wanted = {"url": f"https://{other.tcp_address}/"}
@@ -355,6 +336,26 @@ def test_a_session_outlives_its_server(chromium: Chromium) -> None:
                 assert states == ["draining", "reconnecting", "connected"]
                 assert await found.page.run("calls") == [True, True]
                 assert len(after.sessions) == 1
+
+    run(main, patience=PATIENCE)
+
+
+def test_a_session_outlives_a_server_that_is_killed(chromium: Chromium, tmp_path: Path) -> None:
+    (tmp_path / "page.js").write_bytes(chromium.bundle.read_bytes())
+
+    async def main() -> None:
+        async with Page(chromium) as page:
+            with ServerProcess(tmp_path, "tests.web.killed") as killed:
+                await page.visit(f"https://127.0.0.1:{killed.port}/")
+                assert await page.run("open") == "connected"
+                assert await page.run("echo", "before") == "before"
+                killed.kill()
+                # What may have begun and is idempotent is asked once more.
+                waiting = asyncio.ensure_future(page.run("echo", "between"))
+                killed.start()
+                assert await waiting == "between"
+                assert await page.run("states") == ["reconnecting", "connected"]
+                await page.run("close")
 
     run(main, patience=PATIENCE)
 

@@ -518,16 +518,18 @@ def test_the_page_and_its_session_share_a_connection(chromium: Chromium) -> None
             await over_http3(found)
             found.app.ports.clear()
             assert await found.page.run("fetched", "/version") == "3"
-            await found.page.run("pooled", "/")
+            looked = await found.page.run("pooled", "/")
             assert await found.page.run("fetched", "/version") == "3"
             # The page stays on its connection.
             assert len(found.app.ports) == 1
             (request,) = found.admission.asked
             assert request.remote is not None
             if request.remote.port not in found.app.ports:
+                looked_at = "looks at" if looked else "does not look at"
                 pytest.xfail(
-                    f"Chromium {chromium.version} has `allowPooling` and ignores it: every session"
-                    " is a DedicatedWebTransportHttp3Client (net/quic/web_transport_client.cc)"
+                    f"Chromium {chromium.version} {looked_at} `allowPooling`, and makes a connection"
+                    " for every session, of which its net/quic/web_transport_client.cc tells: see"
+                    " docs/http3.md"
                 )
 
     run(main, patience=PATIENCE)

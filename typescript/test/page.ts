@@ -322,12 +322,19 @@ const scenarios = {
 
   // ---- without the client ----
 
-  /** Opens a session that asks to share the page's connection. */
-  async pooled(url: string): Promise<void> {
-    const transport = new WebTransport(new URL(url, location.href), { allowPooling: true });
+  /** Opens a session that asks to share the page's connection; whether the browser has looked at that. */
+  async pooled(url: string): Promise<boolean> {
+    let looked = false;
+    const options = {
+      get allowPooling() {
+        return (looked = true);
+      },
+    };
+    const transport = new WebTransport(new URL(url, location.href), options);
     await transport.ready;
     transport.close();
     await transport.closed;
+    return looked;
   },
   async fetched(path: string): Promise<unknown> {
     return (await fetch(path)).json();

@@ -527,8 +527,8 @@ def test_the_page_and_its_session_share_a_connection(chromium: Chromium) -> None
             if request.remote.port not in found.app.ports:
                 looked_at = "looks at" if looked else "does not look at"
                 pytest.xfail(
-                    f"Chromium {chromium.version} {looked_at} `allowPooling`, and makes a connection"
-                    " for every session, of which its net/quic/web_transport_client.cc tells: see"
+                    f"Chromium {chromium.version} {looked_at} `allowPooling`, and makes a"
+                    " connection for every session, of which net/quic/web_transport_client.cc tells: see"
                     " docs/http3.md"
                 )
 

@@ -528,7 +528,7 @@ def test_the_page_and_its_session_share_a_connection(chromium: Chromium) -> None
                 looked_at = "looks at" if looked else "does not look at"
                 pytest.xfail(
                     f"Chromium {chromium.version} {looked_at} `allowPooling`, and makes a"
-                    " connection for every session, of which net/quic/web_transport_client.cc tells: see"
+                    " connection for every session (net/quic/web_transport_client.cc): see"
                     " docs/http3.md"
                 )
 

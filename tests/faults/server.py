@@ -31,10 +31,15 @@ class ServerProcess:
     """The program as a child: `with ServerProcess(folder) as server`; may be killed and restarted.
 
     Its certificate is of the authority that `tests.helpers` has.
+
+    Args:
+        folder: What the program is given.
+        program: Another one, which prints its port, too.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, program: str = "tests.faults.server") -> None:
         self._folder = folder
+        self._program = program
         self._process: subprocess.Popen[str] | None = None
         self.port = 0
         identity = server_identity()
@@ -50,7 +55,7 @@ class ServerProcess:
 
     def start(self) -> None:
         """Starts it, on the port that it had; returns when it listens."""
-        command = [sys.executable, "-m", "tests.faults.server", str(self._folder), str(self.port)]
+        command = [sys.executable, "-m", self._program, str(self._folder), str(self.port)]
         self._process = subprocess.Popen(
             command,
             cwd=ROOT,

@@ -3,6 +3,9 @@
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
+/** Text of fewer units is mostly of ASCII, and written in less time than it takes to call the encoder. */
+const SHORT = 64;
+
 /** What is wrong with bytes, or a value, at its place. */
 export class Malformed extends Error {
   constructor(
@@ -71,6 +74,17 @@ export class Writer extends Coder {
 
   /** A `u16` length and text; how many bytes that is, which fit or are as many as 65,535 allow. */
   string(value: string): number {
+    const { length } = value;
+    if (length < SHORT) {
+      const at = this.room(2 + length);
+      let i = 0;
+      for (let unit; i < length && (unit = value.charCodeAt(i)) < 128; i++) {
+        this.buf[at + 2 + i] = unit;
+      }
+      this.view.setUint16(at, length, true);
+      if (i === length) return length;
+      this.at = at;
+    }
     const bytes = encoder.encode(value);
     this.u16(bytes.length);
     this.raw(bytes);

@@ -24,17 +24,12 @@ export function streamCode(error: unknown): number | null {
 }
 
 function withCode(streamErrorCode: number): unknown {
-  const { WebTransportError: Native } = globalThis as {
-    WebTransportError?: new (message: unknown, init?: object) => Error;
+  const { WebTransportError: Native } = globalThis as unknown as {
+    WebTransportError?: new (message: object, init: object) => Error;
   };
   const init = { source: "stream", streamErrorCode };
-  if (!Native) return Object.assign(new Error(), init);
-  try {
-    return new Native("", init);
-  } catch {
-    // Chromium takes all of it as one object.
-    return new Native({ message: "", ...init });
-  }
+  // W3C's takes a message first, and Chromium's none (w3c/webtransport#715): nobody reads it.
+  return Native ? new Native(init, init) : Object.assign(new Error(), init);
 }
 
 export const ignore = (): void => {};

@@ -42,6 +42,7 @@ class StageChannel extends Channel {
     collect: { params: [["count", u32]], result: i64 },
     leave: { params: [] },
     step: { params: [["number", u32]] },
+    hold: { params: [], result: string },
     gauge: { params: [], items: u32, lossy: true },
   });
   caller(options?: CallOptions): Promise<Caller> {
@@ -61,6 +62,10 @@ class StageChannel extends Channel {
   }
   step(number: number, options?: CallOptions): Promise<void> {
     return this.$call("step", [number], options);
+  }
+  /** Answered once the test says so. */
+  hold(options?: CallOptions): Promise<string> {
+    return this.$call("hold", [], options);
   }
   gauge(options?: CallOptions): Subscription<number> {
     return this.$subscribe("gauge", [], options);
@@ -178,6 +183,7 @@ const scenarios = {
     return [sums.every((sum, n) => sum === n + 1), (await lab.echo(text)) === text];
   },
   echo: (message: string) => lab.echo(message),
+  hold: () => stage.hold(),
   async errors(): Promise<unknown[]> {
     const told = (await thrown(lab.fail("told"))) as CallError;
     const secret = (await thrown(lab.fail("secret"))) as CallError;
@@ -316,12 +322,19 @@ const scenarios = {
 
   // ---- without the client ----
 
-  /** Opens a session that asks to share the page's connection. */
-  async pooled(url: string): Promise<void> {
-    const transport = new WebTransport(new URL(url, location.href), { allowPooling: true });
+  /** Opens a session that asks to share the page's connection; whether the browser has looked at that. */
+  async pooled(url: string): Promise<boolean> {
+    let looked = false;
+    const options = {
+      get allowPooling() {
+        return (looked = true);
+      },
+    };
+    const transport = new WebTransport(new URL(url, location.href), options);
     await transport.ready;
     transport.close();
     await transport.closed;
+    return looked;
   },
   async fetched(path: string): Promise<unknown> {
     return (await fetch(path)).json();

@@ -184,6 +184,17 @@ test.each<[Plan<unknown>, string]>([
   expect(() => decode(plan.$, fromHex(hex), "test")).toThrow(js.DecodeError);
 });
 
+test.each(["", "é", "€", "\u{1f680}"])("text of any length with %j anywhere in it", (other) => {
+  for (const length of [0, 1, 30, 63, 64, 65, 200]) {
+    for (const at of [0, length >> 1, length]) {
+      const value = "x".repeat(at) + other + "x".repeat(length - at);
+      const bytes = new TextEncoder().encode(value);
+      const list = encode(js.tuple(js.string, js.u8), [value, 7]);
+      expect(list).toEqual(new Uint8Array([bytes.length, 0, ...bytes, 7]));
+    }
+  }
+});
+
 test("keys may come in any order, and leave in theirs", () => {
   expect(toHex(reencode(js.set(js.i8), fromHex("03000200ff")))).toBe("0300ff0002");
   const texts = js.set(js.string);

@@ -40,6 +40,26 @@ fn an_end_tells_its_code_and_reason_and_takes_its_streams_with_it() {
 }
 
 #[test]
+fn lanes_that_are_given_up_before_the_end_is_heard_end_with_it() {
+    let mut world = stranger(config());
+    let (id, key) = world.session(LANES);
+    let mut begun = beginning(Dir::Bi, id, b"").to_vec();
+    begun.extend(crate::tests::request(1, b"x"));
+    let stream = world.send(Dir::Bi, begun, false);
+    let lane = world.until(|world| opened_on(&mut world.events, key));
+    world.until(|world| (crate::tests::tags(&world.events, lane) == [1]).then_some(()));
+    let here = world.visitors[0].key;
+    world.pair.client.reset(here, stream, Code::WT_SESSION_GONE.0);
+    world.pair.client.stop(here, stream, Code::WT_SESSION_GONE.0);
+    world.rest();
+    world.say(id, capsule(0x2843, b"\0\0\0\x07bye"));
+    assert_eq!(world.end_of(key), closed(7, "bye"));
+    let is_its =
+        |event: &Event| matches!(event, Event::LaneEnded { lane: its, .. } if *its == lane);
+    assert!(!world.events.iter().any(is_its));
+}
+
+#[test]
 fn what_was_ended_in_order_still_arrives() {
     let mut world = stranger(config());
     let (_, key) = world.session(Incoming::Raw);

@@ -204,8 +204,8 @@ def test_the_map_of_the_code_has_every_module() -> None:
     """And nothing that is gone."""
     text = (REPOSITORY / "ARCHITECTURE.md").read_text()
     drawn = text.partition("```\nrust/proto/src")[2].partition("```")[0]
-    parts = re.split(r"\n(?=rust|python)", drawn)
-    maps = dict(zip(("proto", "net", "py", "python"), parts, strict=True))
+    parts = re.split(r"\n(?=rust|python|typescript)", drawn)
+    maps = dict(zip(("proto", "net", "py", "python", "typescript"), parts, strict=True))
     for crate in ("proto", "net", "py"):
         folder = REPOSITORY / "rust" / crate / "src"
         names = {
@@ -217,6 +217,8 @@ def test_the_map_of_the_code_has_every_module() -> None:
     package = REPOSITORY / "python" / "jetstream"
     drawn_names = set(re.findall(r"\b_\w+|\b(?:testing|http|webtransport)\b", maps["python"]))
     assert drawn_names == {path.stem for path in package.glob("*.py")} | {"_core"}
+    sources = {path.stem for path in (REPOSITORY / "typescript" / "src").glob("*.ts")}
+    assert sources - set(re.findall(r"\w+", maps["typescript"])) == set()
     row = next(line for line in text.splitlines() if line.startswith("| `tests/`"))
     folders = {path.parent.name for path in (REPOSITORY / "tests").glob("*/*.py")}
     assert {name for name in folders if f"`{name}`" not in row} == set()

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 SERVICES = "/rs.jetstream.proto/"
 """Where peers of the Rust crate 15.2 find services: the name follows."""
 
-_FORGOTTEN = 404
-
 
 class Sessions:
     """Takes the WebTransport sessions that are asked for.
@@ -144,7 +142,7 @@ class Sessions:
             name = request.path.removeprefix(SERVICES).rstrip("/")
             if name in self._names:
                 return None, name
-        raise RefuseSession(_FORGOTTEN, "nothing is served at this path")
+        raise RefuseSession(404, "nothing is served at this path")
 
     async def _admit(self, request: SessionRequest) -> Peer | None:
         options = self._options

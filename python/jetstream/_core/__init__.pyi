@@ -104,9 +104,7 @@ class Exchange:
 class SessionRequest:
     """A request for a WebTransport session that has not been answered."""
 
-    def accept(
-        self, msize: int | None, headers: list[tuple[bytes, bytes]] = ...
-    ) -> Connection | None:
+    def accept(self, msize: int | None) -> Connection | None:
         """Accepts it, with lanes whose frames have at most `msize` bytes, or raw.
 
         Returns:
@@ -116,9 +114,7 @@ class SessionRequest:
             RuntimeError: The fields cannot be sent.
         """
 
-    def refuse(
-        self, status: int, headers: list[tuple[bytes, bytes]] = ..., body: bytes = ...
-    ) -> None:
+    def refuse(self, status: int) -> None:
         """Answers with something else; nothing happens if it has been answered."""
 
 @final
@@ -637,9 +633,6 @@ class Connection:
             ConnectError: The connection cannot have it.
             ValueError: The request cannot be made.
         """
-
-    def beneath(self) -> Connection | None:
-        """Returns the connection that a WebTransport session is on; `None` for anything else."""
 
     def set_service(self, name: str) -> None:
         """Makes a session one for this service, unless a lane begins with a version."""

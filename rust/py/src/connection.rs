@@ -675,12 +675,6 @@ impl Connection {
         Ok(session)
     }
 
-    /// The QUIC connection that a WebTransport session is on; `None` of anything else.
-    fn beneath<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, Self>>> {
-        let beneath = self.shared.hub()?.beneath(self.key);
-        beneath.map(|key| self.shared.connection(py, key)).transpose()
-    }
-
     /// Makes it one for the service of this name alone, unless a lane begins with a version: so
     /// peers of the Rust crate 15.2 find services by path.
     fn set_service(&self, name: &str) {

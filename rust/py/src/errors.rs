@@ -239,7 +239,6 @@ pub(crate) fn version(
     build().unwrap_or_else(|error| error)
 }
 
-/// The connection under a call is gone.
 /// A WebTransport session that cannot even be asked for.
 pub(crate) fn session(error: &SessionError) -> PyErr {
     match error {
@@ -248,6 +247,7 @@ pub(crate) fn session(error: &SessionError) -> PyErr {
     }
 }
 
+/// The connection under a call is gone.
 pub(crate) fn lost(py: Python<'_>, reason: &Lost) -> PyErr {
     let (message, code, by_peer) = match reason {
         Lost::Here => return closed("the connection"),

@@ -116,9 +116,8 @@ impl Shared {
     /// The first half of a turn: what has arrived goes to Python. True if there is more.
     fn hand_over(self: &Arc<Self>, py: Python<'_>, round: &mut Outcome<'_>) -> io::Result<bool> {
         let left = lock(&self.state).left.take();
-        let had_left = left.is_some();
         let (more, mut events) = match left {
-            Some(events) => (false, events),
+            Some(events) => (true, events),
             None => py.detach(|| -> io::Result<_> {
                 let mut hub = lock(&self.hub);
                 let more = hub.receive(Instant::now())?;
@@ -140,7 +139,7 @@ impl Shared {
         if is_left {
             lock(&self.state).left = Some(events);
         }
-        Ok(more || had_left || is_left)
+        Ok(more || is_left)
     }
 
     pub(crate) fn take_frames(&self) -> Vec<(LaneKey, Vec<u8>)> {

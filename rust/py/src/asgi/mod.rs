@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use std::vec::IntoIter;
 
 use jetstream_net::{ConnectionKey, Event, ExchangeKey, HttpEvent, Request, Version};
+use jetstream_proto::webtransport::is_asked;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -135,7 +136,7 @@ impl Shared {
     ) -> PyResult<()> {
         let Some(site) = lock(&self.state).site.clone() else { return Ok(()) };
         let connection = self.connection(py, connection)?;
-        if session::is_session(&request) {
+        if is_asked(request.protocol.as_deref()) {
             return self.on_session_request(py, &site, &connection, key, &request);
         }
         let mut exchange = Exchange::new(self.clone(), site.clone(), key, &request);
@@ -217,13 +218,13 @@ impl Shared {
         let asked = Bound::new(py, SessionRequest::new(self.clone(), site, key))?;
         let decide = match &site.webtransport {
             Some(decide) if !self.is_draining() => decide,
-            Some(_) => return asked.call_method1("refuse", (503,)).map(drop),
-            None => return asked.call_method1("refuse", (501,)).map(drop),
+            Some(_) => return asked.get().refuse(py, 503),
+            None => return asked.get().refuse(py, 501),
         };
         let told = scope::make(py, site, connection, request, Some(Vec::new()))
             .and_then(|scope| decide.bind(py).call1((scope, asked.clone())).map(drop));
         if told.is_err() {
-            asked.call_method1("refuse", (500,))?;
+            asked.get().refuse(py, 500)?;
         }
         told
     }

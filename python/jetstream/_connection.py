@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from jetstream import _logging
 from jetstream._addresses import address_of
-from jetstream._errors import ClosedError, LimitExceeded
+from jetstream._errors import ClosedError, JetStreamError, LimitExceeded
 from jetstream._identity import peer_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from types import TracebackType
 
     from jetstream import _core
-    from jetstream._errors import JetStreamError
+    from jetstream._context import Context
     from jetstream._identity import Peer
     from jetstream._types import SocketAddress
 
@@ -289,3 +290,20 @@ class Connection:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+async def attend(
+    core: _core.Connection, context: Context, work: Callable[[], Awaitable[object]]
+) -> None:
+    """Lets a handler of a raw connection work, and closes that when it has ended.
+
+    Its failure is the log's business and nobody else's.
+    """
+    try:
+        await work()
+    except JetStreamError as error:
+        _logging.server.info("%s: %s", context.remote, error)
+    except Exception:
+        _logging.server.exception("%s failed for %s", context.method, context.remote)
+    finally:
+        core.close(0, b"")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ParamSpec
 
 from jetstream import _asgi, _core, _logging
 from jetstream._addresses import address_of
-from jetstream._connection import Connection
+from jetstream._connection import Connection, attend
 from jetstream._context import make_context
 from jetstream._errors import ClosedError, JetStreamError, TlsConfigError
 from jetstream._h3 import H3_ALPN, H3Service, http3_kind
@@ -450,13 +450,6 @@ async def _greet(greeting: Awaitable[object], session: Session) -> None:
 
 
 async def _handle(handler: ProtocolHandler, core: _core.Connection) -> None:
-    """Serves one raw connection; its handler's failure is the log's business and nobody else's."""
+    """Serves one raw connection."""
     context = make_context(core, type(handler).__name__)
-    try:
-        await handler.accept(context, Connection(core))
-    except JetStreamError as error:
-        _logging.server.info("%s: %s", context.remote, error)
-    except Exception:
-        _logging.server.exception("%s failed for %s", context.method, context.remote)
-    finally:
-        core.close(0, b"")
+    await attend(core, context, lambda: handler.accept(context, Connection(core)))

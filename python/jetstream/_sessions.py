@@ -14,6 +14,7 @@ from jetstream._admission import (
 )
 from jetstream._asgi import CONNECTION
 from jetstream._callable import callable_by_peers
+from jetstream._connection import attend
 from jetstream._context import make_context
 from jetstream._errors import JetStreamError
 from jetstream._expiry import EXPIRED, identify, time_left
@@ -182,17 +183,14 @@ class Sessions:
     async def _handle(
         self, handler: SessionHandler, core: _core.Connection, request: SessionRequest
     ) -> None:
-        """Gives a session to its handler, whose failure is the log's business and nobody else's."""
+        """Gives a session to its handler."""
         session = WebTransportSession(core, request=request)
         # Nobody is to take it for one on which services are called.
         core.session = session
         context = make_context(core, f"WebTransport {request.path}")
-        try:
+
+        async def handle() -> None:
             await core.wait("connected")
             await handler(context, session)
-        except JetStreamError as error:
-            _logging.server.info("%s: %s", context.remote, error)
-        except Exception:
-            _logging.server.exception("%s failed for %s", context.method, context.remote)
-        finally:
-            core.close(0, b"")
+
+        await attend(core, context, handle)

@@ -146,10 +146,10 @@ export class Reader extends Coder {
 
   string(): string {
     const { at } = this;
+    const bytes = this.raw(this.u16());
     try {
-      return decoder.decode(this.raw(this.u16()));
-    } catch (error) {
-      if (error instanceof Malformed) throw error;
+      return decoder.decode(bytes);
+    } catch {
       return this.fail("a string that is not UTF-8", at);
     }
   }

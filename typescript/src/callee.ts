@@ -42,6 +42,7 @@ import {
   TITEM,
   TMETA,
   TVERSION,
+  whole,
   type Frame,
 } from "./frame.ts";
 import { Inbox } from "./inbox.ts";
@@ -438,13 +439,25 @@ export class CalleeLane extends Lane {
   #offer(running: Running): void {
     const { latest } = running;
     if (!latest) return;
-    if (this.#label !== null && this.owner.datagram(this.#label, running.tag, latest)) {
+    if (this.#label !== null && this.#datagram(this.#label, running.tag, latest)) {
       running.unsure = latest;
       running.latest = null;
     } else if (running.left > 0 && !this.unsent) {
       running.unsure = null;
       this.#last(running);
     }
+  }
+
+  /** Sends an item of a lossy subscription beside the lane; false if it cannot leave now. */
+  #datagram(label: bigint, tag: number, payload: Uint8Array): boolean {
+    const { datagrams, transport } = this.owner;
+    const out = new Writer();
+    out.u64(label);
+    whole(out, LOSSY, tag, payload);
+    const most = transport.datagrams?.maxDatagramSize;
+    if (!(out.at <= most! && datagrams!.desiredSize! > 0)) return false;
+    datagrams!.write(out.take()).catch(ignore);
+    return true;
   }
 
   /** Puts the last item on the lane, if it has not left or may not have arrived. */

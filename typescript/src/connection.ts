@@ -1,11 +1,11 @@
 // Connections: one transport with its lanes; and the routes by which the calls of a service find a
 // lane, over one connection after the other.
-import { Reader, Writer } from "./bytes.ts";
+import { Reader } from "./bytes.ts";
 import type { Call } from "./call.ts";
 import { CallerLane, type Agreed } from "./caller.ts";
 import type { CalleeLane } from "./callee.ts";
 import { ConnectionLost, Unavailable, VersionMismatch } from "./errors.ts";
-import { LOSSY, MSIZE, Splitter, whole } from "./frame.ts";
+import { MSIZE, Splitter } from "./frame.ts";
 import { DONE, ignore, later, messageOf } from "./lane.ts";
 import type { Service } from "./service.ts";
 import type { Session } from "./session.ts";
@@ -25,11 +25,12 @@ export class Connection {
   own = 0;
   /** All of them, ours and the peer's. */
   readonly lanes = new Set<CallerLane | CalleeLane>();
+  /** Takes datagrams, if there are any. */
+  readonly datagrams: WritableStreamDefaultWriter<Uint8Array> | undefined;
   readonly #labelled = new Map<bigint, CallerLane>();
   #label: bigint;
   #lost = false;
   #retired = false;
-  readonly #writer: WritableStreamDefaultWriter<Uint8Array> | undefined;
 
   constructor(
     readonly session: Session,
@@ -38,8 +39,8 @@ export class Connection {
     const { datagrams, closed, draining, incomingLanes } = transport;
     // The lowest bit tells our labels from the peer's.
     this.#label = session.$isClient ? 0n : 1n;
-    this.#writer = (datagrams?.writable ?? datagrams?.createWritable?.())?.getWriter();
-    this.#writer?.closed.catch(ignore);
+    this.datagrams = (datagrams?.writable ?? datagrams?.createWritable?.())?.getWriter();
+    this.datagrams?.closed.catch(ignore);
     closed.then(
       (info) =>
         this.end(
@@ -70,17 +71,6 @@ export class Connection {
     });
   }
 
-  /** Sends an item of a lossy subscription; false if it cannot leave now. */
-  datagram(label: bigint, tag: number, payload: Uint8Array): boolean {
-    const out = new Writer();
-    out.u64(label);
-    whole(out, LOSSY, tag, payload);
-    const most = this.transport.datagrams?.maxDatagramSize;
-    if (!(out.at <= most! && this.#writer!.desiredSize! > 0)) return false;
-    this.#writer!.write(out.take()).catch(ignore);
-    return true;
-  }
-
   /** Opens a lane for a route, or for one of its calls. */
   async open(route: Route, own: Call | null, assumed: Agreed | null): Promise<CallerLane> {
     const lane = new CallerLane(await this.transport.openLane(), route, this, own, assumed);
@@ -95,7 +85,7 @@ export class Connection {
 
   /** A name for the datagrams of a lane, which no lane of the peer's has; `null` if there are none. */
   label(lane: CallerLane): bigint | null {
-    if (!this.#writer) return null;
+    if (!this.datagrams) return null;
     const label = this.#label;
     this.#label += 2n;
     this.#labelled.set(label, lane);

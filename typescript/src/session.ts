@@ -371,7 +371,6 @@ export class Session implements Carrier {
     const { what, streamAt, params } = method;
     signal?.throwIfAborted();
     if (this.#error) throw this.#error;
-    if (this.#suspended && !waits) throw this.#suspended;
     if (!this.#reconnect && this.$current?.draining) throw goingAway();
     if (args.length !== params.length) {
       throw new EncodeError(what, `${args.length} arguments given, ${params.length} wanted`);
@@ -392,6 +391,11 @@ export class Session implements Carrier {
     let route = this.#routes.get(key);
     if (!route) this.#routes.set(key, (route = new Route(this, service)));
     route.add(call);
+    const suspended = this.#suspended;
+    if (suspended && !waits) {
+      // Not at once: whoever just tries again would leave the page no time to connect.
+      setTimeout(() => suspended === this.#suspended && call.end(suspended));
+    }
     return call;
   }
 }

@@ -46,7 +46,7 @@ const PAGE = `
 `;
 
 test.each([
-  ["a page that calls and subscribes", PAGE, false, 12_000],
+  ["a page that calls and subscribes", PAGE, false, 11_400],
   ["everything that there is to import", `export * from "jetstream-client"`, false, 13_100],
   ["that, with what is loaded later", `export * from "jetstream-client"`, true, 16_400],
 ])("%s", async (_, program, later, most) => {

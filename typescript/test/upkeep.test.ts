@@ -246,6 +246,23 @@ describe("a server that is not there", () => {
     await session.close();
   });
 
+  test("is found again by one who just tries again", async () => {
+    const { place, session, svc } = await start({ reconnect: { first: 1, most: 2, patience: 5 } });
+    place.away = new Error("nobody");
+    (await place.next()).end.cut();
+    expect(await failure(svc.once("a"))).toBeInstanceOf(Unavailable);
+    place.away = null;
+    const served = place.next().then(async (peer) => {
+      const lane = await peer.lane();
+      await lane.send(answer(ONCE, (await lane.until(ONCE)).tag));
+    });
+    // Were it told without a turn of the event loop, this would never end, so it counts.
+    let tries = 0;
+    while ((await svc.once("b").catch(() => "")) !== "ok") expect(++tries).toBeLessThan(10_000);
+    await served;
+    await session.close();
+  });
+
   test("ends the session when attempts are used up", async () => {
     const { place, session, svc } = await start({ reconnect: { first: 1, most: 1, attempts: 3 } });
     place.away = new Error("nobody");

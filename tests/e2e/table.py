@@ -251,6 +251,8 @@ class TableImpl(Table):
             try:
                 await self.gates[name].wait()
             except asyncio.CancelledError:
+                if name in self.cancelled:  # by the loop, at the end of a test that failed
+                    raise
                 self.cancelled.append(name)
         self._end(name)
         return name

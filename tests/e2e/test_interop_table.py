@@ -180,8 +180,11 @@ def test_a_cancelled_calls_tag_is_kept_until_its_end_is_acknowledged(ends: Ends,
             await asyncio.wait([calling])
             assert calling.cancelled()
             behind = task(table.hold("behind"))
+            other = session.channel(Table, max_concurrent=2)
+            # Once at least, for the one behind to begin.
+            await other.empty()
             while not impl.cancelled:
-                await session.channel(Table, max_concurrent=2).empty()
+                await other.empty()
             assert "1 calls in flight, 1 waiting" in repr(table)
             assert not impl.began["behind"].is_set()
             impl.gates["call"].set()

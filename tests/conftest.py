@@ -9,7 +9,8 @@ import pytest
 from tests.helpers import LOOPS
 
 
-@pytest.fixture(params=LOOPS)
+# What a person waits for is what Python itself has.
+@pytest.fixture(params=[LOOPS[0], pytest.param(LOOPS[1], marks=pytest.mark.slow)])
 def loop(request: pytest.FixtureRequest) -> str:
     """The name of an event loop: the test runs once on each."""
     return str(request.param)

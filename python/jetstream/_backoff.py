@@ -29,7 +29,7 @@ class Backoff:
     def bound(self, attempt: int) -> float:
         """The longest wait after so many attempts that failed, from 1."""
         try:
-            return min(self.cap, self.first * self.factor ** (attempt - 1))
+            return min(self.cap, self.first * float(self.factor) ** (attempt - 1))
         except OverflowError:
             return self.cap
 

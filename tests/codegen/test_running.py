@@ -27,7 +27,12 @@ HERE = Path(__file__).parent
 
 
 @pytest.mark.parametrize(
-    ("extension", "resolution"), [(".js", "nodenext"), (".ts", "nodenext"), ("", "bundler")]
+    ("extension", "resolution"),
+    [
+        (".js", "nodenext"),
+        pytest.param(".ts", "nodenext", marks=pytest.mark.slow),
+        pytest.param("", "bundler", marks=pytest.mark.slow),
+    ],
 )
 def test_it_compiles(tmp_path, extension, resolution):
     generate(tmp_path, Everything, extension=extension)

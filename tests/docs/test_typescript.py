@@ -57,6 +57,7 @@ PAGES = [page for page in ALL if any(map(_is_shown, blocks(page)))]
 
 
 @needs_tools
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_typescript_of_a_page_compiles(page: Path, tmp_path: Path) -> None:
     _generate(page, tmp_path)

@@ -230,7 +230,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("name", WAYS)
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_no_item_overtakes_a_later_one_on_a_bad_way(name: str, seed: int, loop: str) -> None:
     faults, count = WAYS[name], 1_500
     patient = Limits(handshake_timeout=20.0)

@@ -91,6 +91,7 @@ def test_handshakes_that_are_never_finished_are_bounded() -> None:
     run(main)
 
 
+@pytest.mark.slow
 def test_handshakes_at_once_are_bounded() -> None:
     limits = Limits(msize=MSIZE, max_handshakes=3, handshake_timeout=0.8)
 

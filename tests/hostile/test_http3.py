@@ -130,6 +130,7 @@ def test_streams_that_the_server_is_made_to_reset(wrong: bytes, fails: int) -> N
     run(main)
 
 
+@pytest.mark.slow
 def test_handlers_of_clients_that_leave_are_counted() -> None:
     """Whoever comes again and again has no more of them than all who stay."""
     limits = Limits(max_connections=12, http_streams=10)

@@ -7,10 +7,9 @@ import time
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from jetstream import connect, service
 
-from tests.helpers import LOOPS, client_tls, run
+from tests.helpers import client_tls, run
 from tests.http.serving import server, tls
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ class Counter:
     async def count(self) -> None: ...
 
 
-@pytest.mark.parametrize("loop", LOOPS)
 def test_requests_that_come_together_do_not_hold_calls_up(loop: str, tmp_path: Path) -> None:
     order: list[str] = []
 

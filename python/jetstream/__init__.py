@@ -54,6 +54,7 @@ from jetstream._errors import LocalProtocolError as LocalProtocolError
 from jetstream._errors import NoSharedProtocol as NoSharedProtocol
 from jetstream._errors import ProtocolError as ProtocolError
 from jetstream._errors import RemoteProtocolError as RemoteProtocolError
+from jetstream._errors import SessionRefused as SessionRefused
 from jetstream._errors import StartupFailed as StartupFailed
 from jetstream._errors import StreamClosed as StreamClosed
 from jetstream._errors import TlsConfigError as TlsConfigError

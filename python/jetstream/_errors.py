@@ -4,7 +4,8 @@ JetStreamError                  the root; also what a handler raises to tell its
 ├── ConnectError                a connection did not come about
 │   ├── ConnectTimeout          nothing answered in time (also a TimeoutError)
 │   ├── TlsError                a certificate was refused, by us or by the peer
-│   └── NoSharedProtocol        the two ends have no protocol (ALPN) in common
+│   ├── NoSharedProtocol        the two ends have no protocol (ALPN) in common
+│   └── SessionRefused          the server did not accept a WebTransport session
 ├── ConnectionLost              it had come about, and is gone
 │   └── Unavailable             the server went away before it began the call
 ├── StreamClosed                the peer gave up one stream of a raw connection
@@ -130,6 +131,21 @@ class NoSharedProtocol(ConnectError):
         super().__init__(message)
         self.offered = offered
         self.served = served
+
+
+class SessionRefused(ConnectError):
+    """The server did not accept a WebTransport session.
+
+    Args:
+        message: What it answered.
+        status: The status of its answer, such as 401 (RFC 9110, section 15).
+    """
+
+    default_code = "jetstream::session_refused"
+
+    def __init__(self, message: str, *, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class ConnectionLost(JetStreamError):

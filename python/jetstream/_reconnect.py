@@ -11,6 +11,7 @@ from jetstream._errors import (
     ClosedError,
     JetStreamError,
     NoSharedProtocol,
+    SessionRefused,
     TlsConfigError,
     TlsError,
 )
@@ -115,6 +116,9 @@ def can_heal(error: BaseException, *, was_ready: bool = False) -> bool:
     """
     if isinstance(error, TlsError | NoSharedProtocol):
         return was_ready
+    if isinstance(error, SessionRefused):
+        # As gRPC maps them: what asks too early, too often or of a server in trouble may ask again.
+        return error.status >= 500 or error.status in (408, 425, 429)
     if isinstance(error, TlsConfigError | ClosedError):
         return False
     if isinstance(error, JetStreamError):

@@ -13,9 +13,11 @@ from jetstream._errors import (
     ConnectionLost,
     ConnectTimeout,
     JetStreamError,
+    SessionRefused,
     Unavailable,
 )
 from jetstream._interception import with_result
+from jetstream._reconnect import can_heal
 from jetstream._subscription import Done, Subscription
 
 if TYPE_CHECKING:
@@ -139,5 +141,7 @@ def _is_loss(error: JetStreamError) -> bool:
         # A server behind the server went away; or this one did, without the extension to say so.
         return error.code == Unavailable.default_code
     # No connection may be had for a while; a certificate that is refused stays refused.
+    if isinstance(error, SessionRefused):
+        return can_heal(error)
     nobody_there = type(error) in (ConnectError, ConnectTimeout)
     return nobody_there or isinstance(error, ConnectionLost)

@@ -64,6 +64,7 @@ PUBLIC = [
     "Service",
     "ServiceType",
     "Session",
+    "SessionRefused",
     "SessionState",
     "SocketAddress",
     "Some",

@@ -15,6 +15,7 @@ from jetstream import (
     ConnectTimeout,
     NoSharedProtocol,
     Reconnect,
+    SessionRefused,
     TlsConfigError,
     TlsError,
 )
@@ -99,6 +100,10 @@ def test_numbers_at_the_edge() -> None:
         (OSError("unreachable"), True, True),
         (TlsError("refused"), False, True),
         (NoSharedProtocol("none"), False, True),
+        (SessionRefused("a bad token", status=401), False, False),
+        (SessionRefused("no such path", status=404), False, False),
+        (SessionRefused("too many", status=429), True, True),
+        (SessionRefused("in trouble", status=503), True, True),
         (TlsConfigError("no such file"), False, False),
         (ClosedError("the client is closed"), False, False),
         (ConnectError("no name", code="jetstream::server_name"), False, False),

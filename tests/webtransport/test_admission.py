@@ -23,6 +23,7 @@ from jetstream import (
     Interface,
     Limits,
     Session,
+    SessionRefused,
     TlsPeer,
     TokenPeer,
     service,
@@ -177,8 +178,9 @@ def test_a_token_that_may_less_or_nothing(loop: str, caplog: pytest.LogCaptureFi
                 with pytest.raises(CallError, match="somebody unknown may not"):
                     await session.channel(Desk).secret()
                 assert await session.channel(Desk).whoami() == "nobody"
-            with pytest.raises(ConnectError, match=r"did not accept the session.* 401"):
+            with pytest.raises(SessionRefused, match=r"did not accept the session.* 401") as told:
                 await join(server, "/?token=bad")
+            assert told.value.status == 401
             assert "a bad token" in caplog.text
 
     run(main, loop=loop)

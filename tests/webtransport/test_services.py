@@ -26,6 +26,7 @@ from jetstream import (
     Reconnect,
     Router,
     Session,
+    SessionRefused,
     StreamClosed,
     Subscription,
     Unavailable,
@@ -463,13 +464,13 @@ def test_a_server_that_comes_back(loop: str) -> None:
     run(main, loop=loop)
 
 
-def test_a_session_that_is_refused_later_keeps_trying(loop: str) -> None:
+def test_a_session_that_cannot_be_had_for_a_while_is_asked_for_again(loop: str) -> None:
     swift = Reconnect(first=0.01, most=0.05, patience=0.2)
     is_good = True
 
     def authenticate(request: Any) -> None:
         if not is_good:
-            raise RefuseSession(401)
+            raise RefuseSession(503)
 
     async def main() -> None:
         nonlocal is_good
@@ -483,11 +484,41 @@ def test_a_session_that_is_refused_later_keeps_trying(loop: str) -> None:
             (there,) = server.sessions
             await there.close()
             await session.wait_for("unavailable")
-            assert "401" in str(session.unavailable)
-            with pytest.raises(Unavailable, match="401"):
+            assert "503" in str(session.unavailable)
+            with pytest.raises(Unavailable, match="503"):
                 await echo.ping()
             is_good = True
             await session.wait_for("ready")
             assert await echo.echo("two") == "two"
+
+    run(main, loop=loop)
+
+
+def test_a_session_that_is_refused_later_is_over(loop: str) -> None:
+    """What it shows is what it was given at first: it can only be refused again."""
+    asked = 0
+
+    def authenticate(request: Any) -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            raise RefuseSession(401)
+
+    async def main() -> None:
+        swift = Reconnect(first=0.01, most=0.05)
+        async with site(EchoImpl(), authenticate=authenticate) as server:
+            session = await join(server, reconnect=swift)
+            echo = session.channel(Echo)
+            assert await echo.echo("one") == "one"
+            (there,) = server.sessions
+            await there.close()
+            why = await session.wait_closed()
+            assert isinstance(why, SessionRefused)
+            assert why.status == 401
+            with pytest.raises(ConnectionLost, match="401"):
+                await echo.ping()
+            assert session.state == "closed"
+            assert asked == 2
+            await session.close()
 
     run(main, loop=loop)

@@ -20,6 +20,7 @@ pyo3::import_exception!(jetstream._errors, JetStreamError);
 pyo3::import_exception!(jetstream._errors, LimitExceeded);
 pyo3::import_exception!(jetstream._errors, LocalProtocolError);
 pyo3::import_exception!(jetstream._errors, NoSharedProtocol);
+pyo3::import_exception!(jetstream._errors, SessionRefused);
 pyo3::import_exception!(jetstream._errors, RemoteProtocolError);
 pyo3::import_exception!(jetstream._errors, StreamClosed);
 pyo3::import_exception!(jetstream._errors, TlsConfigError);
@@ -247,6 +248,17 @@ pub(crate) fn session(error: &SessionError) -> PyErr {
     }
 }
 
+/// The server did not accept a session.
+fn session_refused(py: Python<'_>, status: u16) -> PyErr {
+    let why = format!("the server did not accept the session: it answered {status}");
+    match status.into_pyobject(py) {
+        Ok(status) => {
+            make(py.get_type::<SessionRefused>(), (why,), &[("status", status.into_any())])
+        }
+        Err(never) => match never {},
+    }
+}
+
 /// The connection under a call is gone.
 pub(crate) fn lost(py: Python<'_>, reason: &Lost) -> PyErr {
     let (message, code, by_peer) = match reason {
@@ -294,10 +306,7 @@ pub(crate) fn lost(py: Python<'_>, reason: &Lost) -> PyErr {
         }
         Lost::Ended => ("the peer ended the connection".to_owned(), None, true),
         Lost::Broken { reason } => (format!("the connection broke: {reason}"), None, false),
-        Lost::Declined { status } => {
-            let why = format!("the server did not accept the session: it answered {status}");
-            return ConnectError::new_err(why);
-        }
+        Lost::Declined { status } => return session_refused(py, *status),
         Lost::Refused { reason } => return ConnectError::new_err(reason.clone()),
         Lost::VersionMismatch => {
             ("the peer speaks no version of QUIC that we do".to_owned(), None, false)

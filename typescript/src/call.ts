@@ -12,6 +12,22 @@ import { decode } from "./wire.ts";
 export const RESULT_TOO_LARGE =
   "return less at once, or raise the setting on the side that is named";
 
+/** What timers reach, in milliseconds: 31 bits. */
+const REACH = 2 ** 31 - 1;
+
+/** Does something later; what is further away than timers reach does not come. */
+export const after = (span: number, run: () => void): ReturnType<typeof setTimeout> | undefined =>
+  span < REACH ? setTimeout(run, Math.ceil(span)) : undefined;
+
+/** Aborted when the time is over. */
+export const timeLimit = (span: number): AbortSignal =>
+  span < REACH ? AbortSignal.timeout(Math.max(0, Math.ceil(span))) : new AbortController().signal;
+
+/** Refuses what would be a limit of no length. */
+export function checkSpan(name: string, span: number | null | undefined): void {
+  if (Number.isNaN(span)) throw new TypeError(`${name} is not a number`);
+}
+
 export function tooLarge(what: string, size: number, limit: number): LimitExceeded {
   const side = limit < MSIZE ? "peer" : "here";
   return new LimitExceeded(`message size of ${what}`, size, limit, side, "msize");
@@ -60,10 +76,8 @@ export class Call {
   constructor(readonly parts: CallParts) {
     const { timeout, signal, method } = parts;
     this.until = timeout === null ? null : performance.now() + timeout;
-    // Timers are of 31 bits, and so long nobody waits.
-    if (timeout !== null && timeout < 2 ** 31) {
-      const late = (): void => this.abandon(new DeadlineExceeded(method.what, timeout));
-      this.#timer = setTimeout(late, Math.ceil(timeout));
+    if (timeout !== null) {
+      this.#timer = after(timeout, () => this.abandon(new DeadlineExceeded(method.what, timeout)));
     }
     signal?.addEventListener("abort", this.#abort);
   }

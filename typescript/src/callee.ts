@@ -1,6 +1,6 @@
 // The called end of a lane: requests to methods, results to frames.
 import { Reader, Writer } from "./bytes.ts";
-import { tooLarge } from "./call.ts";
+import { after, tooLarge } from "./call.ts";
 import type { Metadata } from "./channel.ts";
 import {
   ClosedError,
@@ -279,12 +279,12 @@ export class CalleeLane extends Lane {
     this.#running.set(tag, running);
     const milliseconds = time === FOREVER ? null : Number(time) / 1000;
     const until = milliseconds === null ? null : performance.now() + milliseconds;
-    if (milliseconds !== null && milliseconds < 2 ** 31) {
-      running.timer = setTimeout(() => {
+    if (milliseconds !== null) {
+      running.timer = after(milliseconds, () => {
         const message = `${what} did not end before its deadline`;
         this.#fault(tag, message, { code: codeOf("deadline_exceeded") });
         this.#end(tag, running, new DeadlineExceeded(what, milliseconds));
-      }, milliseconds);
+      });
     }
     const context: Context = {
       method: what,
@@ -431,7 +431,10 @@ export class CalleeLane extends Lane {
       }
     } finally {
       // Its `finally` runs, also where the caller has gone.
-      if (!ended) void (async () => items.return?.())().catch(ignore);
+      if (!ended) {
+        const { session } = this.owner;
+        (async () => items.return?.())().catch((error) => session.$onError(error, method.what));
+      }
     }
   }
 

@@ -173,6 +173,8 @@ export class Route {
   ) {}
 
   add(call: Call): void {
+    // A lane that was being opened may come to nothing when all is over.
+    if (this.session.$error) return call.end(this.session.$error);
     this.#queue.push(call);
     this.flush();
   }

@@ -1,7 +1,13 @@
 // What travels beside values: metadata, faults, windows.
 import { Reader, Writer } from "./bytes.ts";
 import type { Metadata, MetadataInit } from "./channel.ts";
-import { CallError, LimitExceeded, LocalProtocolError, remoteError } from "./errors.ts";
+import {
+  CallError,
+  EncodeError,
+  LimitExceeded,
+  LocalProtocolError,
+  remoteError,
+} from "./errors.ts";
 
 /** No limit of time. */
 export const FOREVER = (1n << 64n) - 1n;
@@ -36,6 +42,9 @@ export function encodeMetadata(
       );
     }
     const bytes = typeof value === "string" ? new TextEncoder().encode(value) : value;
+    if (!(bytes instanceof Uint8Array)) {
+      throw new EncodeError(`${what}: metadata.${key}`, "text or a Uint8Array is due");
+    }
     out.u32(bytes.length);
     out.raw(bytes);
   }

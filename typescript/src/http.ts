@@ -1,7 +1,7 @@
 // Calls over HTTP POST: for Node, and wherever there is no WebTransport. A request has one answer, so
 // there are no subscriptions, no streams from the caller, no metadata; and a time limit holds here alone.
 import { Writer } from "./bytes.ts";
-import { tooLarge } from "./call.ts";
+import { checkSpan, timeLimit, tooLarge } from "./call.ts";
 import type { CallOptions, Carrier, Channel, ChannelOptions, ChannelType } from "./channel.ts";
 import {
   ClosedError,
@@ -18,6 +18,7 @@ import {
 import { readFault } from "./ext.ts";
 import { FIRST_METHOD, HEADER, MSIZE, RERROR, Splitter, whole } from "./frame.ts";
 import { fromJson, parseJson, toJson } from "./json.ts";
+import { messageOf } from "./lane.ts";
 import type { Method, Service } from "./service.ts";
 import { Subscription } from "./subscription.ts";
 import { versionOf } from "./version.ts";
@@ -51,6 +52,11 @@ export class HttpSession implements Carrier {
   /** Sessions are made by `connectHttp`. */
   constructor(url: string | URL, options: HttpOptions) {
     this.#url = new URL(url, (globalThis as { location?: { href: string } }).location?.href);
+    if (this.#url.username || this.#url.password) {
+      throw new TypeError(
+        "no request takes a URL with a password; give headers: { authorization }",
+      );
+    }
     // What is below it, and not beside it.
     if (!this.#url.pathname.endsWith("/")) this.#url.pathname += "/";
     this.#options = options;
@@ -77,7 +83,7 @@ export class HttpSession implements Carrier {
     options: CallOptions & ChannelOptions,
   ): Promise<unknown> {
     const { what } = method;
-    const { callTimeout = 30_000, encoding = "frames" } = this.#options;
+    const { callTimeout = 30_000, encoding = "frames", headers: given } = this.#options;
     const { timeout = callTimeout, signal, metadata } = options;
     if (method.stream) throw impossible(what, "streams");
     if (metadata && Object.keys(metadata).length) throw impossible(what, "metadata");
@@ -88,24 +94,32 @@ export class HttpSession implements Carrier {
     const body = encode(method.args, named, what);
     const size = HEADER + body.length;
     if (size > MSIZE) throw tooLarge(what, size, MSIZE);
-    const late = timeout === null ? null : AbortSignal.timeout(timeout);
+    checkSpan("timeout", timeout);
+    const late = timeout === null ? null : timeLimit(timeout);
     const signals = [this.#over.signal, signal, late].filter((each) => !!each);
     const abort = AbortSignal.any(signals);
+    // What is wrong with them is not the connection's.
+    const headers = new Headers(typeof given === "function" ? await given() : given);
     try {
       abort.throwIfAborted();
       if (encoding === "json") {
         const path = `${encodeURIComponent(service.name)}/${encodeURIComponent(method.name)}`;
-        return await this.#json(path, JSON.stringify(toJson(method.args, named)), method, abort);
+        return await this.#json(
+          path,
+          JSON.stringify(toJson(method.args, named)),
+          method,
+          headers,
+          abort,
+        );
       }
       const out = new Writer();
       whole(out, FIRST_METHOD + 2 * method.index, 0, body);
-      return await this.#frame(out.take(), service, method, abort);
+      return await this.#frame(out.take(), service, method, headers, abort);
     } catch (error) {
       if (late?.aborted && abort.reason === late.reason) throw new DeadlineExceeded(what, timeout!);
       if (abort.aborted) throw abort.reason;
       if (error instanceof JetStreamError) throw error;
-      const message = error instanceof Error ? error.message : String(error);
-      throw new ConnectionLost(`${what}: ${message}; it may have run`);
+      throw lost(what, error);
     }
   }
 
@@ -119,23 +133,24 @@ export class HttpSession implements Carrier {
     path: string,
     body: string | Uint8Array<ArrayBuffer>,
     own: Record<string, string>,
+    headers: Headers,
     signal: AbortSignal,
   ): Promise<Response> {
-    const { headers, fetch: given = fetch } = this.#options;
-    const all = new Headers(typeof headers === "function" ? await headers() : headers);
-    for (const [name, value] of Object.entries(own)) all.set(name, value);
-    return given(new URL(path, this.#url), { method: "POST", body, headers: all, signal });
+    const { fetch: given = fetch } = this.#options;
+    for (const [name, value] of Object.entries(own)) headers.set(name, value);
+    return given(new URL(path, this.#url), { method: "POST", body, headers, signal });
   }
 
   async #frame(
     body: Uint8Array<ArrayBuffer>,
     service: Service,
     method: Method,
+    headers: Headers,
     signal: AbortSignal,
   ): Promise<unknown> {
     const type = "application/jetstream";
-    const headers = { "content-type": type, "x-jetstream-proto": versionOf(service) };
-    const response = await this.#post("", body, headers, signal);
+    const own = { "content-type": type, "x-jetstream-proto": versionOf(service) };
+    const response = await this.#post("", body, own, headers, signal);
     const bytes = await read(response, method.what);
     if (!response.ok || mediaType(response) !== type) throw problem(response, bytes, service);
     const [frame, ...more] = new Splitter(MSIZE).push(bytes);
@@ -146,12 +161,33 @@ export class HttpSession implements Carrier {
     return decode(method.result, frame.payload, method.what);
   }
 
-  async #json(path: string, body: string, method: Method, signal: AbortSignal): Promise<unknown> {
-    const response = await this.#post(path, body, { "content-type": "application/json" }, signal);
+  async #json(
+    path: string,
+    body: string,
+    method: Method,
+    headers: Headers,
+    signal: AbortSignal,
+  ): Promise<unknown> {
+    const own = { "content-type": "application/json" };
+    const response = await this.#post(path, body, own, headers, signal);
     const bytes = await read(response, method.what);
     if (!response.ok || mediaType(response) !== "application/json") throw problem(response, bytes);
     return fromJson(method.result, parseJson(new TextDecoder().decode(bytes)), method.what);
   }
+}
+
+/** Node's codes for what was over before anything was sent; browsers do not tell. */
+const UNSENT =
+  /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|E(HOST|NET)UNREACH|UND_ERR_CONNECT_TIMEOUT)$|CERT|TLS|SSL|UNABLE_TO/;
+
+/** There is no answer, for a reason that is fetch's. */
+function lost(what: string, error: unknown): JetStreamError {
+  const { cause } = Object(error) as { cause?: { message?: string; code?: string } };
+  const why = [what, messageOf(error), cause?.message || cause?.code].filter(Boolean).join(": ");
+  const made = UNSENT.test(cause?.code ?? "")
+    ? new ConnectError(why)
+    : new ConnectionLost(`${why}; it may have run`);
+  return Object.assign(made, { cause: error });
 }
 
 function impossible(what: string, kind: string): LocalProtocolError {

@@ -1,5 +1,5 @@
 // Sessions: the association with a peer. It may outlive its connection.
-import { Call, type Settle } from "./call.ts";
+import { Call, after, checkSpan, timeLimit, type Settle } from "./call.ts";
 import type { Handlers, Served } from "./callee.ts";
 import {
   keepReplyMetadata,
@@ -121,7 +121,7 @@ export class Session implements Carrier {
   #reason: unknown = null;
   #finish!: (info: CloseInfo) => void;
   /** Why the session is over. */
-  #error: Error | null = null;
+  $error: Error | null = null;
 
   /** What the peer may call. Not part of the API, as all that begins so. */
   readonly $services = new Map<string, Served>();
@@ -144,7 +144,13 @@ export class Session implements Carrier {
     options: ConnectOptions,
     readonly $isClient = true,
   ) {
-    const { reconnect = true, callTimeout = 30_000 } = options;
+    const { reconnect = true, callTimeout = 30_000, timeout } = options;
+    const { first, most, patience } = Object(reconnect) as ReconnectOptions;
+    for (const [name, value] of Object.entries({ timeout, callTimeout, first, most, patience })) {
+      checkSpan(name, value);
+    }
+    // Attempts without a pause would leave no time for anything else.
+    if (Math.min(first ?? 1, most ?? 1) <= 0) throw new RangeError("no pause between attempts");
     this.#dial = dial;
     this.#options = options;
     this.#reconnect = reconnect === true ? {} : reconnect || null;
@@ -171,12 +177,16 @@ export class Session implements Carrier {
   }
 
   $onError(error: unknown, what: string): void {
-    (this.#options.onError ?? console.error)(error, what);
+    try {
+      (this.#options.onError ?? console.error)(error, what);
+    } catch (own) {
+      console.error(own);
+    }
   }
 
   /** Whether calls may go on over another connection. */
   get $stays(): boolean {
-    return !!this.#reconnect && !this.#error;
+    return !!this.#reconnect && !this.$error;
   }
 
   /** The typed client of a service: `session.channel(EchoChannel)`. */
@@ -211,8 +221,8 @@ export class Session implements Carrier {
   }
 
   #end(error: Error, info: CloseInfo): void {
-    if (this.#error) return;
-    this.#error = error;
+    if (this.$error) return;
+    this.$error = error;
     this.#change("closed");
     this.#over.abort(error);
     clearTimeout(this.#patience);
@@ -244,13 +254,15 @@ export class Session implements Carrier {
 
   /** One attempt. */
   async #attempt(timeout: number): Promise<Transport> {
-    const late = AbortSignal.timeout(timeout);
+    const late = timeLimit(timeout);
     const signal = AbortSignal.any([this.#over.signal, late]);
     const dialling = this.#dial(signal);
     try {
       return await Promise.race([dialling, timeOver(signal)]);
-    } catch (error) {
+    } catch (own) {
       dialling.then((transport) => transport.close(), ignore);
+      // What is stopped may say so before its time does.
+      const error: unknown = signal.aborted ? signal.reason : own;
       if (error === late.reason) throw new ConnectTimeout(`no answer within ${timeout} ms`);
       throw error instanceof JetStreamError ? error : new ConnectError(messageOf(error));
     }
@@ -270,13 +282,13 @@ export class Session implements Carrier {
         return await this.#attempt(Math.min(timeout, 1000 + 10 * this.#distance));
       } catch (error) {
         this.#reason = error;
-        if (made >= attempts || this.#error) throw error;
+        if (made >= attempts || this.$error) throw error;
       }
     }
   }
 
   #install(transport: Transport): void {
-    if (this.#error) return transport.close();
+    if (this.$error) return transport.close();
     const before = this.$current;
     clearTimeout(this.#patience);
     this.#suspended = null;
@@ -299,7 +311,7 @@ export class Session implements Carrier {
   /** A connection is gone. */
   $onLost(connection: Connection, error: Error, info: CloseInfo): void {
     this.#connections.delete(connection);
-    if (connection !== this.$current || this.#error) return;
+    if (connection !== this.$current || this.$error) return;
     this.$current = null;
     this.#reason = error;
     if (!this.#reconnect) return this.#end(error, info);
@@ -311,7 +323,7 @@ export class Session implements Carrier {
   #replace(): void {
     const { patience = 2000, waitForReady } = this.#reconnect!;
     if (performance.now() - this.#since > SHORT) this.#distance = 0;
-    if (!waitForReady) this.#patience = setTimeout(() => this.#suspend(), patience);
+    if (!waitForReady) this.#patience = after(patience, () => this.#suspend());
     this.#attempts().then(
       (transport) => this.#install(transport),
       (error: Error) => this.#end(error, { reason: error.message }),
@@ -369,18 +381,23 @@ export class Session implements Carrier {
     const { waitForReady = false } = this.#reconnect ?? {};
     const { signal, timeout = this.$callTimeout, waitForReady: waits = waitForReady } = options;
     const { what, streamAt, params } = method;
+    checkSpan("timeout", timeout);
     signal?.throwIfAborted();
-    if (this.#error) throw this.#error;
+    if (this.$error) throw this.$error;
     if (!this.#reconnect && this.$current?.draining) throw goingAway();
     if (args.length !== params.length) {
       throw new EncodeError(what, `${args.length} arguments given, ${params.length} wanted`);
+    }
+    const source = args[streamAt] as AsyncIterable<unknown> & Iterable<unknown>;
+    if (method.stream && !(source?.[Symbol.asyncIterator] ?? source?.[Symbol.iterator])) {
+      throw new EncodeError(`${what}.${params[streamAt]}`, "an iterable of items is due");
     }
     const named = Object.fromEntries(args.map((value, at) => [params[at]!, value]));
     const call = new Call({
       method,
       body: encode(method.args, named, what),
       metadata: encodeMetadata({ ...this.#options.metadata, ...options.metadata }, what),
-      source: args[streamAt] as AsyncIterable<unknown> | undefined,
+      source,
       timeout,
       signal,
       waits,

@@ -7,6 +7,7 @@ import contextvars
 import logging
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.helpers import run
@@ -210,6 +211,39 @@ def test_an_application_that_fails(version: str, caplog: pytest.LogCaptureFixtur
     assert "ZeroDivisionError" in caplog.text
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("how", ["raises", "returns", "length", "trailers"])
+def test_an_answer_that_fails_behind_its_first_piece_is_cut_off(
+    version: str, how: str, loop: str
+) -> None:
+    """In the same step: the head has not left yet, either."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/whole":
+            await echo(scope, receive, send)
+            return
+        fields = [(b"content-length", b"5")] if how == "length" else []
+        await send({**START, "headers": fields, "trailers": how == "trailers"})
+        await send(body(b"x", more=True))
+        if how == "raises":
+            raise ZeroDivisionError
+        if how == "length":
+            await send(body(b"y"))
+        if how == "trailers":
+            await send(body())
+            wrong = [(b"x-name", b"a\r\nb: c")]
+            await send({"type": "http.response.trailers", "headers": wrong})
+
+    async def main() -> None:
+        async with served(version, app, lifespan="off") as (_, client):
+            for _ in range(2):
+                with pytest.raises(httpx.HTTPError):
+                    await client.get("/")
+                assert (await client.post("/whole", content=b"all")).content == b"all"
+
+    run(main, loop=loop)
+
+
 # ---- disconnects, backpressure ----
 
 
@@ -239,6 +273,51 @@ def test_a_client_that_goes_is_told_of(version: str, loop: str) -> None:
             await over.wait()
         assert seen[0] == {"type": "http.disconnect"}
         assert isinstance(seen[1], ConnectionResetError)
+
+    run(main, loop=loop)
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+def test_whoever_sends_without_a_pause_finds_out_that_the_client_is_gone(
+    kind: str, loop: str
+) -> None:
+    piece = bytes(65536)
+    ends: asyncio.Queue[BaseException | None] = asyncio.Queue()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        message: dict[str, Any]
+        if kind == "http":
+            await send(START)
+            message = body(piece, more=True)
+        else:
+            await receive()
+            await send({"type": "websocket.accept"})
+            message = {"type": "websocket.send", "bytes": piece}
+        try:
+            for _ in range(20_000):
+                await send(message)
+        except OSError as error:
+            ends.put_nowait(error)
+        else:
+            ends.put_nowait(None)
+
+    asked = b"GET / HTTP/1.1\r\nhost: a\r\n"
+    if kind == "websocket":
+        asked += (
+            b"connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
+            b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        )
+
+    async def main() -> None:
+        async with server(app, lifespan="off") as running:
+            for reads in range(8):
+                async with raw(running) as (reader, writer):
+                    writer.write(asked + b"\r\n")
+                    for _ in range(reads + 1):
+                        await reader.read(65536)
+                    if reads % 2:
+                        writer.transport.abort()
+                assert isinstance(await ends.get(), ConnectionResetError)
 
     run(main, loop=loop)
 

@@ -348,6 +348,15 @@ impl Hub {
         }
     }
 
+    /// Whether nobody waits for an answer any more: [`HttpEvent::Gone`](crate::HttpEvent::Gone) has come, or is on its way.
+    pub fn http_is_gone(&self, exchange: ExchangeKey) -> bool {
+        match self {
+            Self::Quic(endpoint) => endpoint.http_is_gone(exchange),
+            Self::Streams(streams) => streams.http_is_gone(exchange),
+            Self::Memory(_) => true,
+        }
+    }
+
     /// Bytes of an answer that its transport has not taken.
     pub fn http_unsent(&self, exchange: ExchangeKey) -> usize {
         match self {

@@ -236,6 +236,9 @@ impl Http1 {
 
     /// The exchange that comes to nothing with the connection, unless its owner has given it up.
     pub(super) fn abandon(&mut self, turn: &mut Turn<'_>) {
+        // One that hyper has not taken may hold the desk that it lies on.
+        let untaken = self.desk.lock().answer.take();
+        drop(untaken);
         let Some(current) = self.current.take() else { return };
         if self.desk.lock().aborted { turn.forget(current.key) } else { turn.gone(current.key) }
     }
@@ -285,7 +288,10 @@ impl Http1 {
             Reply::Trailers { fields } => desk.outgoing.push_trailers(fields.into_map()?),
             Reply::Abort => {
                 desk.aborted = true;
-                desk.answer = Some(Answer::Abort);
+                let untaken = desk.answer.replace(Answer::Abort);
+                // A body that hyper has not taken looks at the desk when it is dropped.
+                drop(desk);
+                drop(untaken);
             }
         }
         Ok(())

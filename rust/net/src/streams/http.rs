@@ -216,6 +216,13 @@ impl Streams {
         }
     }
 
+    /// Whether nobody waits for an answer any more: [`HttpEvent::Gone`] has come, or is on its way.
+    ///
+    /// [`HttpEvent::Gone`]: crate::HttpEvent::Gone
+    pub fn http_is_gone(&self, exchange: ExchangeKey) -> bool {
+        self.exchanges.get(exchange).is_none_or(|found| found.gone)
+    }
+
     /// Bytes of an answer that its transport has not taken.
     pub fn http_unsent(&self, exchange: ExchangeKey) -> usize {
         let found = self.exchanges.get(exchange).filter(|found| !found.gone);

@@ -45,10 +45,7 @@ impl Exchange {
     /// # Errors
     /// The peer is gone: whoever streams without end finds out that way (ASGI, since version 2.4).
     fn check_gone(inner: &Inner) -> PyResult<()> {
-        if inner.gone {
-            return Err(PyConnectionResetError::new_err("the client has disconnected"));
-        }
-        Ok(())
+        if inner.gone { Err(disconnected()) } else { Ok(()) }
     }
 
     fn start(&self, message: &Message<'_, '_>) -> PyResult<bool> {
@@ -190,6 +187,11 @@ impl Exchange {
         let shared = self.shared();
         let full = {
             let mut hub = shared.hub()?;
+            if hub.http_is_gone(self.key) {
+                // Whoever sends without a pause never lets the event come that tells of it.
+                lock(&self.inner).gone = true;
+                return Err(disconnected());
+            }
             hub.http_reply(self.key, part).map_err(|error| refused(&error))?;
             hub.http_unsent(self.key) > self.site.unsent && hub.http_watch(self.key)
         };
@@ -202,6 +204,10 @@ impl Exchange {
         shared.schedule(py)?;
         Ok(full)
     }
+}
+
+fn disconnected() -> PyErr {
+    PyConnectionResetError::new_err("the client has disconnected")
 }
 
 fn after_body(more: bool, trailers: bool, left: Option<u64>) -> Phase {

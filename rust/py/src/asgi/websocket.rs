@@ -359,6 +359,10 @@ impl Exchange {
             }
         };
         sent.map_err(|_| gone())?;
+        // Whoever sends without a pause never lets the event come that tells of it.
+        if self.shared().hub()?.http_is_gone(self.key) {
+            return Err(gone());
+        }
         self.tell(py, out.into())
     }
 

@@ -44,6 +44,13 @@ impl Endpoint {
         self.exchange(exchange, |http, slot, quic, turn| http.want_body(slot, quic, turn));
     }
 
+    /// Whether nobody waits for an answer any more: [`HttpEvent::Gone`] has come, or is on its way.
+    ///
+    /// [`HttpEvent::Gone`]: crate::HttpEvent::Gone
+    pub fn http_is_gone(&self, exchange: ExchangeKey) -> bool {
+        self.exchanges.get(exchange).is_none_or(|found| found.gone)
+    }
+
     /// Bytes of an answer that its stream has not taken.
     pub fn http_unsent(&self, exchange: ExchangeKey) -> usize {
         let found = self.exchanges.get(exchange).filter(|found| !found.gone);

@@ -90,6 +90,24 @@ class TestTargets:
         run("app", "-o", "api")
         assert names() == ["index.ts", "shop.ts", "types.ts"]
 
+    def test_a_package_may_offer_a_module_that_nobody_has_imported(self, folder):
+        (folder / "app").mkdir()
+        text = f"{SERVICE}\n__all__ = ['Echo', 'below']\n"
+        (folder / "app" / "__init__.py").write_text(text)
+        (folder / "app" / "below.py").write_text("")
+        run("app", "-o", "api")
+        assert names() == ["echo.ts", "index.ts"]
+
+    @pytest.mark.parametrize("targets", [[""], [","], [" , "], ["app:Echo", ""]])
+    def test_an_argument_that_names_nothing_is_refused_and_nothing_removed(self, folder, targets):
+        """As it is where a variable of the shell is not set."""
+        (folder / "app.py").write_text(SERVICE)
+        run("app:Echo", "tests.codegen.shop", "-o", "api")
+        before = names()
+        output = run(*targets, "-o", "api", code=2)
+        assert f"{targets[-1]!r}: name at least one MODULE or MODULE:Service." in output
+        assert names() == before
+
     def test_a_list_or_a_router(self, folder):
         text = (
             "from jetstream import Router\nfrom tests.codegen.shop import Shop\n"
@@ -122,6 +140,10 @@ class TestTargets:
             ("app:empty", "app:empty is []: it must be"),
             ("app:mixed", "app:mixed is ["),
             ("app:", "write MODULE:NAME"),
+            ("./app", "no module is called './app': write it as after 'import', such as "),
+            (".app", "no module is called '.app': write it as after 'import', such as "),
+            ("..app:Echo", "no module is called '..app': write it as after 'import', such as "),
+            ("says", "says has no 'gone', which is in its __all__: mend that, or write says:NAME"),
             ("other", "no class with @service is defined in other; it only imports Shop: write "),
             ("plain", "no class with @service is defined in plain; name the module of one"),
         ],
@@ -130,6 +152,7 @@ class TestTargets:
         (folder / "app.py").write_text(f"{SERVICE}\ntext = 'text'\nempty = []\nmixed = [Echo, 1]\n")
         (folder / "other.py").write_text("from tests.codegen.shop import Shop\n")
         (folder / "plain.py").write_text("")
+        (folder / "says.py").write_text(f"{SERVICE}\n__all__ = ['Echo', 'gone']\n")
         output = run(target, "-o", "api", code=2 if target == "app:" else 1)
         assert told in output
         assert not Path("api").exists()

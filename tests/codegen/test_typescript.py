@@ -154,6 +154,72 @@ class TestNames:
         assert "  new(class_: BoxOfChannelOrContext, options?" in text
         assert '  "new"(class_: BoxOfChannelOrContext, ctx: ' in text  # else a constructor
 
+    @needs_tools
+    def test_a_parameter_does_not_stand_for_an_enum_in_a_default(self, tmp_path):
+        color = Enum("color", {"red": "r"})
+        style = make_dataclass("Style", [("c", color)], frozen=True)
+        either = make_dataclass("Either", [("style", list[style])], frozen=True)
+        red = either([style(color.red)])
+
+        @service
+        class Paint:
+            async def paint(self, it: either = red, color: U8 = 1, Style: U8 = 2) -> None: ...  # noqa: N803
+
+        text = written(Paint, name="paint.ts")
+        assert "it: Either = { style: [{ c: color.red }] }," in text
+        # A type's name is no value, so only the enum's is taken.
+        assert "    color_: number = 1,\n    Style: number = 2,\n" in text
+        api = generate(tmp_path, Paint)
+        assert compile_all(tmp_path) == ""
+        assert misformatted(api) == ""
+
+    @needs_tools
+    def test_members_that_are_no_names_are_quoted(self, tmp_path):
+        odd = ["my-key", "class", "a b", 'say "hi"', "it's", "a²", "größe", "a$", "ok"]
+        size = Enum("Size", [(each, at) for at, each in enumerate(odd)])
+
+        @service
+        class Shop:
+            async def put(self, a: size = size["my-key"], b: size = size["class"]) -> None: ...
+
+        text = written(Shop)
+        for line in ('"my-key": 0,', "class: 1,", "'say \"hi\"': 3,", '"a²": 5,', "größe: 6,"):
+            assert f"\n  {line}\n" in text
+        text = written(Shop, name="shop.ts")
+        assert 'a: Size = Size["my-key"], b: Size = Size.class, options' in text
+        api = generate(tmp_path, Shop)
+        assert compile_all(tmp_path) == ""
+        assert misformatted(api) == ""
+
+    @needs_tools
+    def test_members_that_are_numbers_keep_their_places(self, tmp_path):
+        version = Enum("Version", ["1", "2", "10", "x", "01", "4294967295"])
+
+        @service
+        class Shop:
+            async def put(self, a: version = version["10"]) -> None: ...
+
+        assert 'a: Version = Version["10"]' in written(Shop, name="shop.ts")
+        api = generate(tmp_path, Shop)
+        assert compile_all(tmp_path) == ""
+        assert misformatted(api) == ""
+
+    @pytest.mark.parametrize(
+        ("names", "bad"),
+        [(["x", "1"], "1"), (["2", "1"], "2"), (["a", "$"], "$"), (["$type"], "$type")],
+    )
+    def test_members_that_would_be_lost_or_elsewhere_are_refused(self, names, bad):
+        kind = Enum("Kind", names)
+
+        @service
+        class Shop:
+            async def put(self, a: kind) -> None: ...
+
+        with pytest.raises(GenerationError) as caught:
+            typescript([Shop])
+        assert str(caught.value).startswith(f"Kind.{bad}: the name {bad!r} is ")
+        assert "; rename the member: frames carry its place" in str(caught.value)
+
     @pytest.mark.parametrize("name", ["constructor", "then", "toString", "hasOwnProperty"])
     def test_methods_that_every_object_has_are_refused(self, name):
         async def method(self) -> None: ...

@@ -35,6 +35,12 @@ def load_module(name: str) -> ModuleType:
     Raises:
         click.ClickException: There is no such module.
     """
+    # `./app` is a path, and `.app` is relative to nothing.
+    if name.startswith("."):
+        raise click.ClickException(
+            f"no module is called {name!r}: write it as after 'import', such as package.module; "
+            "--app-dir says where modules are looked for"
+        )
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

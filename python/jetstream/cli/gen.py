@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 import sys
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
@@ -85,7 +86,7 @@ def ts(
         typescript,
     )
 
-    names = sorted({each for target in targets for each in target.split(",") if each})
+    names = sorted({each for target in targets for each in _split(target)})
     options = [
         *([] if extension == _DEFAULTS["extension"] else ["--extension", extension]),
         *([] if runtime == _DEFAULTS["runtime"] else ["--runtime", runtime]),
@@ -136,6 +137,17 @@ def _rename(text: str) -> tuple[str, str]:
     return full, name
 
 
+def _split(target: str) -> list[str]:
+    """The names in one argument, of which there is at least one.
+
+    With none, as where a variable of the shell is not set, all files would be no longer wanted.
+    """
+    names = [each.strip() for each in target.split(",") if each.strip()]
+    if not names:
+        raise click.UsageError(f"{target!r}: name at least one MODULE or MODULE:Service.")
+    return names
+
+
 def _services(target: str) -> list[type]:
     """The service classes that one argument means."""
     from jetstream._router import Router
@@ -163,7 +175,7 @@ def _all_of(module: ModuleType) -> list[type]:
     found: dict[str, type] = {
         name: value
         for name in names
-        if not name.startswith("_") and _is_service(value := getattr(module, name), own=True)
+        if not name.startswith("_") and _is_service(value := _offered(module, name), own=True)
     }
     here = module.__name__
     inside = [
@@ -179,6 +191,20 @@ def _all_of(module: ModuleType) -> list[type]:
         )
         raise click.ClickException(f"no class with @service is defined in {here}; {advice}")
     return inside
+
+
+def _offered(module: ModuleType, name: str) -> object:
+    """What a module has under a name that it offers; `None` for a module below it."""
+    try:
+        return getattr(module, name)
+    except AttributeError:
+        here = module.__name__
+        # `import *` would import such a module; one that is imported already is no service either.
+        if hasattr(module, "__path__") and find_spec(f"{here}.{name}"):
+            return None
+        raise click.ClickException(
+            f"{here} has no {name!r}, which is in its __all__: mend that, or write {here}:NAME"
+        ) from None
 
 
 def _is_service(value: object, *, own: bool) -> TypeGuard[type]:

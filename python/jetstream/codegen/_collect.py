@@ -161,6 +161,7 @@ class _Collector:
         name = self._name(cls.__name__, full)
         self._claim(name, f"the class {full}", full)
         docs = attribute_docs(cls)
+        _names.checked_members(cls.__name__, [each.name for each in node[2]])
         values = _values(node[2])
         self.declarations[name] = Enumeration(
             name,

@@ -16,7 +16,6 @@ from jetstream.codegen._model import (
     Parameter,
     ServiceModel,
     Type,
-    names_in,
     ordered,
 )
 from jetstream.codegen._typescript import (
@@ -232,11 +231,15 @@ class _Service:
 
     def _channel_method(self, each: MethodModel) -> list[str]:
         method = each.method.name
-        mentioned = {name for it in each.parameters if it.has_default for name in names_in(it.type)}
-        names = _names.parameter_names([it.name for it in each.parameters], frozenset(mentioned))
+        # What the defaults say, however deep: a parameter of that name would be meant instead.
+        said = Mentioned()
+        defaults = [self._default(it, said) for it in each.parameters]
+        self._said.declared |= said.declared
+        taken = frozenset(said.declared)
+        names = _names.parameter_names([it.name for it in each.parameters], taken)
         parameters = [
-            self._channel_parameter(name, parameter)
-            for name, parameter in zip(names, each.parameters, strict=True)
+            self._channel_parameter(name, parameter, default)
+            for name, parameter, default in zip(names, each.parameters, defaults, strict=True)
         ]
         parameters.append(f"options?: {self._said.type('CallOptions')}")
         head = signature(method, parameters, [self._called(each)], " {")
@@ -250,16 +253,20 @@ class _Service:
             "  }",
         ]
 
-    def _channel_parameter(self, name: str, parameter: Parameter) -> Doc:
+    def _default(self, parameter: Parameter, said: Mentioned) -> Doc | None:
+        if not parameter.has_default:
+            return None
+        if parameter.is_stream:
+            return "[]"
+        return value_of(parameter.type, parameter.default, said, self._model.declarations)
+
+    def _channel_parameter(self, name: str, parameter: Parameter, default: Doc | None) -> Doc:
         type_ = self._type(parameter.type, given=True)
         if parameter.is_stream:
             type_ = sequel("AsyncIterable<", type_, "> | Iterable<", type_, ">")
-        if not parameter.has_default:
+        if default is None:
             return sequel(f"{name}: ", type_)
-        if parameter.is_stream:
-            return sequel(f"{name}: ", type_, " = []")
-        value = value_of(parameter.type, parameter.default, self._said, self._model.declarations)
-        return sequel(f"{name}: ", type_, " = ", value)
+        return sequel(f"{name}: ", type_, " = ", default)
 
     def _called(self, each: MethodModel) -> Doc:
         result = self._type(each.result, given=False)

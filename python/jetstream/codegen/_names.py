@@ -54,6 +54,9 @@ _METHODS = {
     "is what JavaScript calls a method of every object",
 )
 
+_LAST_INDEX = 2**32 - 2
+"""Up to here keys that are numbers stand before all others, sorted (ECMA-262, "array index")."""
+
 _IDENTIFIER = re.compile(r"[^\W\d][\w$]*")
 
 
@@ -110,6 +113,32 @@ def checked_field(what: str, name: str) -> str:
             "rename the field: its place is on the wire, its name is not",
         )
     return name
+
+
+def is_plain(name: str) -> bool:
+    """Whether it can stand as a key without quotes, and behind a dot; words of the language can."""
+    return name.replace("$", "_").isidentifier()
+
+
+def checked_members(what: str, names: list[str]) -> None:
+    """Looks at the members of an enum: any text can be one if the enum is made by a call.
+
+    Raises:
+        GenerationError: One would be lost in TypeScript, or its place would.
+    """
+    advice = "rename the member: frames carry its place among the members and not its name"
+    numbers = sorted(filter(_is_index, names), key=int)
+    for at, name in enumerate(names):
+        if name in ("$", "$type"):
+            problem = "is what the client calls a part of every plan"
+            raise GenerationError(f"{what}.{name}", f"the name {name!r}", problem, advice)
+        if _is_index(name) and numbers.index(name) != at:
+            problem = "is a number, and JavaScript puts those first, the smallest before the others"
+            raise GenerationError(f"{what}.{name}", f"the name {name!r}", problem, advice)
+
+
+def _is_index(name: str) -> bool:
+    return re.fullmatch("0|[1-9][0-9]{0,9}", name) is not None and int(name) <= _LAST_INDEX
 
 
 def checked_rename(name: str) -> str:

@@ -7,6 +7,7 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from jetstream.codegen import _names
 from jetstream.codegen._layout import (
     WIDTH,
     Break,
@@ -245,7 +246,8 @@ def object_call(
 
 def _member(member: Member) -> Doc:
     above = [part for line in comment(prose(member.doc)) for part in (line, Break(""))]
-    return sequel(*above, f"{member.name}: {_literal(member.value)}")
+    key = member.name if _names.is_plain(member.name) else quoted(member.name)
+    return sequel(*above, f"{key}: {_literal(member.value)}")
 
 
 def _entry(name: str, plan: Doc) -> Doc:
@@ -336,7 +338,9 @@ def _declared(
             return _object([(found.name, inner(found.type, value))])
         case Enumeration(name=name, members=members):
             said.declared.add(name)
-            return f"{name}.{members[value].name}", 0
+            member = members[value].name
+            plain = _names.is_plain(member)
+            return f"{name}.{member}" if plain else f"{name}[{quoted(member)}]", 0
         case Alias(type=type_):
             return inner(type_, value)
 

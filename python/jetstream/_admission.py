@@ -112,7 +112,7 @@ class SessionRequest:
         return peer_of(self._connection)
 
     def __repr__(self) -> str:
-        return f"<SessionRequest for {self.path} from {self.origin or self.remote}>"
+        return f"<SessionRequest for {self.path!r} from {self.origin or self.remote}>"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from jetstream import _core
 from jetstream._addresses import address_of
@@ -147,9 +147,14 @@ class Context:
             peer: Who it is. When that expires the session ends, unless it has been said anew.
 
         Raises:
+            TypeError: `peer` is no `TokenPeer`: there is no way back to nobody, either.
             RuntimeError: The caller has proved who it is by a certificate, or to the kernel; or
                 the context was made by hand.
         """
+        if not isinstance(cast("object", peer), TokenPeer):
+            # It may be a token: only its type is said.
+            msg = f"identify() takes a TokenPeer, and got an object of type {type(peer).__name__!r}"
+            raise TypeError(msg)
         if self._connection is None:
             raise RuntimeError("this context belongs to no connection")
         known = self.peer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import urlsplit
@@ -18,6 +19,8 @@ on HTTP/3."""
 
 HTTP3_PORT = 443
 """The port of URLs that say none."""
+
+_IN_PATHS = re.compile("[!-~]*")
 
 _SCHEMES: dict[str, Carrier] = {"quic": "quic", "tcp": "tcp"}
 
@@ -77,7 +80,14 @@ def _url(url: str) -> Place:
         msg = f"{url!r}: write https://host:port/path"
         raise ValueError(msg)
     query = f"?{parts.query}" if parts.query else ""
-    return Place("webtransport", host, port, (parts.path or "/") + query)
+    path = (parts.path or "/") + query
+    if not _IN_PATHS.fullmatch(path):
+        msg = (
+            f"{url!r}: the path and the query must be percent-encoded where they have spaces, "
+            "control characters or what is not ASCII; urllib.parse.quote does that"
+        )
+        raise ValueError(msg)
+    return Place("webtransport", host, port, path)
 
 
 def _path(address: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from jetstream import _logging
 from jetstream._admission import (
@@ -18,15 +18,14 @@ from jetstream._connection import attend
 from jetstream._context import make_context
 from jetstream._errors import JetStreamError
 from jetstream._expiry import EXPIRED, identify, time_left
-from jetstream._identity import TokenPeer
+from jetstream._identity import Peer, TokenPeer
 from jetstream._webtransport import WebTransportSession
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from jetstream import _core
     from jetstream._admission import SessionHandler, WebTransport
-    from jetstream._identity import Peer
     from jetstream._interception import ServerInterceptor
     from jetstream._limits import Limits
     from jetstream._router import Router
@@ -35,6 +34,9 @@ if TYPE_CHECKING:
 
 SERVICES = "/rs.jetstream.proto/"
 """Where peers of the Rust crate 15.2 find services: the name follows."""
+
+_TO_END = 2.0
+"""Seconds that hooks and handlers have to end when they are cancelled."""
 
 
 class Sessions:
@@ -82,7 +84,11 @@ class Sessions:
         """Somebody asks for a session."""
         core: _core.Connection = scope["extensions"]["jetstream"][CONNECTION]
         request = SessionRequest(scope, core, self._root_path)
-        self._spawn(self._decide(request, asked))
+        task = asyncio.get_running_loop().create_task(
+            self._decide(request, asked), name=f"WebTransport {request.path!r}"
+        )
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def quiet(self) -> None:
         """Waits until no handler of a session runs."""
@@ -90,24 +96,28 @@ class Sessions:
             await asyncio.wait(self._tasks)
 
     async def close(self) -> None:
-        """Ends what is left of handlers."""
+        """Ends what is left of hooks and handlers."""
         for task in self._tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if not self._tasks:
+            return
+        # One that does not let itself be cancelled must not keep the server from stopping.
+        _, left = await asyncio.wait(self._tasks, timeout=_TO_END)
+        for task in left:
+            _logging.server.warning(
+                "%s was cancelled and still runs after %g s: nobody waits for it any more",
+                task.get_name(),
+                _TO_END,
+            )
 
     async def _decide(self, request: SessionRequest, asked: _core.SessionRequest) -> None:
         core, handler, service = None, None, None
         # Whatever happens, such as that the server stops: nobody waits for ever.
         status = 503
+        deadline = asyncio.timeout(self._limits.handshake_timeout)
         try:
             handler, service = self._find(request)
-            async with asyncio.timeout(self._limits.handshake_timeout):
+            async with deadline:
                 peer = await self._admit(request)
             core = asked.accept(None if handler is not None else self._limits.msize)
             if core is not None and peer is not None:
@@ -116,11 +126,13 @@ class Sessions:
         except RefuseSession as refusal:
             _logging.server.info("no session for %s at %s: %s", request, request.remote, refusal)
             status = refusal.status
-        except TimeoutError:
-            _logging.server.warning("no session for %s: its hook takes too long", request)
-        except Exception:
-            _logging.server.exception("no session for %s, because its hook failed", request)
-            status = 500
+        except Exception as error:
+            # A hook may raise a TimeoutError of its own, such as that of a database.
+            if isinstance(error, TimeoutError) and deadline.expired():
+                _logging.server.warning("no session for %s: its hook takes too long", request)
+            else:
+                _logging.server.exception("no session for %s, because its hook failed", request)
+                status = 500
         finally:
             asked.refuse(status)
         if self._access is not None:
@@ -160,10 +172,21 @@ class Sessions:
         if options.authenticate is None:
             return peer
         verdict = options.authenticate(request)
-        found = await verdict if inspect.isawaitable(verdict) else verdict
+        found = cast("object", await verdict if inspect.isawaitable(verdict) else verdict)
+        if found is None:
+            return peer
+        if not isinstance(found, Peer):
+            # Taken for somebody, it would be let through as such. It may be a token: only its type
+            # is for the log.
+            msg = (
+                f"the authenticate hook returned an object of type {type(found).__name__!r}: it "
+                "must return a TokenPeer (or another peer) for who it is, or None for whom the "
+                "certificate names, and raise RefuseSession for a session that is not wanted"
+            )
+            raise TypeError(msg)
         if isinstance(found, TokenPeer) and time_left(found) == 0.0:
             raise RefuseSession(EXPIRED, f"the token of {found.subject} has expired")
-        return peer if found is None else found
+        return found
 
     async def _serve(self, core: _core.Connection, service: str | None) -> None:
         """Lets services be called on a session until it ends."""

@@ -2,13 +2,45 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from jetstream._connection import Connection
+from jetstream._connection import Connection, ReceiveStream, SendStream
 
 if TYPE_CHECKING:
     from jetstream import _core
     from jetstream._admission import SessionRequest
+
+_MOST: Final = 2**32 - 1
+"""The largest code."""
+
+
+def _check_code(what: str, code: int) -> None:
+    """Raises ValueError for a code that cannot be said; the core would cut it, or say another."""
+    if not 0 <= code <= _MOST:
+        msg = f"{what}({code}): codes of WebTransport are numbers from 0 to 2**32-1, {_MOST}"
+        raise ValueError(msg)
+
+
+class _SendStream(SendStream):
+    """The sending half of a stream of a session."""
+
+    def reset(self, code: int = 0) -> None:
+        _check_code("reset", code)
+        super().reset(code)
+
+
+class _ReceiveStream(ReceiveStream):
+    """The receiving half of a stream of a session."""
+
+    async def read_to_end(self, limit: int) -> bytes:
+        if limit < 0:
+            msg = f"read_to_end({limit}): the limit must be at least 0"
+            raise ValueError(msg)
+        return await super().read_to_end(limit)
+
+    def stop(self, code: int = 0) -> None:
+        _check_code("stop", code)
+        super().stop(code)
 
 
 class WebTransportSession(Connection):
@@ -48,6 +80,53 @@ class WebTransportSession(Connection):
             ConnectionLost: The session is gone.
         """
         await self._core.wait("going_away")
+
+    async def open_bi(self) -> tuple[SendStream, ReceiveStream]:
+        """Opens a bidirectional stream, waiting while the peer allows no more.
+
+        Raises:
+            ConnectionLost: The session is gone.
+        """
+        stream = await self._open(bidirectional=True)
+        return _SendStream(self._core, stream), _ReceiveStream(self._core, stream)
+
+    async def open_uni(self) -> SendStream:
+        """Opens a unidirectional stream, waiting while the peer allows no more.
+
+        Raises:
+            ConnectionLost: The session is gone.
+        """
+        return _SendStream(self._core, await self._open(bidirectional=False))
+
+    async def accept_bi(self) -> tuple[SendStream, ReceiveStream]:
+        """Waits for a bidirectional stream of the peer's.
+
+        Raises:
+            ConnectionLost: The session is gone.
+        """
+        stream = await self._accept(bidirectional=True)
+        return _SendStream(self._core, stream), _ReceiveStream(self._core, stream)
+
+    async def accept_uni(self) -> ReceiveStream:
+        """Waits for a unidirectional stream of the peer's.
+
+        Raises:
+            ConnectionLost: The session is gone.
+        """
+        return _ReceiveStream(self._core, await self._accept(bidirectional=False))
+
+    def close(self, code: int = 0, reason: str = "") -> None:
+        """Closes the session: everything on it ends now.
+
+        Args:
+            code: The reason, for the peer's program.
+            reason: The reason, for the peer's people; what is too long of it is cut.
+
+        Raises:
+            ValueError: The code is not one of 32 bits.
+        """
+        _check_code("close", code)
+        super().close(code, reason)
 
     async def __aenter__(self) -> WebTransportSession:
         return self

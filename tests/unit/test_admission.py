@@ -56,7 +56,7 @@ def test_what_is_asked():
     assert request.token is None
     assert request.peer is None
     assert request.remote == SocketAddress(ip_address("::1"), 4433)
-    assert repr(request) == "<SessionRequest for /chat/room from [::1]:4433>"
+    assert repr(request) == "<SessionRequest for '/chat/room' from [::1]:4433>"
 
 
 def test_fields_are_found_in_whatever_case():
@@ -64,7 +64,7 @@ def test_fields_are_found_in_whatever_case():
     assert request.header("X-MINE") == request.header("x-mine") == "1"
     assert request.header("x-other") is None
     assert request.origin == "https://a.example"
-    assert repr(request) == "<SessionRequest for / from https://a.example>"
+    assert repr(request) == "<SessionRequest for '/' from https://a.example>"
 
 
 def test_a_request_without_a_host():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from jetstream import (
     SessionRefused,
     TlsPeer,
     TokenPeer,
+    _sessions,
     service,
 )
 from jetstream._certs import Usage
@@ -60,6 +62,10 @@ class Desk(Interface):
         """Says who calls; for so many seconds, unless they are 0."""
         ...
 
+    async def mistake(self, how: str, ctx: Context = INJECTED) -> None:
+        """Says that the caller is what cannot be one."""
+        ...
+
     async def secret(self) -> str:
         """For ada alone."""
         ...
@@ -76,9 +82,25 @@ class DeskImpl(Desk):
         ends = datetime.now(UTC) + timedelta(seconds=seconds) if seconds else None
         ctx.identify(TokenPeer(token, expires=ends))
 
+    async def mistake(self, how: str, ctx: Context = INJECTED) -> None:
+        with pytest.raises(TypeError, match="takes a TokenPeer") as told:
+            ctx.identify(NOBODIES[how])
+        assert "s3cret" not in str(told.value)
+
     async def secret(self) -> str:
         return "42"
 
+
+NOBODIES: dict[str, Any] = {
+    "false": False,
+    "true": True,
+    "number": 0,
+    "nothing": "",
+    "name": "s3cret",
+    "mapping": {"sub": "s3cret"},
+    "class": TokenPeer,
+}
+"""What hooks have returned that is neither a peer nor `None`."""
 
 RULES = Authorize({"Desk.secret": ["token:ada", "cn:ada"], "*": ["anybody"]})
 
@@ -264,7 +286,66 @@ def test_who_was_said_to_be_somebody_for_a_while(loop: str) -> None:
     run(main, loop=loop)
 
 
+@pytest.mark.parametrize("how", [*NOBODIES, "none"])
+def test_the_first_call_does_not_say_who_it_is(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(NOBODIES, "none", None)
+
+    async def main() -> None:
+        rules = Authorize({"Desk.secret": ["authenticated"], "*": ["anybody"]})
+        async with site(DeskImpl(), interceptors=[rules]) as server, join(server) as session:
+            desk = session.channel(Desk)
+            await desk.mistake(how)
+            with pytest.raises(CallError, match="somebody unknown"):
+                await desk.secret()
+            # Who is known stays so.
+            await desk.login("ada", 0.0)
+            await desk.mistake(how)
+            assert await desk.whoami() == "ada"
+
+    run(main)
+
+
 # ---- hooks ----
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+@pytest.mark.parametrize("how", NOBODIES)
+def test_hooks_that_name_nobody_let_nobody_in(
+    how: str, awaited: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def later() -> Any:
+        return NOBODIES[how]
+
+    def authenticate(request: SessionRequest) -> Any:
+        return later() if awaited else NOBODIES[how]
+
+    async def main() -> None:
+        async with site(DeskImpl(), authenticate=authenticate, handlers={"/mine": stay}) as server:
+            assert await status(server, "/?token=x") == 500
+            assert await status(server, "/mine?token=x") == 500
+
+    run(main)
+    errors = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert len(errors) == 2
+    said = caplog.text
+    assert f"returned an object of type {type(NOBODIES[how]).__name__!r}" in said
+    assert "must return a TokenPeer (or another peer)" in said
+    assert "s3cret" not in said
+
+
+def test_a_hook_has_a_timeout_of_its_own(loop: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def authenticate(request: SessionRequest) -> TokenPeer | None:
+        raise TimeoutError("the database does not answer")
+
+    async def main() -> None:
+        async with site(DeskImpl(), authenticate=authenticate) as server:
+            assert await status(server) == 500
+
+    run(main, loop=loop)
+    assert "its hook failed" in caplog.text
+    assert "in authenticate" in caplog.text, "the traceback"
+    assert "TimeoutError: the database does not answer" in caplog.text
+    assert "takes too long" not in caplog.text
 
 
 def test_hooks_that_fail_or_dream(loop: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -317,8 +398,8 @@ def test_whoever_leaves_before_the_hook_has_decided(loop: str) -> None:
     run(main, loop=loop)
 
 
-async def _join(server: HttpServer) -> Session:
-    session: Session = await join(server)
+async def _join(server: HttpServer, path: str = "/") -> Session:
+    session: Session = await join(server, path)
     return session
 
 
@@ -338,6 +419,42 @@ def test_a_server_that_stops_while_a_hook_decides(loop: str) -> None:
                 await asking
 
     run(main, loop=loop)
+
+
+def test_a_hook_that_cannot_be_cancelled_does_not_keep_the_server(
+    loop: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_sessions, "_TO_END", 0.2)
+    waiting = asyncio.Event()
+    go = asyncio.Event()
+    ended = asyncio.Event()
+
+    async def authenticate(request: SessionRequest) -> None:
+        waiting.set()
+        while not go.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await go.wait()
+        ended.set()
+
+    async def main() -> None:
+        async with site(EchoImpl(), authenticate=authenticate, graceful_timeout=0.1) as server:
+            asking = asyncio.ensure_future(_join(server, "/stubborn?token=s3cret"))
+            await waiting.wait()
+            try:
+                async with asyncio.timeout(5):
+                    await server.close()
+            finally:
+                go.set()
+            with pytest.raises(ConnectError, match="shutting down"):
+                await asking
+            # There is no session for whom it admits after all, and that is no failure of it.
+            await ended.wait()
+            await asyncio.sleep(0.05)
+
+    run(main, loop=loop)
+    assert "WebTransport '/stubborn' was cancelled and still runs after 0.2 s" in caplog.text
+    assert "s3cret" not in caplog.text
+    assert "failed" not in caplog.text
 
 
 def test_what_a_hook_sees(loop: str) -> None:

@@ -156,6 +156,61 @@ CODES = (0, 1, 29, 30, 31, 0xFFFF, 0xFFFFFFFF)
 """Those around the ones that HTTP/3 leaves out, and the ends."""
 
 
+async def refused_codes(code: int, session: WebTransportSession) -> None:
+    """What is no code is said nowhere, and the streams and the session go on."""
+    send, receive = await session.open_bi()
+    one_way = await session.open_uni()
+    says = r"codes of WebTransport are numbers from 0 to 2\*\*32-1"
+    for what in (send.reset, one_way.reset, receive.stop, session.close):
+        with pytest.raises(ValueError, match=says):
+            what(code)
+    await send.write(b"still here")
+    send.finish()
+    assert await receive.read_to_end(100) == b"still here"
+    assert session.closed is None
+
+
+@pytest.mark.parametrize("code", [-1, 2**32, 2**62, 2**64])
+def test_codes_that_are_none(code: int) -> None:
+    async def main() -> None:
+        async with site(handlers={"/": mirror}) as server, opened(server) as session:
+            await refused_codes(code, session)
+
+    run(main)
+
+
+@pytest.mark.parametrize("code", [-1, 2**32])
+def test_codes_that_are_none_on_streams_of_the_peers(code: int) -> None:
+    async def open_them(ctx: Context, session: WebTransportSession) -> None:
+        send, _ = await session.open_bi()
+        await send.write(b"x")
+        one_way = await session.open_uni()
+        await one_way.write(b"x")
+        await session.wait_closed()
+
+    async def main() -> None:
+        async with site(handlers={"/": open_them}) as server, opened(server) as session:
+            send, receive = await session.accept_bi()
+            one_way = await session.accept_uni()
+            for what in (send.reset, receive.stop, one_way.stop):
+                with pytest.raises(ValueError, match="codes of WebTransport"):
+                    what(code)
+
+    run(main)
+
+
+def test_a_limit_that_is_none() -> None:
+    async def main() -> None:
+        async with site(handlers={"/": mirror}) as server, opened(server) as session:
+            send, receive = await session.open_bi()
+            with pytest.raises(ValueError, match=r"read_to_end\(-1\): .* at least 0"):
+                await receive.read_to_end(-1)
+            send.finish()
+            assert await receive.read_to_end(0) == b""
+
+    run(main)
+
+
 async def write_on(send: SendStream) -> None:
     """Writes for as long as anybody reads."""
     while True:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import os
 from typing import Any
 
 import httpx
@@ -150,6 +151,13 @@ def failing(*messages: dict[str, Any]) -> Any:
             RuntimeError,
             "shorter than its content-length",
         ),
+        ([START | {"headers": [(b"content-length", b"abc")]}], ValueError, "number of bytes"),
+        ([START | {"headers": [(b"content-length", b"+1")]}], ValueError, "number of bytes"),
+        (
+            [START | {"headers": [(b"content-length", b"1"), (b"Content-Length", b"2")]}],
+            ValueError,
+            "said twice",
+        ),
     ],
 )
 def test_what_cannot_be_sent(
@@ -170,6 +178,22 @@ def test_what_cannot_be_sent(
     assert record.levelno == logging.ERROR
     assert record.exc_info is not None
     assert record.exc_info[1] is raised[0]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_length_is_said_once_and_never_of_nothing(version: str) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        status = 204 if scope["path"] == "/nothing" else 200
+        twice = [(b"content-length", b"3")] * 2
+        await send({"type": "http.response.start", "status": status, "headers": twice})
+        await send(body(b"" if status == 204 else b"abc"))
+
+    async def main() -> None:
+        async with served(version, app, lifespan="off") as (_, client):
+            assert (await client.get("/")).headers.get_list("content-length") == ["3"]
+            assert "content-length" not in (await client.get("/nothing")).headers
+
+    run(main)
 
 
 def test_nothing_can_be_sent_behind_the_end(caplog: pytest.LogCaptureFixture) -> None:
@@ -477,6 +501,24 @@ def test_a_file_is_sent_by_its_path(version: str, tmp_path: Any) -> None:
             assert (await client.head("/")).headers["content-length"] == "1280000"
 
     run(main)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "nothing"])
+def test_what_is_no_file_is_not_waited_for(kind: str, tmp_path: Any) -> None:
+    path = tmp_path / "file"
+    if kind == "pipe":
+        os.mkfifo(path)
+    if kind == "folder":
+        path.mkdir()
+    pathsend = {"type": "http.response.pathsend", "path": str(path)}
+    app, raised = failing(START, pathsend)
+
+    async def main() -> None:
+        async with served("http", app, lifespan="off") as (_, client):
+            assert (await client.get("/")).status_code == 500
+
+    run(main)
+    assert isinstance(raised[0], OSError if kind == "nothing" else ValueError)
 
 
 def test_trailers_and_early_hints() -> None:

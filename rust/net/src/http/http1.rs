@@ -306,6 +306,21 @@ fn refusal(request: &http::request::Parts) -> Option<StatusCode> {
         // RFC 9112, section 3.2.
         return Some(StatusCode::BAD_REQUEST);
     }
+    let mut codings = request.headers.get_all(header::TRANSFER_ENCODING).iter();
+    let (coding, second) = (codings.next(), codings.next());
+    let is_chunked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if second.is_some() || !coding.is_none_or(is_chunked) {
+        // No other is undone here, and none twice (RFC 9112, section 6.1).
+        return Some(StatusCode::NOT_IMPLEMENTED);
+    }
+    let target = &request.uri;
+    if request.method != Method::CONNECT
+        && target.scheme().is_none()
+        && target.authority().is_some()
+    {
+        // Only CONNECT is about an authority (RFC 9112, section 3.2.3).
+        return Some(StatusCode::BAD_REQUEST);
+    }
     // Nothing is reached through here (RFC 9110, section 9.3.6).
     (request.method == Method::CONNECT).then_some(StatusCode::NOT_IMPLEMENTED)
 }

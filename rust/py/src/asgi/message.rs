@@ -78,8 +78,16 @@ impl<'a, 'py> Message<'a, 'py> {
             let (name, value) = (field(&name)?, field(&value)?);
             let (name, value) = (name.as_bytes(), value.as_bytes());
             if name.eq_ignore_ascii_case(b"content-length") {
-                let text = std::str::from_utf8(value).ok();
-                length = text.and_then(|text| text.trim().parse().ok());
+                let said = length_of(value)?;
+                match length.replace(said) {
+                    None => {}
+                    // Once is enough (RFC 9110, section 8.6).
+                    Some(before) if before == said => return Ok(()),
+                    Some(before) => {
+                        let why = format!("content-length is said twice: {before} and {said}");
+                        return Err(PyValueError::new_err(why));
+                    }
+                }
             }
             fields.push(name, value);
             Ok(())
@@ -98,6 +106,17 @@ impl<'a, 'py> Message<'a, 'py> {
         }
         Ok(length)
     }
+}
+
+/// A number of bytes (RFC 9110, section 8.6).
+fn length_of(value: &[u8]) -> PyResult<u64> {
+    let value = value.trim_ascii();
+    let digits = value.iter().all(u8::is_ascii_digit);
+    let text = std::str::from_utf8(value).ok().filter(|_| digits);
+    text.and_then(|text| text.parse().ok()).ok_or_else(|| {
+        let value = String::from_utf8_lossy(value);
+        PyValueError::new_err(format!("content-length must be a number of bytes, not {value:?}"))
+    })
 }
 
 fn pair<'py>(line: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {

@@ -57,6 +57,9 @@ impl Exchange {
         if self.bodiless || matches!(status, 204 | 304) {
             length = None;
         }
+        if status == 204 {
+            fields = without_length(&fields);
+        }
         let mut inner = lock(&self.inner);
         Self::check_gone(&inner)?;
         let open = inner.socket.as_ref().is_some_and(|socket| !socket.is_asked());
@@ -150,11 +153,13 @@ impl Exchange {
         let Some(path) = message.get(intern!(py, "path"))? else {
             return Err(PyValueError::new_err("http.response.pathsend needs a 'path'"));
         };
-        let file = File::open(path.extract::<std::path::PathBuf>()?)?;
-        let facts = file.metadata()?;
-        if !facts.is_file() {
+        let place = path.extract::<std::path::PathBuf>()?;
+        // To open what is no file may take for ever.
+        if !std::fs::metadata(&place)?.is_file() {
             return Err(PyValueError::new_err(format!("{path} is no file that can be sent")));
         }
+        let file = File::open(place)?;
+        let facts = file.metadata()?;
         let length = facts.len();
         let head = {
             let mut inner = lock(&self.inner);
@@ -204,6 +209,17 @@ impl Exchange {
         shared.schedule(py)?;
         Ok(full)
     }
+}
+
+/// What has no content says no length of it (RFC 9110, section 8.6).
+fn without_length(fields: &Fields) -> Fields {
+    let mut kept = Fields::default();
+    for (name, value) in fields.iter() {
+        if !name.eq_ignore_ascii_case(b"content-length") {
+            kept.push(name, value);
+        }
+    }
+    kept
 }
 
 fn disconnected() -> PyErr {

@@ -158,3 +158,21 @@ fn nothing_is_reached_through_here() {
     assert!(text.starts_with("HTTP/1.1 501 "), "{text}");
     assert!(world.next_request().is_none());
 }
+
+#[test]
+fn what_a_proxy_may_read_otherwise_is_refused() {
+    let codings = ["chunked, chunked", "gzip, chunked", "chunked\r\ntransfer-encoding: chunked"];
+    let bodies = codings.map(|coding| {
+        (format!("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: {coding}\r\n\r\n0\r\n\r\n"), 501)
+    });
+    let targets = ["foo", "foo.bar:80"]
+        .map(|target| (format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n"), 400));
+    for (request, status) in bodies.into_iter().chain(targets) {
+        let mut world = World::plain(|_| {});
+        let mut client = Client::plain(&world);
+        client.send(&request);
+        let text = world.read_all(&mut client);
+        assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{request}{text}");
+        assert!(world.next_request().is_none());
+    }
+}

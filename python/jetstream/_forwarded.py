@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from jetstream._asgi import FORWARDED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from jetstream._asgi import App, Receive, Scope, Send
 
@@ -19,6 +20,14 @@ One of them: what a proxy does not write itself, it passes on as its client wrot
 """
 
 _SCHEMES = {"http": "ws", "https": "wss"}
+
+# Values that ought to be quoted and are not, such as addresses with ports, are taken too: proxies
+# write them. What matches does so in one way only, so that no line of a stranger takes long.
+_NAME = r"[!#$%&'*+.^`|~\w-]++"
+_VALUE = r"""(?:"[^"\\]*+(?:\\.[^"\\]*+)*"|[^\s",;=\\]*+)"""
+_PAIR = rf"{_NAME}\s*+=\s*+{_VALUE}\s*+"
+_ELEMENT = re.compile(rf"\s*+{_PAIR}(?:;\s*+(?:{_PAIR})?)*", re.ASCII)
+_EACH_PAIR = re.compile(rf"({_NAME})\s*+=\s*+({_VALUE})", re.ASCII)
 
 Hop: TypeAlias = tuple[str, int]
 
@@ -92,52 +101,76 @@ class Forwarded:
         ours: Mapping[str, Any] = extensions.get("jetstream") or {}
         scope["extensions"] = {**extensions, "jetstream": {**ours, FORWARDED: True}}
         # The nearest came last. The first that is no proxy of ours is the client.
-        for hop, scheme in reversed(self._read(scope["headers"])):
+        for hop, scheme in self._read(scope["headers"], scope["client"]):
             if scheme in _SCHEMES:
                 scope["scheme"] = _SCHEMES[scheme] if scope["type"] == "websocket" else scheme
-            if hop is not None:
-                scope["client"] = hop
+            # A client that the proxy hides is nobody, which ASGI writes as `None`. The address of
+            # the proxy would pass for that of somebody on this machine.
+            scope["client"] = hop
             if hop is None or hop[0] not in self._proxies:
                 break
 
 
-def _x_forwarded(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[Hop | None, str | None]]:
+def _x_forwarded(
+    headers: Sequence[tuple[bytes, bytes]], proxy: Hop | None
+) -> Iterator[tuple[Hop | None, str]]:
+    """Each hop and how it asked, the nearest first."""
     clients = _listed(headers, b"x-forwarded-for")
     schemes = [each.lower() for each in _listed(headers, b"x-forwarded-proto")]
     if not clients:
-        return [(None, schemes[-1])] if schemes else []
+        if schemes:
+            yield proxy, schemes[-1]
+        return
     if len(schemes) != len(clients):
         schemes = schemes[-1:] * len(clients) if schemes else [""] * len(clients)
-    return [(_hop(each), scheme) for each, scheme in zip(clients, schemes, strict=True)]
-
-
-def _forwarded(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[Hop | None, str | None]]:
-    found: list[tuple[Hop | None, str | None]] = []
-    for element in _listed(headers, b"forwarded"):
-        pairs = dict[str, str]()
-        for pair in _split(element, ";"):
-            name, _, value = pair.partition("=")
-            pairs[name.strip().lower()] = value.strip().strip('"')
-        hop = _hop(pairs["for"]) if "for" in pairs else None
-        found.append((hop, pairs.get("proto", "").lower()))
-    return found
+    for client, scheme in zip(reversed(clients), reversed(schemes), strict=True):
+        yield _hop(client), scheme
 
 
 def _listed(headers: Sequence[tuple[bytes, bytes]], wanted: bytes) -> list[str]:
+    # Quotes mean nothing in these: one that a client writes must not join what a proxy appends.
     values = [value.decode("latin-1") for name, value in headers if name == wanted]
-    return [each for each in (part.strip() for part in _split(",".join(values), ",")) if each]
+    return [each for each in (part.strip() for part in ",".join(values).split(",")) if each]
 
 
-def _split(text: str, at: str) -> list[str]:
-    """The parts of a list; a quoted string is of one part."""
-    parts, quoted = [""], False
-    for letter in text:
-        quoted ^= letter == '"'
-        if letter == at and not quoted:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return parts
+def _forwarded(
+    headers: Sequence[tuple[bytes, bytes]], _proxy: Hop | None
+) -> Iterator[tuple[Hop | None, str]]:
+    """Each hop and how it asked, the nearest first.
+
+    Each line is read from its end, where the proxies that are believed write. From the beginning,
+    a quote that the client leaves open would swallow all that they append. An element is the
+    shortest end of the line, behind a comma, that is well-formed. What starts inside a quoted
+    string is not: the quote that closes the string would have to open another.
+    """
+    for name, value in reversed(headers):
+        if name != b"forwarded":
+            continue
+        line = value.decode("latin-1")
+        end = len(line)
+        while end > 0:
+            comma = line.rfind(",", 0, end)
+            if not line[comma + 1 : end].strip():
+                end = comma
+                continue
+            while not _ELEMENT.fullmatch(line, comma + 1, end):
+                if comma < 0:
+                    # Nobody knows who wrote what is left. It is a hop that says nothing, and belief
+                    # ends there.
+                    yield None, ""
+                    return
+                comma = line.rfind(",", 0, comma)
+            pairs = {
+                each[1].lower(): _unquoted(each[2])
+                for each in _EACH_PAIR.finditer(line, comma + 1, end)
+            }
+            yield _hop(pairs.get("for", "unknown")), pairs.get("proto", "").lower()
+            end = comma
+
+
+def _unquoted(text: str) -> str:
+    """What a value says (RFC 9110, section 5.6.4)."""
+    return re.sub(r"\\(.)", r"\1", text[1:-1]) if text.startswith('"') else text
 
 
 def _hop(text: str) -> Hop | None:
@@ -152,4 +185,4 @@ def _hop(text: str) -> Hop | None:
         ip_address(host)
     except ValueError:
         return None
-    return host, int(port) if port.isdecimal() and len(port) <= 5 else 0
+    return host, int(port) if port.isdecimal() and len(port) <= 5 and int(port) <= 65_535 else 0

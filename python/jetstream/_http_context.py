@@ -83,7 +83,10 @@ class JetStreamContext(Context):
 
     @property
     def remote(self) -> SocketAddress | None:
-        """From which address, or from which one proxies say; `None` over Unix sockets."""
+        """From which address, or from which one proxies say.
+
+        `None` over Unix sockets, and where a trusted proxy hides its client.
+        """
         return self._remote
 
     @property

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import cast
 
 from jetstream._forwarded import ProxyHeaders, TrustedProxies
 from jetstream._lifespan import LifespanMode
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+_NAME = re.compile(r"[!#$%&'*+.^`|~\w-]+", re.ASCII)
+_VALUE = re.compile(r"(?:[!-~\x80-\xff]+(?:[ \t]+[!-~\x80-\xff]+)*)?")
+
+# What the server says itself: of the connection, and of how the body of an answer is framed.
+_OURS = {
+    "connection",
+    "content-length",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +41,7 @@ class HttpOptions:
             networks, ``unix`` or ``*``. Nobody's by default.
         proxy_headers: What they write.
         access_log: A line for each request, in the log ``jetstream.access``.
-        headers: Fields of every answer.
+        headers: Fields of every answer; none of the connection, nor of the length of the body.
         compression: Compress messages of WebSockets with clients that want to (RFC 7692).
         rpc: Let the services of the router be called by POST too, with frames.
         json: And with JSON: ``POST /echo/echo``.
@@ -63,3 +77,40 @@ class HttpOptions:
             msg = f"root_path={self.root_path!r}: it begins with a slash and ends without one"
             raise ValueError(msg)
         TrustedProxies(self.forwarded_allow_ips)
+        _check_fields(self.headers)
+
+
+def _check_fields(fields: object) -> None:
+    """Refuses here what otherwise every answer would fail of.
+
+    Raises:
+        TypeError: They are no pairs of strings.
+        ValueError: One is no field, or it is ours to say.
+    """
+    if not isinstance(fields, Sequence) or isinstance(fields, str | bytes):
+        msg = f"headers={fields!r}: give a sequence of names and values"
+        raise TypeError(msg)
+    for field in cast("Sequence[object]", fields):
+        match field:
+            case [str() as name, str() as value]:
+                pass
+            case _:
+                msg = f"headers: {field!r} is no pair of a name and a value, both str"
+                raise TypeError(msg)
+        if not _NAME.fullmatch(name):
+            msg = (
+                f"headers: {name!r} is no name of a field: write letters, digits and "
+                "!#$%&'*+-.^_`|~, at least one (RFC 9110, section 5.1)"
+            )
+            raise ValueError(msg)
+        if not _VALUE.fullmatch(value):
+            msg = (
+                f"headers: {value!r} is no value of the field {name!r}: write visible characters "
+                "of Latin-1, with spaces and tabs only between them (RFC 9110, section 5.5)"
+            )
+            raise ValueError(msg)
+        if name.lower() in _OURS:
+            msg = (
+                f"headers: the server itself writes the field {name!r} where it fits; leave it out"
+            )
+            raise ValueError(msg)

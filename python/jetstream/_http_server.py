@@ -58,6 +58,10 @@ class HttpServer(Serving):
             changes everything.
         webtransport: How WebTransport sessions are taken, on which browsers call the services of
             the router; `None` for none.
+
+    Raises:
+        TypeError: The application is none, or there is nowhere to listen.
+        ValueError: A setting cannot be.
     """
 
     def __init__(
@@ -78,6 +82,10 @@ class HttpServer(Serving):
         danger_plaintext: bool = False,
         webtransport: WebTransport | None = _USUAL,
     ) -> None:
+        given: object = app
+        if not callable(given):
+            msg = f"HttpServer({app!r}): an application is called with scope, receive and send"
+            raise TypeError(msg)
         if router is None:
             router = Router()
         super().__init__(

@@ -52,6 +52,9 @@ class Serving:
         graceful_timeout: Seconds that calls in flight get when the server stops.
         on_session: Called with the session of every client that connects.
         interceptors: What stands around every method that is served, outermost first.
+
+    Raises:
+        ValueError: A time is none.
     """
 
     def __init__(
@@ -64,6 +67,10 @@ class Serving:
         on_session: Callable[[Session], Awaitable[object] | None] | None,
         interceptors: Iterable[ServerInterceptor],
     ) -> None:
+        # Not a number is not above 0 either.
+        if not graceful_timeout >= 0:
+            msg = f"graceful_timeout={graceful_timeout!r}: it must be seconds, 0 or above"
+            raise ValueError(msg)
         self._router = router
         self._tls = tls
         self._limits = limits or Limits()
@@ -109,7 +116,17 @@ class Serving:
     def _host(
         self, app: App, router: Router, options: HttpOptions, webtransport: WebTransport | None
     ) -> Hosted:
-        """An application, with the sessions that are opened beside it."""
+        """An application, with the sessions that are opened beside it.
+
+        Raises:
+            ValueError: It would be asked nothing.
+        """
+        if options.concurrency is not None and not options.concurrency > 0:
+            msg = (
+                f"HttpOptions(concurrency={options.concurrency!r}): it must be a whole number "
+                "above 0, or None for any number"
+            )
+            raise ValueError(msg)
         sessions = None
         if webtransport is not None and http3_kind(webtransport, router) == "webtransport":
             sessions = Sessions(

@@ -6,28 +6,92 @@ Options are named as uvicorn's where it has them.
 from __future__ import annotations
 
 import asyncio
+import errno
+import inspect
 import logging
-import os
-import signal
-import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from jetstream._errors import JetStreamError
+from jetstream._errors import JetStreamError, TlsConfigError
 from jetstream.cli._loading import load
+from jetstream.cli._reloading import end_with_parent, serve_reloading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from jetstream._admission import WebTransport
     from jetstream._limits import Limits
     from jetstream._tls import ServerTls
 
 _LEVELS = ("critical", "error", "warning", "info", "debug")
+
+_MOST = 0xFFFF_FFFF
+
+_AS_OPTIONS = {
+    "pass the key's file as key=": "give the key's file with --tls-key",
+    "pass password=": "give --tls-key-password, or its variable JETSTREAM_SERVE_TLS_KEY_PASSWORD",
+    "give tls=..., listen on 127.0.0.1 or a Unix socket": "give --tls-cert, listen on 127.0.0.1 or "
+    "with --uds on a Unix socket",
+    "say danger_plaintext=True": "say --danger-plaintext",
+}
+"""What errors advise to whoever writes Python, and what that is on the command line."""
+
+
+def _count(value: str) -> int:
+    """A whole number above 0."""
+    try:
+        number = int(value)
+    except ValueError:
+        number = 0
+    if not 1 <= number <= _MOST:
+        msg = f"{value!r}: write a whole number from 1 to {_MOST}."
+        raise click.BadParameter(msg)
+    return number
+
+
+def _seconds(value: str | float, least: str = "above 0") -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1.0
+    # Not a number is not between them either.
+    if not 0 <= seconds <= _MOST or (seconds == 0 and least == "above 0"):
+        msg = f"{value!r}: write seconds, {least}, at most {_MOST}."
+        raise click.BadParameter(msg)
+    return seconds
+
+
+def _seconds_or_none(value: str | float) -> float:
+    return _seconds(value, "0 or above")
+
+
+def _existing(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    if not Path(value).exists():
+        msg = f"there is no folder {value!r}."
+        raise click.BadParameter(msg, ctx, param)
+    return value
+
+
+def _all_existing(
+    ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
+) -> tuple[str, ...]:
+    for each in value:
+        _existing(ctx, param, each)
+    return value
+
+
+def _octal(ctx: click.Context, param: click.Parameter, value: str) -> int:
+    try:
+        mode = int(value, 8)
+    except ValueError:
+        mode = -1
+    if not 0 <= mode <= 0o777:
+        msg = f"{value!r}: write it in octal, such as 660."
+        raise click.BadParameter(msg, ctx, param)
+    return mode
 
 
 def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
@@ -41,11 +105,16 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
 @click.argument("app", metavar="MODULE:APP", envvar="JETSTREAM_SERVE_APP")
 @_option("--router", metavar="MODULE:ROUTER", help="Services and protocol handlers beside it.")
 @_option("--factory", is_flag=True, help="APP is a function that makes the application.")
-@_option("--app-dir", default=".", help="Where modules are looked for.")
+@_option("--app-dir", default=".", callback=_existing, help="Where modules are looked for.")
 @_option("--host", default="127.0.0.1", help="The address to listen on.")
 @_option("--port", type=click.IntRange(0, 65_535), default=8000, help="TCP and UDP; 0: a free one.")
 @_option("--uds", help="A Unix socket to listen on, in the place of host and port.")
-@_option("--uds-mode", default="600", help="Who may connect: permissions of its file, in octal.")
+@_option(
+    "--uds-mode",
+    default="600",
+    callback=_octal,
+    help="Who may connect: permissions of its file, in octal.",
+)
 @_option("--tls-cert", "--ssl-certfile", "tls_cert", help="Our certificate: PEM, DER or PKCS#12.")
 @_option("--tls-key", "--ssl-keyfile", "tls_key", help="Its private key.")
 @_option(
@@ -97,22 +166,45 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
     default=True,
     help="Compress messages of WebSockets.",
 )
-@_option("--ws-max-size", type=int, help="Bytes of a message of a WebSocket.")
-@_option("--ws-ping-interval", type=float, help="Seconds between pings; 0 for none.")
-@_option("--ws-ping-timeout", type=float, help="Seconds in which a ping must be answered.")
-@_option("--timeout-keep-alive", type=float, help="Seconds that an idle connection stays.")
+@_option("--ws-max-size", type=_count, metavar="INTEGER", help="Bytes of a message of a WebSocket.")
+@_option(
+    "--ws-ping-interval",
+    type=_seconds_or_none,
+    metavar="SECONDS",
+    help="Seconds between pings; 0 for none.",
+)
+@_option(
+    "--ws-ping-timeout",
+    type=_seconds,
+    metavar="SECONDS",
+    help="Seconds in which a ping must be answered.",
+)
+@_option(
+    "--timeout-keep-alive",
+    type=_seconds,
+    metavar="SECONDS",
+    help="Seconds that an idle connection stays.",
+)
 @_option(
     "--graceful-timeout",
     "--timeout-graceful-shutdown",
     "graceful_timeout",
-    type=float,
+    type=_seconds_or_none,
+    metavar="SECONDS",
     default=10.0,
     help="Seconds that requests get when the server stops.",
 )
-@_option("--limit-concurrency", type=int, help="Requests at once; the next is answered 503.")
-@_option("--limit-connections", type=int, help="Connections at once.")
-@_option("--limit-streams", type=int, help="Requests at once on one connection.")
-@_option("--limit-head", type=int, help="Bytes of a request's head.")
+@_option(
+    "--limit-concurrency",
+    type=_count,
+    metavar="INTEGER",
+    help="Requests at once; the next is answered 503.",
+)
+@_option("--limit-connections", type=_count, metavar="INTEGER", help="Connections at once.")
+@_option(
+    "--limit-streams", type=_count, metavar="INTEGER", help="Requests at once on one connection."
+)
+@_option("--limit-head", type=_count, metavar="INTEGER", help="Bytes of a request's head.")
 @_option(
     "--loop",
     type=click.Choice(["auto", "asyncio", "uvloop"]),
@@ -120,7 +212,12 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
     help="The event loop; by default uvloop where it is installed.",
 )
 @_option("--reload", is_flag=True, help="Start again when a file changes; needs watchfiles.")
-@_option("--reload-dir", multiple=True, help="Which to look at.  [default: --app-dir]")
+@_option(
+    "--reload-dir",
+    multiple=True,
+    callback=_all_existing,
+    help="Which to look at.  [default: --app-dir]",
+)
 @_option(
     "--danger-plaintext", is_flag=True, help="HTTP without TLS beyond this machine: all can read."
 )
@@ -133,13 +230,13 @@ def serve(**options: Any) -> None:
     logging.basicConfig(
         level=options["log_level"].upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    _check_tls(options)
     if options["reload"]:
-        _reload(options)
+        serve_reloading(options["reload_dir"] or [options["app_dir"]])
         return
+    end_with_parent()
     sys.path.insert(0, str(Path(options["app_dir"]).resolve()))
-    app = load(options["app"])
-    if options["factory"]:
-        app = app()
+    app = _application(options["app"], factory=options["factory"])
     router = None if options["router"] is None else load(options["router"])
     main = _serve(app, router, options)
     if options["loop"] != "asyncio":
@@ -155,6 +252,64 @@ def serve(**options: Any) -> None:
             uvloop.run(main)
             return
     asyncio.run(main)
+
+
+def _application(where: str, *, factory: bool) -> Any:
+    """What is served.
+
+    Raises:
+        click.ClickException: It is no application, and what to write.
+    """
+    app = load(where)
+    if factory:
+        if not callable(app):
+            kind = type(app).__name__
+            msg = f"--factory: {where} is no function that makes an application, but of type {kind}"
+            raise click.ClickException(msg)
+        if not _takes(app, 0):
+            msg = (
+                f"--factory: {where} needs arguments; leave --factory out if it is the application"
+            )
+            raise click.ClickException(msg)
+        app = app()
+        where = f"what {where} returned"
+    if inspect.iscoroutine(app):
+        app.close()
+        msg = f"{where} is a coroutine: make the application in a function without async"
+        raise click.ClickException(msg)
+    if not callable(app):
+        msg = (
+            f"{where} is no application, but of type {type(app).__name__}: name what is called "
+            "with scope, receive and send"
+        )
+        raise click.ClickException(msg)
+    if not _takes(app, 3):
+        hints = {
+            0: "give --factory if it makes the application",
+            1: "wrap it with guarantee_single_callable of asgiref if it is one of ASGI 2",
+            2: "wrap it with WSGIMiddleware of a2wsgi if it is one of WSGI",
+        }
+        fitting = (hint for count, hint in hints.items() if _takes(app, count))
+        msg = (
+            f"{where} is no application of ASGI 3, which is called with scope, receive and send; "
+            f"{next(fitting, 'name one')}"
+        )
+        raise click.ClickException(msg)
+    return app
+
+
+def _takes(what: Any, count: int) -> bool:
+    """Whether something can be called with so many arguments, as far as can be told."""
+    try:
+        # What is called is the wrapper, whatever is inside.
+        signature = inspect.signature(what, follow_wrapped=False)
+    except Exception:  # compiled, or annotated with names that are not there
+        return True
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True
 
 
 async def _serve(app: Any, router: Any, options: dict[str, Any]) -> None:
@@ -184,7 +339,7 @@ async def _serve(app: Any, router: Any, options: dict[str, Any]) -> None:
             host=options["host"],
             port=None if options["uds"] else options["port"],
             unix=options["uds"],
-            unix_mode=_mode(options["uds_mode"]),
+            unix_mode=options["uds_mode"],
             options=settings,
             limits=_limits(options),
             graceful_timeout=options["graceful_timeout"],
@@ -192,27 +347,62 @@ async def _serve(app: Any, router: Any, options: dict[str, Any]) -> None:
             webtransport=_webtransport(options),
         )
         await server.start()
+    except TlsConfigError as error:
+        raise click.ClickException(_as_options(str(error))) from error
     except (ValueError, TypeError) as error:
         if isinstance(error, JetStreamError):
             raise
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(_as_options(str(error))) from error
     except OSError as error:
         if error.filename is not None:
             raise
+        if error.errno == errno.EADDRNOTAVAIL:
+            # Another port would not help.
+            msg = (
+                f"cannot listen on {options['host']}, which is no address of this machine: give "
+                "--host one that is, or 0.0.0.0 for all"
+            )
+            raise click.ClickException(msg) from error
         raise click.ClickException(str(error.strerror or error)) from error
     await server.run()
+
+
+def _as_options(text: str) -> str:
+    for theirs, ours in _AS_OPTIONS.items():
+        text = text.replace(theirs, ours)
+    return text
+
+
+def _check_tls(options: dict[str, Any]) -> None:
+    """Checks that no option of TLS is without the one that it is about.
+
+    Raises:
+        click.UsageError: One is.
+    """
+    about = {
+        "tls_key": "--tls-key",
+        "tls_password": "--tls-key-password",
+        "client_ca": "--client-ca",
+        "client_crl": "--client-crl",
+    }
+    wanted = options["mtls"] in ("optional", "required")
+    if options["tls_cert"] is None:
+        given = [name for option, name in about.items() if options[option] is not None]
+        given += [f"--mtls {options['mtls']}"] if wanted else []
+        if given:
+            raise click.UsageError(f"{given[0]}: TLS needs a certificate: give --tls-cert.")
+    elif options["client_ca"] is None:
+        if wanted:
+            raise click.UsageError(f"--mtls {options['mtls']} needs --client-ca.")
+        if options["client_crl"] is not None:
+            raise click.UsageError("--client-crl needs --client-ca.")
 
 
 def _tls(options: dict[str, Any]) -> ServerTls | None:
     from jetstream._tls import ServerTls
 
     if options["tls_cert"] is None:
-        given = [name for name in ("tls_key", "client_ca", "mtls") if options[name]]
-        if given and options["mtls"] != "none":
-            raise click.UsageError("TLS needs a certificate: give --tls-cert.")
         return None
-    if options["mtls"] in ("optional", "required") and options["client_ca"] is None:
-        raise click.UsageError(f"--mtls {options['mtls']} needs --client-ca.")
     return ServerTls(
         options["tls_cert"],
         options["tls_key"],
@@ -251,55 +441,8 @@ def _limits(options: dict[str, Any]) -> Limits:
     return Limits(**given)
 
 
-def _mode(text: str) -> int:
-    try:
-        return int(text, 8)
-    except ValueError:
-        raise click.UsageError(f"--uds-mode {text!r}: write it in octal, such as 660.") from None
-
-
 def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon:
         raise click.UsageError(f"--header {text!r}: write NAME:VALUE.")
     return name.strip(), value.strip()
-
-
-def _reload(options: dict[str, Any]) -> None:
-    """Runs the same in a process of its own, which begins anew when a file changes."""
-    try:
-        from watchfiles import PythonFilter, watch
-    except ImportError:
-        raise click.ClickException("--reload needs watchfiles: pip install watchfiles") from None
-    arguments = [argument for argument in sys.argv[1:] if argument != "--reload"]
-    folders: Sequence[str] = options["reload_dir"] or [options["app_dir"]]
-    command = [sys.executable, "-m", "jetstream", *arguments]
-    unset = "JETSTREAM_SERVE_RELOAD"
-    surroundings = {name: value for name, value in os.environ.items() if name != unset}
-
-    def begin() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(command, env=surroundings)  # noqa: S603  our own arguments
-
-    # Whoever ends this process means the other one too.
-    over = threading.Event()
-
-    def on_signal(number: int, frame: object) -> None:
-        over.set()
-
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, on_signal)
-    process = begin()
-    try:
-        for changes in watch(*folders, watch_filter=PythonFilter(), stop_event=over):
-            names = ", ".join(sorted({Path(path).name for _, path in changes}))
-            logging.getLogger("jetstream.server").info("starting again: %s changed", names)
-            _stop(process)
-            process = begin()
-    finally:
-        _stop(process)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-    process.wait()

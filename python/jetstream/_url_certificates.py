@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jetstream._material import Source
 
 _MOST = 16 << 10
+_EITHER = str.maketrans(" -_", "++/")
 """Bytes of one, encoded; the head of a request bounds it anyway."""
 
 
@@ -45,12 +46,12 @@ class CertificatesInUrls:
         Raises:
             RefuseSession: It is none, is not one of the authorities', or is valid for too long.
         """
-        # In a URL a plus sign is a space.
-        encoded = text.replace(" ", "+")
+        # In a URL a plus sign is a space; either alphabet is taken.
+        encoded = text.translate(_EITHER)
         if len(encoded) > _MOST:
             raise RefuseSession(400, "a certificate in the URL that is too large")
         try:
-            der = base64.b64decode(encoded, altchars=b"-_" if "-" in encoded else None)
+            der = base64.b64decode(encoded)
             certificate = x509.load_der_x509_certificate(der)
         except (binascii.Error, ValueError):
             raise RefuseSession(400, "no certificate in the URL, in DER and base64") from None

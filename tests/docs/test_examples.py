@@ -112,6 +112,7 @@ class Echo:
     async def who_am_i(self) -> str: ...
 
 
+@pytest.mark.slow
 class TestHttp:
     """`examples/http/server.py`, with a folder of certificates that is there already."""
 

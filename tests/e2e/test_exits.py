@@ -235,6 +235,7 @@ def leave_all(jobs: Sequence[tuple[str, str]]) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENDS)
 def test_an_interpreter_ends(name: str) -> None:
     leave_all([(name, loop) for loop in LOOPS])

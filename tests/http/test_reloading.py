@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 APP = """
 import asyncio
 import sys

@@ -336,6 +336,7 @@ class TestOurClient:
 class TestOurServer:
     """With the crate's client."""
 
+    @pytest.mark.slow
     def test_the_crate_finds_nothing_to_report(
         self, request: pytest.FixtureRequest, old: Old, certificates: Path
     ) -> None:

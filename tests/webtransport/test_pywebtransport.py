@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from jetstream.http import HttpServer
     from jetstream.webtransport import WebTransportSession
 
+pytestmark = pytest.mark.slow
+
 theirs: Any = pytest.importorskip("pywebtransport.client", reason="pywebtransport is not there")
 config: Any = pytest.importorskip("pywebtransport.config")
 errors: Any = pytest.importorskip("pywebtransport.exceptions")

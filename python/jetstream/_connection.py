@@ -165,6 +165,9 @@ class ReceiveStream:
 class Connection:
     """One QUIC connection, raw."""
 
+    _sending = SendStream
+    _receiving = ReceiveStream
+
     def __init__(self, core: _core.Connection, owner: Any = None) -> None:
         self._core = core
         # Whoever must live as long as the connection, such as a client's endpoint.
@@ -206,7 +209,7 @@ class Connection:
             ConnectionLost: The connection is gone.
         """
         stream = await self._open(bidirectional=True)
-        return SendStream(self._core, stream), ReceiveStream(self._core, stream)
+        return self._sending(self._core, stream), self._receiving(self._core, stream)
 
     async def open_uni(self) -> SendStream:
         """Opens a unidirectional stream, waiting while the peer allows no more.
@@ -214,7 +217,7 @@ class Connection:
         Raises:
             ConnectionLost: The connection is gone.
         """
-        return SendStream(self._core, await self._open(bidirectional=False))
+        return self._sending(self._core, await self._open(bidirectional=False))
 
     async def _open(self, *, bidirectional: bool) -> int:
         while (stream := self._core.try_open(bidirectional)) is None:
@@ -228,7 +231,7 @@ class Connection:
             ConnectionLost: The connection is gone.
         """
         stream = await self._accept(bidirectional=True)
-        return SendStream(self._core, stream), ReceiveStream(self._core, stream)
+        return self._sending(self._core, stream), self._receiving(self._core, stream)
 
     async def accept_uni(self) -> ReceiveStream:
         """Waits for a unidirectional stream of the peer's.
@@ -236,7 +239,7 @@ class Connection:
         Raises:
             ConnectionLost: The connection is gone.
         """
-        return ReceiveStream(self._core, await self._accept(bidirectional=False))
+        return self._receiving(self._core, await self._accept(bidirectional=False))
 
     async def _accept(self, *, bidirectional: bool) -> int:
         while (stream := self._core.try_accept(bidirectional)) is None:

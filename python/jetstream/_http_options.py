@@ -78,6 +78,12 @@ class HttpOptions:
             raise ValueError(msg)
         TrustedProxies(self.forwarded_allow_ips)
         _check_fields(self.headers)
+        if self.concurrency is not None and not self.concurrency > 0:
+            msg = (
+                f"HttpOptions(concurrency={self.concurrency!r}): it must be a whole number "
+                "above 0, or None for any number"
+            )
+            raise ValueError(msg)
 
 
 def _check_fields(fields: object) -> None:

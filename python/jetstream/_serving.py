@@ -116,17 +116,7 @@ class Serving:
     def _host(
         self, app: App, router: Router, options: HttpOptions, webtransport: WebTransport | None
     ) -> Hosted:
-        """An application, with the sessions that are opened beside it.
-
-        Raises:
-            ValueError: It would be asked nothing.
-        """
-        if options.concurrency is not None and not options.concurrency > 0:
-            msg = (
-                f"HttpOptions(concurrency={options.concurrency!r}): it must be a whole number "
-                "above 0, or None for any number"
-            )
-            raise ValueError(msg)
+        """An application, with the sessions that are opened beside it."""
         sessions = None
         if webtransport is not None and http3_kind(webtransport, router) == "webtransport":
             sessions = Sessions(

@@ -51,6 +51,9 @@ class WebTransportSession(Connection):
     `WebTransport.handlers` take those that were accepted.
     """
 
+    _sending = _SendStream
+    _receiving = _ReceiveStream
+
     def __init__(
         self, core: _core.Connection, owner: Any = None, request: SessionRequest | None = None
     ) -> None:
@@ -80,40 +83,6 @@ class WebTransportSession(Connection):
             ConnectionLost: The session is gone.
         """
         await self._core.wait("going_away")
-
-    async def open_bi(self) -> tuple[SendStream, ReceiveStream]:
-        """Opens a bidirectional stream, waiting while the peer allows no more.
-
-        Raises:
-            ConnectionLost: The session is gone.
-        """
-        stream = await self._open(bidirectional=True)
-        return _SendStream(self._core, stream), _ReceiveStream(self._core, stream)
-
-    async def open_uni(self) -> SendStream:
-        """Opens a unidirectional stream, waiting while the peer allows no more.
-
-        Raises:
-            ConnectionLost: The session is gone.
-        """
-        return _SendStream(self._core, await self._open(bidirectional=False))
-
-    async def accept_bi(self) -> tuple[SendStream, ReceiveStream]:
-        """Waits for a bidirectional stream of the peer's.
-
-        Raises:
-            ConnectionLost: The session is gone.
-        """
-        stream = await self._accept(bidirectional=True)
-        return _SendStream(self._core, stream), _ReceiveStream(self._core, stream)
-
-    async def accept_uni(self) -> ReceiveStream:
-        """Waits for a unidirectional stream of the peer's.
-
-        Raises:
-            ConnectionLost: The session is gone.
-        """
-        return _ReceiveStream(self._core, await self._accept(bidirectional=False))
 
     def close(self, code: int = 0, reason: str = "") -> None:
         """Closes the session: everything on it ends now.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -205,13 +204,7 @@ def test_the_same_from_python() -> None:
             HttpServer(application, graceful_timeout=seconds)
 
 
-def test_how_many_at_once_from_python() -> None:
-    async def application(scope: object, receive: object, send: object) -> None: ...
-
-    async def main() -> None:
-        for wrong in (-3, 0):
-            options = HttpOptions(concurrency=wrong, lifespan="off")
-            with pytest.raises(ValueError, match=r"concurrency=.*whole number above 0"):
-                await HttpServer(application, port=0, options=options).start()
-
-    asyncio.run(main())
+@pytest.mark.parametrize("wrong", [-3, 0])
+def test_how_many_at_once_from_python(wrong: int) -> None:
+    with pytest.raises(ValueError, match=r"concurrency=.*whole number above 0"):
+        HttpOptions(concurrency=wrong, lifespan="off")

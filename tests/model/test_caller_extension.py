@@ -533,6 +533,29 @@ def test_a_call_whose_time_is_up_is_cancelled() -> None:
 
 
 @pytest.mark.parametrize("mark", [".x1-on", ""])
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_deadline_that_the_server_sees_first(ours: bool, mark: str) -> None:
+    """Where the call's own time is over it says so; what the method met is the method's."""
+
+    async def main() -> None:
+        async with scene(mark=mark) as s:
+            calling = task(getattr(s.channel, "now")(1, timeout=0.01 if ours else 20))  # noqa: B009
+            if mark:
+                await s.expect(TMETA)
+            request = await s.expect(NOW)
+            fault = text("too late") + b"\1" + text("jetstream::deadline_exceeded") + bytes(6)
+            await s.lane.write(Frame(frame.RERROR, request.tag, fault))
+            with pytest.raises(DeadlineExceeded if ours else CallError) as caught:
+                await calling
+            assert caught.value.code == "jetstream::deadline_exceeded"
+            assert isinstance(caught.value, TimeoutError) == ours
+            if isinstance(caught.value, DeadlineExceeded):
+                assert (caught.value.what, caught.value.timeout) == ("Ticker.now", 0.01)
+
+    run(main)
+
+
+@pytest.mark.parametrize("mark", [".x1-on", ""])
 def test_a_cancelled_call_is_told_only_to_those_who_understand(mark: str) -> None:
     async def main() -> None:
         async with scene(mark=mark) as s:

@@ -5,6 +5,7 @@
 //! comes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::frame::{self, FrameError, kind};
 use crate::limits::MAX_BACKTRACE_FRAMES;
@@ -27,8 +28,14 @@ pub struct Fault {
     pub backtrace: Vec<TraceFrame>,
 }
 
+/// By how much the clocks of two ends may differ over the time that a call has, beside a tenth of it.
+const CLOCKS_APART: Duration = Duration::from_millis(10);
+
 /// The code with which a called end that goes away ends a stream.
 pub const UNAVAILABLE: &str = "jetstream::unavailable";
+
+/// The code with which a called end says that a call's time is over.
+pub const DEADLINE_EXCEEDED: &str = "jetstream::deadline_exceeded";
 
 /// One entry of a peer's backtrace. The strings are shared with the peer's table of them, so that a
 /// small payload cannot become a large backtrace.
@@ -109,6 +116,15 @@ impl Fault {
     ///   behind.
     pub fn is_of_going_away(&self, going_away: bool) -> bool {
         going_away && self.code.as_deref() == Some(UNAVAILABLE)
+    }
+
+    /// Whether it says that the time is over which the caller gave, the called end's clock having been
+    /// first by a moment. The code alone may be the method's own: that of a call which it made.
+    ///
+    /// # Arguments
+    /// * `given`: what time the call had; `left`: what is left of it here.
+    pub fn is_of_deadline(&self, given: Duration, left: Duration) -> bool {
+        left < given / 10 + CLOCKS_APART && self.code.as_deref() == Some(DEADLINE_EXCEEDED)
     }
 
     /// Reads a fault from the whole payload of an `Rerror` frame.
@@ -240,6 +256,20 @@ mod tests {
         assert!(!fault(Some(UNAVAILABLE)).is_of_going_away(false));
         assert!(!fault(Some("shop::empty")).is_of_going_away(true));
         assert!(!fault(None).is_of_going_away(true));
+    }
+
+    #[test]
+    fn a_time_that_is_over_there_is_over_here_but_for_a_moment() {
+        let of = |code: &str| Fault { code: Some(code.to_owned()), ..Fault::default() };
+        let milliseconds = Duration::from_millis;
+        let over = of(DEADLINE_EXCEEDED);
+        assert!(over.is_of_deadline(milliseconds(1000), milliseconds(0)));
+        assert!(over.is_of_deadline(milliseconds(1000), milliseconds(109)));
+        // A call that the method made may have had less time.
+        assert!(!over.is_of_deadline(milliseconds(1000), milliseconds(110)));
+        assert!(over.is_of_deadline(milliseconds(5), milliseconds(5)));
+        assert!(!of("shop::empty").is_of_deadline(milliseconds(5), milliseconds(0)));
+        assert!(!Fault::default().is_of_deadline(milliseconds(5), milliseconds(0)));
     }
 
     #[test]

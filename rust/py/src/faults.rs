@@ -1,6 +1,6 @@
 //! What callers are told where no exception of a method's says it.
 
-use jetstream_proto::fault::{Fault, UNAVAILABLE};
+use jetstream_proto::fault::{DEADLINE_EXCEEDED, Fault, UNAVAILABLE};
 
 fn fault(code: &str, message: String) -> Fault {
     Fault { message, code: Some(format!("jetstream::{code}")), ..Fault::default() }
@@ -29,7 +29,8 @@ pub(crate) fn extension_required(what: &str) -> Fault {
 
 /// There was no time left.
 pub(crate) fn deadline_exceeded(what: &str) -> Fault {
-    fault("deadline_exceeded", format!("{what} did not end before its deadline"))
+    let message = format!("{what} did not end before its deadline");
+    Fault { message, code: Some(DEADLINE_EXCEEDED.to_owned()), ..Fault::default() }
 }
 
 /// The server ends what would go on for ever.

@@ -357,6 +357,8 @@ impl CallerLane {
         let going_away = is_stream && matches!(lock(&self.inner).phase, Phase::Draining);
         if fault.is_of_going_away(going_away) {
             errors::ended_by_server(py, fault.message)
+        } else if pending.is_over(&fault) {
+            pending.deadline_exceeded(py)
         } else {
             errors::call_error(py, &fault)
         }

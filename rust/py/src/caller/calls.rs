@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jetstream_proto::dialect::Dialect;
 use jetstream_proto::ext::{self, INITIAL_WINDOW};
+use jetstream_proto::fault::Fault;
 use jetstream_proto::frame::{self, FrameError, kind};
 use jetstream_proto::limits;
 use jetstream_proto::mux::{self, Ticket};
@@ -64,6 +65,19 @@ impl Pending {
     /// Whether it waits for a server, however long there is none.
     pub(super) fn waits_for_ready(&self) -> bool {
         self.method.get().wait_for_ready
+    }
+
+    /// Whether the called end says that the time is over which the call had.
+    pub(super) fn is_over(&self, fault: &Fault) -> bool {
+        self.until.is_some_and(|until| {
+            let left = until.saturating_duration_since(Instant::now());
+            let given = Duration::try_from_secs_f64(self.timeout).unwrap_or(Duration::MAX);
+            fault.is_of_deadline(given, left)
+        })
+    }
+
+    pub(super) fn deadline_exceeded(&self, py: Python<'_>) -> PyErr {
+        errors::deadline(py, self.what(py), self.timeout, self.inherited)
     }
 
     fn reply_kind(&self, dialect: Dialect) -> u8 {
@@ -433,7 +447,7 @@ impl CallerLane {
             return lane.expire(py, ticket);
         }
         let Some(pending) = self.withdraw(ticket) else { return Ok(()) };
-        let error = errors::deadline(py, pending.what(py), pending.timeout, pending.inherited);
+        let error = pending.deadline_exceeded(py);
         let told = self.over_now(py, pending, error);
         self.after_withdrawal(py).and(told)
     }

@@ -41,6 +41,8 @@ P = ParamSpec("P")
 _SHUTDOWN = 2
 """The close code of a server that goes away."""
 
+_WHY = b"the server is shutting down"
+
 
 class Serving:
     """What servers have in common.
@@ -346,10 +348,12 @@ class Serving:
                         await host.quiet()
                     if self._handlers:
                         await asyncio.wait(self._handlers)
+                    for endpoint in endpoints:
+                        await endpoint.end_sessions(_SHUTDOWN, _WHY)
         finally:
             self._endpoint, self._streams = None, None
             for endpoint in endpoints:
-                endpoint.shutdown(_SHUTDOWN, b"the server is shutting down")
+                endpoint.shutdown(_SHUTDOWN, _WHY)
             for task in self._handlers:
                 task.cancel()
             hosts, self._hosts = self._hosts, []

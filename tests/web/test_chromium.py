@@ -340,6 +340,19 @@ def test_a_session_outlives_its_server(chromium: Chromium) -> None:
     run(main, patience=PATIENCE)
 
 
+def test_a_page_is_told_why_its_server_goes(chromium: Chromium) -> None:
+    async def main() -> None:
+        async with scene(chromium) as found:
+            wanted = {"options": {"reconnect": False}}
+            assert await found.page.run("open", wanted) == "connected"
+            assert await found.page.run("calls") == [True, True]
+            await found.server.close()
+            told = await found.page.run("closed")
+            assert told == {"closeCode": 2, "reason": "the server is shutting down"}
+
+    run(main, patience=PATIENCE)
+
+
 def test_a_session_outlives_a_server_that_is_killed(chromium: Chromium, tmp_path: Path) -> None:
     (tmp_path / "page.js").write_bytes(chromium.bundle.read_bytes())
 

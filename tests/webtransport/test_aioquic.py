@@ -243,7 +243,10 @@ def test_a_close_of_the_servers(loop: str) -> None:
     run(main, loop=loop)
 
 
-def test_a_server_that_stops(loop: str) -> None:
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_server_that_stops(ends: bool, loop: str) -> None:
+    """What was answered is taken before the connection ends, if its reader is there at all."""
+
     async def main() -> None:
         impl = EchoImpl()
         async with site(impl, graceful_timeout=20) as server, browser(server) as peer:
@@ -255,7 +258,16 @@ def test_a_server_that_stops(loop: str) -> None:
             await peer.until(lambda: capsule(DRAIN) in bytes(peer.bodies[session]) or None)
             impl.gate("x").set()
             assert await peer.read(stream, 10) == wire.frame(wire.reply(4), 1, wire.string("x"))
+            await peer.finished(stream)
+            if ends:
+                # That it has come to a browser does not mean that it has come to the page.
+                for _ in range(3):
+                    await peer.ping()
+                assert not closing.done()
+                peer.write(stream, b"", end=True)
             await closing
+            last = close(2, b"the server is shutting down")
+            await peer.until(lambda: bytes(peer.bodies[session]).endswith(last) or None)
 
     run(main, loop=loop)
 

@@ -523,6 +523,9 @@ class Endpoint:
     def quiet(self) -> Future[None]:
         """Returns a future that is done when no method runs and all answers have been sent."""
 
+    def end_sessions(self, code: int, reason: bytes) -> Future[None]:
+        """Closes WebTransport sessions with a word; the future is done when their peers know."""
+
     def shutdown(self, code: int, reason: bytes) -> None:
         """Closes every connection with a word to its peer, and the endpoint."""
 

@@ -172,6 +172,13 @@ impl Endpoint {
         open.map(Connection::unacknowledged).sum()
     }
 
+    /// Sessions of all connections that are over, and whose peers have not said that they know.
+    pub fn ending_sessions(&self, now: Instant) -> usize {
+        let all = self.connections.iter().flatten();
+        let open = all.filter(|connection| !connection.is_over());
+        open.map(|connection| connection.ending_sessions(now)).sum()
+    }
+
     /// Gives up what is sent on a stream. False if it has ended before.
     pub fn reset(&mut self, connection: ConnectionKey, stream: StreamId, error: u64) -> bool {
         let error = wire_code(connection, error);

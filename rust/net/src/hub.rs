@@ -128,6 +128,15 @@ impl Hub {
         }
     }
 
+    /// Sessions that are over, and whose peers have not said that they know. That takes two seconds at
+    /// most.
+    pub fn ending_sessions(&self, now: Instant) -> usize {
+        match self {
+            Self::Quic(endpoint) => endpoint.ending_sessions(now),
+            Self::Streams(_) | Self::Memory(_) => 0,
+        }
+    }
+
     /// There will be nothing more to say: peers that are not heard of any more hold nothing up. Of
     /// streams the system tells when their peer is gone.
     pub fn part(&mut self, now: Instant) {

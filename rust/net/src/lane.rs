@@ -31,6 +31,8 @@ pub(crate) struct Lane {
     unsent: VecDeque<Bytes>,
     unsent_bytes: usize,
     finishing: bool,
+    /// It is, or will be, finished: that is done once, for it would take back what has not arrived.
+    finished: bool,
     /// The owner asked not to be given more for now.
     pub(crate) paused: bool,
     ended: bool,
@@ -78,6 +80,7 @@ impl Lane {
             unsent: VecDeque::new(),
             unsent_bytes: 0,
             finishing: false,
+            finished: false,
             paused: false,
             ended: false,
             released: false,
@@ -156,7 +159,7 @@ impl Lane {
     }
 
     pub(crate) fn finish(&mut self) {
-        self.finishing = true;
+        self.finishing |= !std::mem::replace(&mut self.finished, true);
     }
 
     pub(crate) fn unsent_bytes(&self) -> usize {

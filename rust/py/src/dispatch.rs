@@ -60,6 +60,8 @@ pub(crate) struct Inner {
     pub(crate) gone: bool,
     /// The peer has finished, or we have: when the last answer is out, the lane is.
     pub(crate) finishing: bool,
+    /// The peer has.
+    pub(crate) has_peer_finished: bool,
     /// Handlers that have not ended.
     pub(crate) handlers: Handlers,
     /// Streams from the caller, by the tags of their requests.
@@ -192,6 +194,7 @@ impl ServiceLane {
                 is_paused: false,
                 gone: false,
                 finishing: false,
+                has_peer_finished: false,
                 handlers: Handlers::default(),
                 inlets: HashMap::new(),
                 congested: false,
@@ -563,7 +566,10 @@ impl ServiceLane {
         match end {
             LaneEnd::Finished => {
                 // The peer asks no more; what it has asked is still answered.
-                lock(&self.inner).finishing = true;
+                {
+                    let inner = &mut *lock(&self.inner);
+                    (inner.finishing, inner.has_peer_finished) = (true, true);
+                }
                 self.break_inlets(py)?;
                 self.finish_if_done(py)
             }
@@ -584,32 +590,36 @@ impl ServiceLane {
     }
 
     pub(crate) fn finish_if_done(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
-        let (done, out) = {
+        let (waits, out) = {
             let mut inner = lock(&self.inner);
-            let done = inner.finishing && inner.callee.running() == 0 && inner.parking.is_empty();
-            if done {
-                inner.finishing = false;
-                inner.phase = Phase::Over;
+            if !inner.finishing || inner.callee.running() > 0 || !inner.parking.is_empty() {
+                return Ok(());
             }
-            let mut out = if done { std::mem::take(&mut inner.out) } else { Vec::new() };
-            if done && inner.gone {
+            inner.finishing = false;
+            let was_over = inner.is_over();
+            inner.phase = Phase::Over;
+            let mut out = std::mem::take(&mut inner.out);
+            if inner.gone && !was_over {
                 // Whatever has no answer was not begun. The lane's end would not say so everywhere:
                 // over TCP it looks the same when answers are given up.
                 ext::empty(ext::GOAWAY, NO_TAG, &mut out);
             }
-            (done, out)
+            // Whoever reads in a page ends the lane when the last answer has come to it.
+            let is_read_later = inner.gone && self.connection.get().key().is_session();
+            (is_read_later && !inner.has_peer_finished, out)
         };
-        if !done {
-            return Ok(());
+        if !waits {
+            self.shared.unbind_lane(self.key);
         }
-        self.shared.unbind_lane(self.key);
         let mut hub = self.shared.hub()?;
         if !out.is_empty() {
             hub.write_lane(self.key, out);
         }
         hub.finish_lane(self.key);
         drop(hub);
-        self.shared.retire(self.key);
+        if !waits {
+            self.shared.retire(self.key);
+        }
         self.shared.schedule(py)
     }
 

@@ -379,6 +379,17 @@ impl Endpoint {
         self.shared.quiet(py)
     }
 
+    /// Closes every session with a code and a reason. A future that is done when their peers know.
+    fn end_sessions<'py>(
+        &self,
+        py: Python<'py>,
+        code: u64,
+        reason: &[u8],
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.shared.check()?;
+        self.shared.end_sessions(py, code, reason)
+    }
+
     /// Closes every connection with a code and a reason, and the endpoint.
     fn shutdown(&self, py: Python<'_>, code: u64, reason: &[u8]) -> PyResult<()> {
         self.shared.check()?;

@@ -8,7 +8,7 @@ use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::ThreadId;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jetstream_net::{ConnectionKey, ExchangeKey, Hub, LaneKey, Lost, Memory};
 use jetstream_proto::mux::{Deadlines, Ticket};
@@ -27,6 +27,9 @@ use crate::handling::{ReadyTask, enter_context};
 use crate::outlet::Outlet;
 use crate::service::Services;
 use crate::turn::Tick;
+
+/// How long the readers of sessions have, once all has been answered and has arrived.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Counts the forks this process came out of; an endpoint lives in the process that made it.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
@@ -112,6 +115,8 @@ pub(crate) struct State {
     pub(crate) parting: bool,
     /// The lanes have been finished, for the same.
     pub(crate) finished: bool,
+    /// Until when readers of sessions have time to take what their lanes ended with.
+    pub(crate) farewell: Option<Instant>,
 }
 
 /// An endpoint as Python sees it: the hub, and who waits for what.
@@ -591,7 +596,8 @@ impl Shared {
         // they have all that was answered.
         if !std::mem::replace(&mut lock(&self.state).finished, true) {
             let lanes: Vec<(LaneKey, Role)> = {
-                let state = lock(&self.state);
+                let mut state = lock(&self.state);
+                state.farewell = Instant::now().checked_add(FAREWELL);
                 state.roles.iter().map(|(key, (_, role))| (*key, role.clone())).collect()
             };
             for (key, role) in lanes {
@@ -603,7 +609,13 @@ impl Shared {
             }
             return Ok(true);
         }
-        if lock(&self.hub).unacknowledged() > 0 {
+        {
+            let mut hub = lock(&self.hub);
+            if hub.unacknowledged() > 0 || hub.ending_sessions(Instant::now()) > 0 {
+                return Ok(false);
+            }
+        }
+        if self.waits_for_readers() {
             return Ok(false);
         }
         let waiters = std::mem::take(&mut lock(&self.state).quiet_waiters);
@@ -613,6 +625,39 @@ impl Shared {
         Ok(false)
     }
 
+    /// Whether a session has a lane that its peer has not ended. What a browser has acknowledged, its
+    /// page need not have read, and loses it with the connection; that it ends the lane, too, shows
+    /// that it has.
+    fn waits_for_readers(&self) -> bool {
+        let mut state = lock(&self.state);
+        let in_time = state.farewell.is_some_and(|until| Instant::now() < until);
+        let waits = in_time && state.roles.values().any(|(connection, _)| connection.is_session());
+        if !waits {
+            state.farewell = None;
+        }
+        waits
+    }
+
+    /// Closes every session with a word. A future that is done when their peers know: one whose
+    /// connection ends together with it may not be told why.
+    pub(crate) fn end_sessions<'py>(
+        &self,
+        py: Python<'py>,
+        code: u64,
+        why: &[u8],
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (sessions, _) = self.sessions_and_connections();
+        for key in sessions {
+            self.hub()?.close(Instant::now(), key, code, why);
+        }
+        self.quiet(py)
+    }
+
+    /// What there is, both in the order in which it is closed.
+    fn sessions_and_connections(&self) -> (Vec<ConnectionKey>, Vec<ConnectionKey>) {
+        lock(&self.state).connections.keys().copied().partition(|key| key.is_session())
+    }
+
     /// Closes every connection with a word, sends that, and closes the endpoint.
     pub(crate) fn shutdown(
         self: &Arc<Self>,
@@ -620,8 +665,8 @@ impl Shared {
         code: u64,
         why: &[u8],
     ) -> PyResult<()> {
-        let keys: Vec<ConnectionKey> = lock(&self.state).connections.keys().copied().collect();
         if !self.is_closed() {
+            let (sessions, connections) = self.sessions_and_connections();
             let frames = self.take_frames();
             let now = Instant::now();
             let mut hub = self.hub()?;
@@ -629,14 +674,17 @@ impl Shared {
                 hub.write_lane(lane, bytes);
             }
             // What was answered leaves before the word that ends it all.
-            let sent = hub.transmit(now);
-            for key in keys {
-                hub.close(now, key, code, why);
+            let mut sent = vec![hub.transmit(now)];
+            // And so does a session's, before that of the connection that it is on.
+            for keys in [sessions, connections] {
+                for key in keys {
+                    hub.close(now, key, code, why);
+                }
+                sent.push(hub.transmit(now));
             }
-            let closed = hub.transmit(now);
             drop(hub);
             // A socket that does not work any more cannot say goodbye, and needs not.
-            let _ = (sent, closed);
+            drop(sent);
         }
         self.close(py)
     }

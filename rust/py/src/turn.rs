@@ -175,7 +175,7 @@ impl Shared {
         let ours = {
             let state = lock(&self.state);
             let handlers = state.handler_deadlines.next();
-            [state.deadlines.next(), handlers, state.exchange_timers.next()]
+            [state.deadlines.next(), handlers, state.exchange_timers.next(), state.farewell]
         };
         let Some(at) = ours.into_iter().chain([timeout]).flatten().min() else { return Ok(()) };
         let now = Instant::now();

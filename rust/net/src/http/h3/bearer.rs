@@ -93,7 +93,7 @@ impl Connection {
     /// Closes the connection, if HTTP/3 is at its end.
     pub(crate) fn end_http(&mut self, around: &mut Surroundings<'_>) {
         let end = match &mut self.http {
-            Some(http) => http.take_end(&mut self.quic),
+            Some(http) => http.take_end(&mut self.quic, around.now),
             None => return,
         };
         let Some(end) = end else { return };
@@ -114,5 +114,10 @@ impl Connection {
             Some(http) => http.unacknowledged(&mut self.quic),
             None => self.quic.streams().send_streams(),
         }
+    }
+
+    /// Sessions that are over, and whose peers have not said that they know.
+    pub(crate) fn ending_sessions(&self, now: Instant) -> usize {
+        self.http.as_ref().map_or(0, |http| http.ending_sessions(now))
     }
 }

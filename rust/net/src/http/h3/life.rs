@@ -23,6 +23,10 @@ const MOMENT: Duration = Duration::from_millis(2);
 /// lost is sent again within less.
 const LAST_WORD: Duration = Duration::from_secs(2);
 
+/// How long a connection outlives the last session on it. A browser that reads the ends of both at once
+/// takes the session for lost, and tells its page no reason; it closes the connection by itself.
+const LINGER: Duration = Duration::from_millis(100);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Open,
@@ -55,6 +59,8 @@ pub(super) struct Life {
     stalls: Deadlines,
     /// Sessions of which only the peer's end is to come.
     ends: Deadlines,
+    /// Until when the connection stays for the sake of the session that ended last.
+    lingers: Option<Instant>,
 }
 
 impl Life {
@@ -65,7 +71,18 @@ impl Life {
             heads: VecDeque::new(),
             stalls: VecDeque::new(),
             ends: VecDeque::new(),
+            lingers: None,
         }
+    }
+
+    /// A session has ended on both sides.
+    pub(super) fn linger(&mut self, now: Instant) {
+        self.lingers = now.checked_add(LINGER);
+    }
+
+    /// Whether that was just now.
+    pub(super) fn lingers(&self, now: Instant) -> bool {
+        self.lingers.is_some_and(|until| now < until)
     }
 
     /// The last exchange has ended.
@@ -172,7 +189,7 @@ impl Http3 {
             Phase::Announced(until) | Phase::Final(until) => Some(until),
             // A client's connection is its owner's.
             Phase::Open if self.open() > 0 || self.core.role() == Role::Client => None,
-            Phase::Last => None,
+            Phase::Last => self.life.lingers,
             Phase::Open => self.life.since.checked_add(self.limits.idle_timeout),
         };
         let life = &self.life;
@@ -191,6 +208,7 @@ impl Http3 {
                 self.life.phase = Phase::Final(soon(quic, turn.now));
             }
             Phase::Final(until) if until <= turn.now => self.life.phase = Phase::Last,
+            Phase::Last if !self.life.lingers(turn.now) => self.life.lingers = None,
             Phase::Open if self.open() == 0 && self.core.role() == Role::Server => {
                 let rested = self.life.since.checked_add(self.limits.idle_timeout);
                 if rested.is_some_and(|until| until <= turn.now) {
@@ -218,13 +236,15 @@ impl Http3 {
     }
 
     /// How the connection is to be closed now, if it is.
-    pub(crate) fn take_end(&mut self, quic: &mut Quic) -> Option<End> {
+    pub(crate) fn take_end(&mut self, quic: &mut Quic, now: Instant) -> Option<End> {
         if let Some((code, reason)) = self.closed.take() {
             return Some(End { code: code.0, reason, is_broken: true });
         }
         // Closing would take back what has not arrived.
-        let is_done =
-            self.life.phase == Phase::Last && self.open() == 0 && self.unacknowledged(quic) == 0;
+        let is_done = self.life.phase == Phase::Last
+            && self.open() == 0
+            && self.unacknowledged(quic) == 0
+            && !self.life.lingers(now);
         is_done.then_some(End { code: Code::NO_ERROR.0, reason: "", is_broken: false })
     }
 

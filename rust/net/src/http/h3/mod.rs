@@ -378,7 +378,7 @@ impl Http3 {
 
     fn remove(&mut self, slot: u32, now: Instant) -> Option<Stream> {
         let stream = self.streams.get_mut(slot as usize)?.take()?;
-        self.on_removed(&stream);
+        self.on_removed(&stream, now);
         self.places.remove(&u64::from(stream.id));
         self.free.push(slot);
         if self.open() == 0 {

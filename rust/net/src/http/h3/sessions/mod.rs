@@ -9,7 +9,7 @@ mod talking;
 
 use std::time::Instant;
 
-use jetstream_proto::http3::{Code, Settings};
+use jetstream_proto::http3::{Code, Role, Settings};
 use jetstream_proto::webtransport::Peer;
 use quinn_proto::{Connection as Quic, StreamId};
 
@@ -35,6 +35,15 @@ impl Http3 {
             |id: u64| self.connect_stream(id).is_some_and(|stream| stream.sending.bytes() == 0);
         let open = sessions.iter().filter(|session| session.is_open);
         open.filter_map(|session| session.id).filter(|id| stands(*id)).count()
+    }
+
+    /// CONNECT streams of sessions that are over, whose peers have not ended them, or only just.
+    pub(crate) fn ending_sessions(&self, now: Instant) -> usize {
+        if self.sessions.is_none() {
+            return 0;
+        }
+        let ending = self.streams.iter().flatten().filter(|stream| stream.session == Part::Over);
+        ending.count() + usize::from(self.life.lingers(now))
     }
 
     fn connect_stream(&self, stream: u64) -> Option<&Stream> {
@@ -200,7 +209,10 @@ impl Http3 {
     }
 
     /// A stream is over.
-    pub(super) fn on_removed(&mut self, stream: &Stream) {
+    pub(super) fn on_removed(&mut self, stream: &Stream, now: Instant) {
+        if stream.session == Part::Over && self.core.role() == Role::Server {
+            self.life.linger(now);
+        }
         let id = u64::from(stream.id);
         let Some(sessions) = &mut self.sessions else { return };
         if let Some(key) = sessions.key_of(id) {

@@ -224,9 +224,15 @@ fn a_drain_is_told_and_waits_for_sessions() {
     assert_eq!(draining(&meeting.pair.from_client, client), 1, "once");
     assert_eq!(lost_of(&meeting.pair.from_server, there), None);
     meeting.pair.client.close(Instant::now(), client, 0, b"");
-    meeting.pair.server.close(Instant::now(), later, 3, b"enough");
+    let since = Instant::now();
+    meeting.pair.server.close(since, later, 3, b"enough");
+    let ending = |pair: &Pair| pair.server.ending_sessions(Instant::now());
+    assert!(ending(&meeting.pair) > 0);
     let lost = meeting.until(|pair| lost_of(&pair.from_client, late));
     assert_eq!(lost, closed(3, "enough"), "before the connection's end");
+    meeting.until(|pair| (ending(pair) == 0).then_some(()));
+    // A browser has to have read the one before the other comes.
+    assert!(since.elapsed() >= Duration::from_millis(100));
     let lost = meeting.until(|pair| lost_of(&pair.from_client, here));
     assert_eq!(lost, closed(Code::NO_ERROR.0, ""));
     meeting.until(|pair| lost_of(&pair.from_server, there));

@@ -43,6 +43,9 @@ _SHUTDOWN = 2
 
 _WHY = b"the server is shutting down"
 
+_FAREWELL = 0.5
+"""Seconds that the peers of sessions have to hear why these end, before their connections do."""
+
 
 class Serving:
     """What servers have in common.
@@ -348,8 +351,11 @@ class Serving:
                         await host.quiet()
                     if self._handlers:
                         await asyncio.wait(self._handlers)
-                    for endpoint in endpoints:
-                        await endpoint.end_sessions(_SHUTDOWN, _WHY)
+            if seconds:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_FAREWELL):
+                        for endpoint in endpoints:
+                            await endpoint.end_sessions(_SHUTDOWN, _WHY)
         finally:
             self._endpoint, self._streams = None, None
             for endpoint in endpoints:

@@ -340,13 +340,24 @@ def test_a_session_outlives_its_server(chromium: Chromium) -> None:
     run(main, patience=PATIENCE)
 
 
-def test_a_page_is_told_why_its_server_goes(chromium: Chromium) -> None:
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_page_is_told_why_its_server_goes(chromium: Chromium, busy: bool) -> None:
+    """Even if what it has called does not end."""
+
     async def main() -> None:
-        async with scene(chromium) as found:
+        async with scene(chromium, graceful_timeout=0.2) as found:
             wanted = {"options": {"reconnect": False}}
             assert await found.page.run("open", wanted) == "connected"
             assert await found.page.run("calls") == [True, True]
+            holding = asyncio.ensure_future(found.page.run("hold"))
+            await found.stage.held.wait()
+            if not busy:
+                found.stage.released.set()
+                assert await holding == "released"
             await found.server.close()
+            if busy:
+                with pytest.raises(PageError, match="ConnectionLost"):
+                    await holding
             told = await found.page.run("closed")
             assert told == {"closeCode": 2, "reason": "the server is shutting down"}
 

@@ -117,6 +117,8 @@ pub(crate) struct State {
     pub(crate) finished: bool,
     /// Until when readers of sessions have time to take what their lanes ended with.
     pub(crate) farewell: Option<Instant>,
+    /// Who waits until peers know of the end of their sessions.
+    pub(crate) farewell_waiters: Vec<Py<PyAny>>,
 }
 
 /// An endpoint as Python sees it: the hub, and who waits for what.
@@ -609,13 +611,7 @@ impl Shared {
             }
             return Ok(true);
         }
-        {
-            let mut hub = lock(&self.hub);
-            if hub.unacknowledged() > 0 || hub.ending_sessions(Instant::now()) > 0 {
-                return Ok(false);
-            }
-        }
-        if self.waits_for_readers() {
+        if lock(&self.hub).unacknowledged() > 0 || self.waits_for_readers() {
             return Ok(false);
         }
         let waiters = std::mem::take(&mut lock(&self.state).quiet_waiters);
@@ -646,11 +642,32 @@ impl Shared {
         code: u64,
         why: &[u8],
     ) -> PyResult<Bound<'py, PyAny>> {
+        let future = self.create_future(py)?;
         let (sessions, _) = self.sessions_and_connections();
+        if self.is_closed() || sessions.is_empty() {
+            resolve(py, &future, py.None())?;
+            return Ok(future);
+        }
         for key in sessions {
             self.hub()?.close(Instant::now(), key, code, why);
         }
-        self.quiet(py)
+        lock(&self.state).farewell_waiters.push(future.clone().unbind());
+        self.schedule(py)?;
+        Ok(future)
+    }
+
+    /// Resolves what waits for the end of sessions, if it has come.
+    pub(crate) fn wake_farewell(&self, py: Python<'_>) -> PyResult<()> {
+        if lock(&self.state).farewell_waiters.is_empty()
+            || lock(&self.hub).ending_sessions(Instant::now()) > 0
+        {
+            return Ok(());
+        }
+        let waiters = std::mem::take(&mut lock(&self.state).farewell_waiters);
+        for future in waiters {
+            resolve(py, future.bind(py), py.None())?;
+        }
+        Ok(())
     }
 
     /// What there is, both in the order in which it is closed.
@@ -749,7 +766,7 @@ impl Shared {
         if let (Some(ready), false) = (state.ready_task, gone) {
             ready.dismiss(py)?;
         }
-        for waiter in state.quiet_waiters {
+        for waiter in state.quiet_waiters.into_iter().chain(state.farewell_waiters) {
             resolve(py, waiter.bind(py), py.None())?;
         }
         Ok(())

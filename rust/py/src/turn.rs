@@ -105,6 +105,7 @@ impl Shared {
         round.note(self.watch_writable(py, progress.blocked));
         round.note(self.arm(py, progress.timeout));
         let mut again = more || progress.more;
+        round.note(self.wake_farewell(py));
         match self.wake_quiet(py) {
             Ok(finishing) => again |= finishing,
             Err(error) => round.note(Err(error)),

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import Any
 
+import anyio
 import pytest
 from jetstream import (
     FOREVER,
@@ -199,6 +200,40 @@ def test_a_cancelled_call_is_cancelled_at_the_other_end(loop: str) -> None:
             # It takes the only tag, so it comes when the cancelled one has ended.
             assert await echo.echo("behind") == "behind"
             assert impl.cancelled == ["late"]
+
+    run(main, loop=loop)
+
+
+def test_a_call_has_one_task_that_waits_for_it(loop: str) -> None:
+    async def main() -> None:
+        impl = EchoImpl()
+        async with serve(impl) as server, join(server) as session:
+            call = session.channel(Echo).hold("x")
+            first = asyncio.ensure_future(call)
+            await impl.arrival("x").wait()
+            with pytest.raises(RuntimeError, match="another task is waiting for this call of Echo"):
+                await call
+            impl.gate("x").set()
+            assert await first == "x"
+
+    run(main, loop=loop)
+
+
+def test_a_cancellation_keeps_its_message(loop: str) -> None:
+    """By which anyio knows its own."""
+
+    async def main() -> None:
+        impl = EchoImpl()
+        async with serve(impl) as server, join(server) as session:
+            holding = asyncio.ensure_future(session.channel(Echo).hold("x"))
+            await impl.arrival("x").wait()
+            holding.cancel("because")
+            with pytest.raises(asyncio.CancelledError) as caught:
+                await holding
+            assert caught.value.args == ("because",)
+            with anyio.move_on_after(0.01) as scope:
+                await session.channel(Echo).hold("y")
+            assert scope.cancelled_caught
 
     run(main, loop=loop)
 

@@ -18,7 +18,8 @@ use crate::shared::{Shared, lock};
 enum Outcome {
     Value(Py<PyAny>),
     Error(PyErr),
-    Cancelled,
+    /// With the message of `Task.cancel`, by which some know a cancellation of their own again.
+    Cancelled(Option<Py<PyAny>>),
 }
 
 #[derive(Default)]
@@ -112,7 +113,7 @@ impl Reply {
         match lock(&self.state).outcome.as_ref()? {
             Outcome::Value(value) => Some(Ok(value.clone_ref(py))),
             Outcome::Error(error) => Some(Err(error.clone_ref(py))),
-            Outcome::Cancelled => Some(Err(cancelled(py))),
+            Outcome::Cancelled(message) => Some(Err(cancelled(py, message.as_ref()))),
         }
     }
 
@@ -137,8 +138,12 @@ impl Reply {
     }
 }
 
-fn cancelled(py: Python<'_>) -> PyErr {
-    let made = py.import("asyncio").and_then(|asyncio| asyncio.getattr("CancelledError")?.call0());
+fn cancelled(py: Python<'_>, message: Option<&Py<PyAny>>) -> PyErr {
+    let class = py.import("asyncio").and_then(|asyncio| asyncio.getattr("CancelledError"));
+    let made = class.and_then(|class| match message {
+        Some(message) => class.call1((message,)),
+        None => class.call0(),
+    });
     match made {
         Ok(error) => PyErr::from_value(error),
         Err(error) => error,
@@ -191,13 +196,12 @@ impl Reply {
 
     #[pyo3(signature = (msg=None))]
     fn cancel(slf: &Bound<'_, Self>, msg: Option<Py<PyAny>>) -> PyResult<bool> {
-        let _ = msg;
         let callback = {
             let mut state = lock(&slf.get().state);
             if state.outcome.is_some() {
                 return Ok(false);
             }
-            state.outcome = Some(Outcome::Cancelled);
+            state.outcome = Some(Outcome::Cancelled(msg));
             state.callback.take()
         };
         slf.get().call_soon(slf, callback)?;
@@ -209,7 +213,7 @@ impl Reply {
     }
 
     fn cancelled(&self) -> bool {
-        matches!(lock(&self.state).outcome, Some(Outcome::Cancelled))
+        matches!(lock(&self.state).outcome, Some(Outcome::Cancelled(_)))
     }
 
     fn result(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
@@ -221,7 +225,7 @@ impl Reply {
     fn exception(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         match &lock(&self.state).outcome {
             Some(Outcome::Error(error)) => Ok(Some(error.value(py).clone().into_any().unbind())),
-            Some(Outcome::Cancelled) => Err(cancelled(py)),
+            Some(Outcome::Cancelled(message)) => Err(cancelled(py, message.as_ref())),
             _ => Ok(None),
         }
     }

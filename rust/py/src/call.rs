@@ -164,10 +164,17 @@ impl Coroutine for Call {
                     outcome.map(|value| Step::Done(value.into_bound(py)))
                 }
                 None => {
-                    // Something other than the reply woke the task; wait again.
-                    reply.get().block();
+                    let is_taken = reply.get().has_waiter();
                     let waits = reply.bind(py).clone().into_any();
                     *lock(&self.state) = State::Waiting { reply, ticket, streaming };
+                    if is_taken {
+                        let what = &self.method.get().what;
+                        return Err(PyRuntimeError::new_err(format!(
+                            "another task is waiting for this call of {what} already"
+                        )));
+                    }
+                    // Something other than the reply woke the task; wait again.
+                    waits.cast::<Reply>()?.get().block();
                     Ok(Step::Waits(waits))
                 }
             },

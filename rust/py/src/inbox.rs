@@ -192,6 +192,11 @@ impl Inbox {
         state.waiter.take()
     }
 
+    /// Whether a task waits for an item.
+    fn has_waiter(&self) -> bool {
+        lock(&self.state).waiter.as_ref().is_some_and(|waiter| waiter.get().has_waiter())
+    }
+
     fn forget_waiter(&self) {
         let waiter = lock(&self.state).waiter.take();
         drop(waiter);
@@ -258,6 +263,12 @@ pub(crate) trait Taker {
     fn left(&self, py: Python<'_>) -> PyErr;
 }
 
+fn taken() -> PyErr {
+    PyRuntimeError::new_err(
+        "another task is waiting for the next item already: a stream has one taker",
+    )
+}
+
 /// What a step towards the next item came to.
 fn step<'py>(py: Python<'py>, taker: &dyn Taker, waited: bool) -> PyResult<Step<'py>> {
     if !waited {
@@ -276,9 +287,7 @@ fn step<'py>(py: Python<'py>, taker: &dyn Taker, waited: bool) -> PyResult<Step<
             let waiter = Bound::new(py, Reply::new(taker.shared().clone()))?;
             let mut state = lock(&inbox.state);
             if state.waiter.is_some() {
-                return Err(PyRuntimeError::new_err(
-                    "another task is waiting for the next item already: a stream has one taker",
-                ));
+                return Err(taken());
             }
             state.waiter = Some(waiter.clone().unbind());
             drop(state);
@@ -330,6 +339,9 @@ impl Coroutine for NextItem {
         };
         let waited = self.waited.swap(true, std::sync::atomic::Ordering::Relaxed);
         if waited {
+            if taker.inbox().has_waiter() {
+                return Err(taken());
+            }
             // Something else than an item may have woken the task.
             taker.inbox().forget_waiter();
         }

@@ -108,6 +108,11 @@ impl Reply {
         lock(&self.state).outcome.is_some()
     }
 
+    /// Whether a task waits for it.
+    pub(crate) fn has_waiter(&self) -> bool {
+        lock(&self.state).callback.is_some()
+    }
+
     /// What came, if something has.
     pub(crate) fn take(&self, py: Python<'_>) -> Option<PyResult<Py<PyAny>>> {
         match lock(&self.state).outcome.as_ref()? {

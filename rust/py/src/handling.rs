@@ -205,6 +205,20 @@ impl ReadyTask {
         asyncio(py)?.weak_references.bind(py).call1((&self.task,))?.extract()
     }
 
+    /// Whether it still waits for a handler, and was not cancelled meanwhile.
+    pub(crate) fn is_ready(&self, py: Python<'_>) -> PyResult<bool> {
+        let future = match &*lock(&self.handling.get().state) {
+            State::New => None,
+            State::Ready(future) => Some(future.clone_ref(py)),
+            State::Running(_) | State::Over => return Ok(false),
+        };
+        let spoiled = match future {
+            None => self.task.bind(py).getattr(intern!(py, "_must_cancel"))?,
+            Some(future) => future.bind(py).call_method0(intern!(py, "done"))?,
+        };
+        Ok(!spoiled.is_truthy()?)
+    }
+
     /// Takes a coroutine's first step in this task.
     pub(crate) fn first_step<'py>(
         &mut self,

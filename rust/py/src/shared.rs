@@ -368,9 +368,12 @@ impl Shared {
     pub(crate) fn take_ready_task(self: &Arc<Self>, py: Python<'_>) -> PyResult<ReadyTask> {
         let ready = lock(&self.state).ready_task.take();
         match ready {
-            Some(ready) => Ok(ready),
-            None => ReadyTask::make(py, self),
+            Some(ready) if ready.is_ready(py)? => return Ok(ready),
+            // Somebody cancels all tasks of the loop now and then.
+            Some(spoiled) => spoiled.dismiss(py)?,
+            None => {}
         }
+        ReadyTask::make(py, self)
     }
 
     pub(crate) fn put_ready_task(&self, py: Python<'_>, ready: ReadyTask) -> PyResult<()> {

@@ -5,6 +5,7 @@ A handler that does not wait is run in a task that is lent to the next one; none
 
 import asyncio
 import contextvars
+import gc
 import weakref
 from typing import Protocol
 
@@ -30,6 +31,12 @@ class Probe(Protocol):
     async def timeout(self, seconds: float) -> str: ...
     async def spawn(self) -> str: ...
     async def raise_base(self, text: str) -> str: ...
+    async def raise_base_later(self) -> str: ...
+    async def cancel_and_uncancel(self) -> str: ...
+
+
+class OddError(BaseException):
+    """No `Exception`, as those of some libraries."""
 
 
 class ProbeImpl(Probe):
@@ -107,6 +114,15 @@ class ProbeImpl(Probe):
     async def raise_base(self, text: str) -> str:
         raise ValueError(text)
 
+    async def raise_base_later(self) -> str:
+        await asyncio.sleep(0)
+        raise OddError
+
+    async def cancel_and_uncancel(self) -> str:
+        self.current().cancel()
+        self.current().uncancel()
+        return "still here"
+
 
 def probe(loop: str, test: object) -> None:
     async def main() -> None:
@@ -161,6 +177,41 @@ def test_a_handler_that_cancels_itself_takes_no_other_with_it(loop: str) -> None
         assert caught.value.code == "jetstream::cancelled"
         calls = [remote.task_name(str(n)) for n in range(20)]
         assert await asyncio.gather(*calls) == [str(n) for n in range(20)]
+        assert await remote.wait(2) == "waited"
+
+    probe(loop, test)
+
+
+@pytest.mark.parametrize("how", ["from outside", "from inside"])
+def test_a_task_that_was_cancelled_while_it_stood_ready_is_given_to_nobody(
+    loop: str, how: str
+) -> None:
+    async def test(impl: ProbeImpl, remote: Probe) -> None:
+        for _ in range(3):
+            assert await remote.task_name("first") == "first"
+            if how == "from inside":
+                assert await remote.cancel_and_uncancel() == "still here"
+            else:
+                # As those do who cancel all tasks of a loop.
+                for task in asyncio.all_tasks():
+                    if "ready" in repr(task.get_coro()):
+                        task.cancel()
+            assert await remote.wait(2) == "waited"
+
+    probe(loop, test)
+
+
+def test_what_is_no_exception_is_answered_and_told_to_the_loop(loop: str) -> None:
+    async def test(impl: ProbeImpl, remote: Probe) -> None:
+        told: asyncio.Queue[BaseException] = asyncio.Queue()
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: told.put_nowait(context["exception"])
+        )
+        with pytest.raises(CallError) as caught:
+            await remote.raise_base_later()
+        assert caught.value.code == "jetstream::internal"
+        gc.collect()
+        assert isinstance(await told.get(), OddError)
         assert await remote.wait(2) == "waited"
 
     probe(loop, test)

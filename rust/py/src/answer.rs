@@ -279,8 +279,9 @@ impl ServiceLane {
         value: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let mut answers = Vec::new();
-        self.answer(py, question, value, &mut answers)?;
-        self.send(py, answers)
+        // What is no `Exception` passes on to the loop, behind the answer.
+        let passed = self.answer(py, question, value, &mut answers);
+        self.send(py, answers).and(passed)
     }
 
     /// A handler in a task, which the lane keeps in `slot`, has ended with an exception.
@@ -293,8 +294,9 @@ impl ServiceLane {
     ) -> PyResult<()> {
         let mut answers = Vec::new();
         let why = lock(&self.inner).handlers.why(slot);
+        let mut passed = Ok(());
         match why.filter(|_| is_cancelled(py, &error)) {
-            None => self.answer_error(py, question, error, &mut answers)?,
+            None => passed = self.answer_error(py, question, error, &mut answers),
             Some(why) => {
                 let what = &question.method.get().what;
                 match why {
@@ -311,7 +313,7 @@ impl ServiceLane {
                 }
             }
         }
-        self.send(py, answers)
+        self.send(py, answers).and(passed)
     }
 
     fn send(self: &Arc<Self>, py: Python<'_>, answers: Vec<u8>) -> PyResult<()> {

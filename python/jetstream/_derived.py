@@ -44,6 +44,7 @@ class DerivedSubscription(Subscription[T, R]):
         self._result: Done[Any] | None = None
         self._failure: BaseException | None = None
         self._taker: asyncio.Task[Any] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._over = False
 
     async def __anext__(self) -> T:
@@ -54,6 +55,8 @@ class DerivedSubscription(Subscription[T, R]):
             raise given_up(self._what)
         if self._over:
             raise StopAsyncIteration
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
         self._taker = taker = asyncio.current_task()
         try:
             item = await self._items.__anext__()
@@ -113,13 +116,9 @@ class DerivedSubscription(Subscription[T, R]):
             self._cancelled = True
             self._taker.cancel()
             return
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return  # the loop has ended, and its generators with it
-        task = loop.create_task(self._closing())
-        _tasks.add(task)
-        task.add_done_callback(_tasks.discard)
+        loop = _running_loop()
+        if loop is not None:  # else it has ended, and its generators with it
+            _see_to(loop, self._closing())
 
     async def aclose(self) -> None:
         if self._taker is not None:
@@ -140,8 +139,17 @@ class DerivedSubscription(Subscription[T, R]):
         await self.aclose()
 
     def __del__(self) -> None:
-        # Who leaves a loop ends the method now, not when the garbage is collected.
-        self.cancel()
+        # Who leaves a loop ends the method now, not when the garbage is collected, which any thread
+        # may do.
+        loop = self._loop
+        if loop is None or self._over or loop is _running_loop():
+            self.cancel()
+            return
+        closing = self._closing()
+        try:
+            loop.call_soon_threadsafe(_see_to, loop, closing)
+        except RuntimeError:
+            closing.close()  # the loop has ended, and its generators with it
 
     def __repr__(self) -> str:
         return f"<subscription to {self._what}, {'over' if self._over else 'open'}>"
@@ -149,6 +157,19 @@ class DerivedSubscription(Subscription[T, R]):
 
 _tasks: set[asyncio.Task[None]] = set()
 """Generators that are being closed: a loop holds its tasks weakly."""
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _see_to(loop: asyncio.AbstractEventLoop, closing: Coroutine[Any, Any, None]) -> None:
+    task = loop.create_task(closing)
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
 
 
 async def _close(items: AsyncIterator[Any]) -> None:

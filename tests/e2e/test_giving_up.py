@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -24,11 +26,12 @@ from jetstream import (
     method,
     service,
 )
+from jetstream.interceptors import ClientInterceptor
 from jetstream.testing import pair
 
 from tests.e2e.table import Ends, task
 from tests.helpers import live_objects, run
-from tests.transports import SOCKETS, served
+from tests.transports import SOCKETS, joined, served
 
 
 @service
@@ -121,6 +124,17 @@ class OddImpl(Odd):
 
     async def idle(self) -> None:
         return None
+
+
+class Passing(ClientInterceptor):
+    """Changes nothing."""
+
+
+class Cycle:
+    """What only the garbage collector takes away."""
+
+    me: Cycle
+    held: object
 
 
 class Numbers:
@@ -380,3 +394,35 @@ def test_a_subscription_that_could_not_begin_does_not_wait() -> None:
                 _ = some.result
 
     run(main)
+
+
+@pytest.mark.parametrize("transport", SOCKETS)
+@pytest.mark.parametrize("derived", [False, True])
+def test_what_another_thread_collects_is_given_up(transport: str, derived: bool, loop: str) -> None:
+    """The garbage collector runs in whichever thread comes across it."""
+
+    async def main() -> None:
+        impl = OddImpl()
+        interceptors = [Passing()] if derived else []
+        async with joined(transport, impl) as session:
+            channel = session.channel(Odd, interceptors=interceptors)
+            gc.collect()
+            gc.disable()
+            try:
+                await forget(channel)
+                collector = threading.Thread(target=gc.collect)
+                collector.start()
+                collector.join()
+                # Nothing else has the loop go on.
+                await impl.closed.wait()
+            finally:
+                gc.enable()
+            await channel.idle()
+
+    async def forget(channel: Odd) -> None:
+        cycle = Cycle()
+        cycle.me = cycle
+        cycle.held = items = channel.some(1)
+        assert await anext(aiter(items)) == 0
+
+    run(main, loop=loop)

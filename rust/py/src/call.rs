@@ -110,14 +110,36 @@ impl Call {
     }
 
     fn give_up(&self, py: Python<'_>) {
+        if let Some(begun) = self.leave() {
+            begun.give_up(py);
+        }
+    }
+
+    /// What is to be given up, if it has begun.
+    fn leave(&self) -> Option<Begun> {
         let state = std::mem::replace(&mut *lock(&self.state), State::Over);
-        let State::Waiting { ticket, streaming, .. } = state else { return };
-        match streaming {
-            None => self.method.get().lane().abandon(py, ticket),
-            Some(streaming) => {
-                streaming.lane.abandon(py, ticket);
-                streaming.feed.stop(py);
-            }
+        let State::Waiting { ticket, streaming, .. } = state else { return None };
+        let (lane, feed) = match streaming {
+            None => (self.method.get().lane().clone(), None),
+            Some(streaming) => (streaming.lane, Some(streaming.feed)),
+        };
+        Some(Begun { lane, ticket, feed })
+    }
+}
+
+/// A call that was sent, or a subscription, as far as giving it up goes.
+pub(crate) struct Begun {
+    pub(crate) lane: Arc<CallerLane>,
+    pub(crate) ticket: Ticket,
+    pub(crate) feed: Option<Feed>,
+}
+
+impl Begun {
+    /// Nobody waits for it any more.
+    pub(crate) fn give_up(self, py: Python<'_>) {
+        self.lane.abandon(py, self.ticket);
+        if let Some(feed) = self.feed {
+            feed.stop(py);
         }
     }
 }
@@ -130,7 +152,10 @@ impl Drop for Call {
             State::Fresh { .. } => self.warn_unawaited(),
             State::Waiting { .. } => {}
         }
-        at_drop(|py| self.give_up(py));
+        if let Some(begun) = self.leave() {
+            let shared = begun.lane.shared().clone();
+            shared.bury(|py| begun.give_up(py));
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
 use crate::answer::is_cancelled;
-use crate::shared::{Shared, at_drop, lock, resolve, vectorcall};
+use crate::shared::{Shared, lock, resolve, vectorcall};
 
 /// What a handler is run for: who is told what it came to.
 pub(crate) trait Errand: Send + Sync {
@@ -343,7 +343,7 @@ impl Drop for Handling {
     fn drop(&mut self) {
         // The loop ended before the handler did.
         if let Some(request) = self.end() {
-            at_drop(|py| {
+            self.shared.bury(move |py| {
                 if let Err(error) = request.errand.release(py) {
                     error.write_unraisable(py, None);
                 }

@@ -136,7 +136,12 @@ pub(crate) struct Shared {
     pub(crate) calls: AtomicUsize,
     /// Handlers that run, of all connections.
     pub(crate) handlers: AtomicUsize,
+    /// What is left to be done for objects that were collected in other threads.
+    buried: Mutex<Vec<Work>>,
 }
+
+/// Something to be done in the loop's thread.
+type Work = Box<dyn FnOnce(Python<'_>) + Send>;
 
 impl Shared {
     pub(crate) fn new(
@@ -170,6 +175,7 @@ impl Shared {
             draining: AtomicBool::new(false),
             calls: AtomicUsize::new(0),
             handlers: AtomicUsize::new(0),
+            buried: Mutex::default(),
         }))
     }
 
@@ -327,6 +333,36 @@ impl Shared {
             self.scheduled.store(false, Ordering::Relaxed);
         }
         called.map(drop)
+    }
+
+    /// Does what the end of an object asks for, in the loop's thread: the garbage collector runs in
+    /// whichever comes across it.
+    pub(crate) fn bury(&self, work: impl FnOnce(Python<'_>) + Send + 'static) {
+        at_drop(|py| {
+            let is_of_a_fork = self.generation != GENERATION.load(Ordering::Relaxed);
+            if is_of_a_fork || self.thread == std::thread::current().id() {
+                return work(py);
+            }
+            lock(&self.buried).push(Box::new(work));
+            let told = self.tick(py).map(|tick| {
+                let event_loop = self.event_loop.object.bind(py);
+                let kwargs = self.event_loop.in_context.bind(py);
+                event_loop.call_method(intern!(py, "call_soon_threadsafe"), (tick,), Some(kwargs))
+            });
+            if !matches!(told, Some(Ok(_))) {
+                // A loop that is over has forgotten the rest, too.
+                let all = std::mem::take(&mut *lock(&self.buried));
+                drop(all);
+            }
+        });
+    }
+
+    /// What other threads have left to be done.
+    pub(crate) fn exhume(&self, py: Python<'_>) {
+        let all = std::mem::take(&mut *lock(&self.buried));
+        for work in all {
+            work(py);
+        }
     }
 
     /// Whether the loop has a turn in its queue.

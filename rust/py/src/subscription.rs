@@ -14,7 +14,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyMappingProxy, PyTuple};
 
-use crate::caller::{CallerLane, Waiter};
+use crate::call::Begun;
+use crate::caller::Waiter;
 use crate::channel::ChannelMethod;
 use crate::coroutine::{Coroutine, Step, thrown};
 use crate::errors;
@@ -87,11 +88,7 @@ enum State {
         timeout: f64,
         stream: Option<Py<PyAny>>,
     },
-    Running {
-        lane: Arc<CallerLane>,
-        ticket: Ticket,
-        feed: Option<Feed>,
-    },
+    Running(Begun),
     Over,
 }
 
@@ -137,7 +134,7 @@ impl Subscription {
             Some((stream, flow)) => Some(Feed::start(py, &lane, ticket, method, flow, stream)?),
             None => None,
         };
-        Ok(State::Running { lane, ticket, feed })
+        Ok(State::Running(Begun { lane, ticket, feed }))
     }
 
     /// Ends the method, if it runs; what has not been taken is forgotten.
@@ -153,12 +150,16 @@ impl Subscription {
     }
 
     fn abandon(&self, py: Python<'_>) {
-        let state = std::mem::replace(&mut *lock(&self.state), State::Over);
-        if let State::Running { lane, ticket, feed } = state {
-            lane.abandon(py, ticket);
-            if let Some(feed) = feed {
-                feed.stop(py);
-            }
+        if let Some(begun) = self.leave() {
+            begun.give_up(py);
+        }
+    }
+
+    /// What is to be given up, if it has begun.
+    fn leave(&self) -> Option<Begun> {
+        match std::mem::replace(&mut *lock(&self.state), State::Over) {
+            State::Running(begun) => Some(begun),
+            State::Fresh { .. } | State::Over => None,
         }
     }
 }
@@ -166,7 +167,11 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         LIVE_CALLS.fetch_sub(1, Ordering::Relaxed);
-        at_drop(|py| self.stop(py));
+        if let Some(begun) = self.leave() {
+            let shared = begun.lane.shared().clone();
+            shared.bury(|py| begun.give_up(py));
+        }
+        at_drop(|_| self.flow.inbox.close());
     }
 }
 
@@ -184,7 +189,7 @@ impl Taker for Subscription {
             let mut state = lock(&self.state);
             match &*state {
                 State::Fresh { .. } => std::mem::replace(&mut *state, State::Over),
-                State::Running { .. } | State::Over => return Ok(()),
+                State::Running(_) | State::Over => return Ok(()),
             }
         };
         let State::Fresh { arguments, timeout, stream } = fresh else { return Ok(()) };
@@ -215,7 +220,7 @@ impl Taker for Subscription {
             return Ok(());
         }
         let running = match &*lock(&self.state) {
-            State::Running { lane, ticket, .. } => Some((lane.clone(), *ticket)),
+            State::Running(begun) => Some((begun.lane.clone(), begun.ticket)),
             _ => None,
         };
         match running {
@@ -323,7 +328,7 @@ impl Subscription {
     fn __repr__(&self) -> String {
         let state = match &*lock(&self.state) {
             State::Fresh { .. } => "not begun",
-            State::Running { .. } => "running",
+            State::Running(_) => "running",
             State::Over => "over",
         };
         format!("<subscription to {}, {state}>", self.method.get().what)

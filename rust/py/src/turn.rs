@@ -44,6 +44,7 @@ impl Shared {
     /// One turn; see the architecture's page.
     pub(crate) fn turn(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         self.check()?;
+        self.exhume(py);
         self.scheduled.store(false, Ordering::Relaxed);
         if self.is_closed() || self.in_turn.swap(true, Ordering::Relaxed) {
             return Ok(());

@@ -244,7 +244,9 @@ def reply_metadata(call: object) -> Mapping[str, bytes]:
 
 
 def close_channel(channel: object) -> None:
-    """Ends a channel's lane; calls in flight fail with `ClosedError`, other channels go on.
+    """Ends a channel's lane: calls and streams in flight fail with `ClosedError`.
+
+    Channels that share the lane, as those of one service do, end with it; others go on.
 
     Raises:
         TypeError: It is no channel.

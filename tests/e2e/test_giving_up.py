@@ -23,6 +23,7 @@ from jetstream import (
     JetStreamError,
     Limits,
     Subscription,
+    close_channel,
     method,
     service,
 )
@@ -424,5 +425,28 @@ def test_what_another_thread_collects_is_given_up(transport: str, derived: bool,
         cycle.me = cycle
         cycle.held = items = channel.some(1)
         assert await anext(aiter(items)) == 0
+
+    run(main, loop=loop)
+
+
+@pytest.mark.parametrize("transport", SOCKETS)
+def test_streams_end_with_their_channel(transport: str, loop: str) -> None:
+    """Also those with lanes of their own."""
+
+    async def main() -> None:
+        impl = OddImpl()
+        async with joined(transport, impl) as session:
+            channel = session.channel(Odd)
+            numbers = Numbers()
+            items, summing = channel.some(1), asyncio.ensure_future(channel.total(numbers.give()))
+            assert await anext(aiter(items)) == 0
+            await impl.begun.wait()
+            close_channel(channel)
+            with pytest.raises(ClosedError):
+                await anext(aiter(items))
+            with pytest.raises(ClosedError):
+                await summing
+            await asyncio.gather(impl.closed.wait(), numbers.closed.wait())
+            await session.channel(Odd).idle()
 
     run(main, loop=loop)

@@ -1,7 +1,7 @@
 //! How a lane ends: with its connection, by a broken rule, by us.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use jetstream_net::{LaneEnd, Lost};
@@ -209,9 +209,13 @@ impl CallerLane {
         lock(&self.inner).keeps = self.settings.stays_up;
     }
 
-    /// Ends the lane on our side: calls in flight fail, the peer is told.
+    /// Ends the lane on our side, and those of its streams: calls in flight fail, the peer is told.
     pub(crate) fn close(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        let own = std::mem::take(&mut lock(&self.inner).own);
         self.fail(py, Failure::Closed);
+        for lane in own.iter().filter_map(Weak::upgrade) {
+            lane.close(py)?;
+        }
         self.shared.schedule(py)
     }
 

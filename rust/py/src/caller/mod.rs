@@ -120,6 +120,8 @@ struct Inner {
     former: Vec<Arc<CallerLane>>,
     /// Lanes of streams' own that wait for the next connection.
     stranded: Vec<Weak<CallerLane>>,
+    /// Lanes of streams' own, and some that are over.
+    own: Vec<Weak<CallerLane>>,
 }
 
 impl Inner {
@@ -188,6 +190,7 @@ impl CallerLane {
             suspended: None,
             former: Vec::new(),
             stranded: Vec::new(),
+            own: Vec::new(),
         });
         shared.add_caller(|id| Self { id, shared: shared.clone(), settings, kind, inner })
     }
@@ -236,6 +239,11 @@ impl CallerLane {
         let lane = Self::make(&wire.shared.clone(), Some(wire), settings, own);
         lock(&lane.inner).dialect = dialect;
         lane.begin(py, key)?;
+        let own = &mut lock(&self.inner).own;
+        if own.len() == own.capacity() {
+            own.retain(|lane| lane.strong_count() > 0);
+        }
+        own.push(Arc::downgrade(&lane));
         Ok(Some(lane))
     }
 

@@ -29,6 +29,7 @@ class DerivedSubscription(Subscription[T, R]):
         "_failure",
         "_items",
         "_left",
+        "_loop",
         "_over",
         "_result",
         "_taker",

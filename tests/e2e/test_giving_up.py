@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -27,7 +27,7 @@ from jetstream import (
     method,
     service,
 )
-from jetstream.interceptors import ClientInterceptor
+from jetstream.interceptors import ClientCall, ClientInterceptor
 from jetstream.testing import pair
 
 from tests.e2e.table import Ends, task
@@ -129,6 +129,11 @@ class OddImpl(Odd):
 
 class Passing(ClientInterceptor):
     """Changes nothing."""
+
+    def intercept_stream(
+        self, call: ClientCall, proceed: Callable[[ClientCall], AsyncIterator[Any]], /
+    ) -> AsyncIterator[Any]:
+        return proceed(call)
 
 
 class Cycle:

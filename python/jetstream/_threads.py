@@ -8,7 +8,7 @@ import contextvars
 import functools
 import os
 import threading
-from collections import deque
+from collections import OrderedDict
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -41,23 +41,46 @@ class Threads:
         self._most = most
         self._idle_time = idle
         self._changed = threading.Condition()
-        self._queue: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._queue: OrderedDict[Future[Any], Callable[[], Any]] = OrderedDict()
         self._threads = 0
         self._idle = 0
         self._running = 0
         self._abandoned = False
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
-        """Runs a function as soon as there is a thread for it."""
+        """Runs a function as soon as there is a thread for it.
+
+        Raises:
+            RuntimeError: There is no thread, and none can be started.
+        """
         future: Future[T] = Future()
         with self._changed:
-            self._queue.append((future, work))
+            self._queue[future] = work
             if self._idle >= len(self._queue):
                 self._changed.notify_all()
             elif self._threads < self._most:
-                self._threads += 1
-                threading.Thread(target=self._work, name="jetstream", daemon=True).start()
+                self._start(future)
         return future
+
+    def _start(self, future: Future[Any]) -> None:
+        thread = threading.Thread(target=self._work, name="jetstream", daemon=True)
+        self._threads += 1
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError):
+            self._threads -= 1
+            # Those that run take what is queued, though later; the next one to come tries again.
+            if not self._threads:
+                del self._queue[future]
+                raise
+
+    def withdraw(self, future: Future[Any]) -> None:
+        """Gives a function up that has not begun: nothing of it is kept. One that runs goes on."""
+        with self._changed:
+            if self._queue.pop(future, None) is None:
+                return
+            self._changed.notify_all()
+        future.cancel()
 
     def _work(self) -> None:
         while (taken := self._take()) is not None:
@@ -65,6 +88,8 @@ class Threads:
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(work())
+                except StopIteration as error:  # no future of asyncio's takes it
+                    future.set_exception(_as_generators_do(error))
                 except BaseException as error:  # it is raised where it is awaited
                     future.set_exception(error)
             # Nothing of it is kept until the next one comes.
@@ -82,7 +107,7 @@ class Threads:
                 self._threads -= 1
                 return None
             self._running += 1
-            return self._queue.popleft()
+            return self._queue.popitem(last=False)
 
     def join(self) -> None:
         """Waits until nothing runs, or it is abandoned."""
@@ -94,6 +119,13 @@ class Threads:
         with self._changed:
             self._abandoned = True
             self._changed.notify_all()
+
+
+def _as_generators_do(error: StopIteration) -> RuntimeError:
+    """What is raised instead, as where generators and coroutines raise it (PEP 479)."""
+    changed = RuntimeError("the method raised StopIteration")
+    changed.__cause__ = error
+    return changed
 
 
 _threads = Threads()
@@ -113,8 +145,14 @@ atexit.register(lambda: _threads.join())
 async def run_in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """What a function returns that runs in a thread, in the present context."""
     context = contextvars.copy_context()
-    work = functools.partial(context.run, function, *args, **kwargs)
-    return await asyncio.wrap_future(_threads.submit(work))
+    threads = _threads
+    future: Future[T] = threads.submit(functools.partial(context.run, function, *args, **kwargs))
+    try:
+        return await asyncio.wrap_future(future)
+    except BaseException:
+        # Whoever waited may be gone; what still waits for a thread would keep its arguments.
+        threads.withdraw(future)
+        raise
 
 
 def abandon_threads() -> None:

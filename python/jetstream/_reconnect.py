@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import random
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -72,16 +72,33 @@ class Reconnect:
     def __post_init__(self) -> None:
         for name in ("first", "factor", "most", "jitter", "patience", "probe"):
             self._check(name, getattr(self, name))
-        if self.attempts is not None and self.attempts < 1:
-            msg = f"Reconnect(attempts={self.attempts}): at least 1, or None for no end"
-            raise ValueError(msg)
+        self._check_attempts(self.attempts)
 
-    def _check(self, name: str, value: float | None) -> None:
-        least, most = {"factor": (1.0, math.inf), "jitter": (0.0, 1.0)}.get(name, (0.0, math.inf))
+    def _check_attempts(self, value: object) -> None:
         if value is None:
             return
-        if not least <= value <= most or math.isinf(value) or (value == 0 and name != "jitter"):
-            what = {"factor": "at least 1", "jitter": "from 0 to 1"}.get(name, "more than 0")
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            msg = f"Reconnect(attempts={value!r}): at least 1, or None for no end"
+            raise ValueError(msg)
+
+    def _check(self, name: str, value: object) -> None:
+        # No infinity, and no whole number that a float cannot hold.
+        ranges = {"factor": (1.0, sys.float_info.max), "jitter": (0.0, 1.0)}
+        least, most = ranges.get(name, (0.0, sys.float_info.max))
+        if value is None and name == "probe":
+            return
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not least <= value <= most
+            or (value == 0 and name != "jitter")
+        ):
+            whats = {
+                "factor": "at least 1",
+                "jitter": "from 0 to 1",
+                "probe": "more than 0, or None",
+            }
+            what = whats.get(name, "more than 0")
             msg = f"Reconnect({name}={value!r}): it must be {what}"
             raise ValueError(msg)
 

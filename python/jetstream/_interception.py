@@ -361,12 +361,26 @@ def take_stream(call: Call, at: int | None) -> None:
 
 
 async def close_streams(call: Call) -> None:
-    """Closes the iterators of a subscription, outermost first."""
+    """Closes the iterators of a subscription, outermost first.
+
+    Raises:
+        BaseException: The first that one of them raised; the others are closed all the same.
+    """
     opened = call._opened  # pyright: ignore[reportPrivateUsage]  its own module
-    while opened:
-        close = getattr(opened.pop(0), "aclose", None)
-        if close is not None:
-            await close()
+    failure: BaseException | None = None
+    try:
+        while opened:
+            close = getattr(opened.pop(0), "aclose", None)
+            if close is None:
+                continue
+            try:
+                await close()
+            except BaseException as error:
+                failure = error if failure is None else failure
+        if failure is not None:
+            raise failure
+    finally:
+        failure = None  # else it would hold itself, by this frame
 
 
 # ---- the serving end ----

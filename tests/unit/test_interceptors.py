@@ -592,6 +592,29 @@ def test_leaving_a_stream_ends_it_at_both_ends(way, side):
     assert live_objects() == before
 
 
+def test_an_interceptor_that_fails_when_it_is_left_keeps_nothing_open():
+    class Failing(Noting):
+        async def intercept_stream(self, call: Any, proceed: Any, /) -> AsyncIterator[Any]:
+            try:
+                async for item in proceed(call):
+                    yield item
+            finally:
+                raise LookupError(self.name)
+
+    async def main() -> None:
+        notes: list[str] = []
+        around = (Failing("one", notes), Failing("two", notes), Noting("three", notes))
+        async with shelf(client=around) as (served, channel):
+            items = channel.count(99)
+            assert await anext(items) == 0
+            with pytest.raises(LookupError, match="one"):
+                await items.aclose()
+            assert notes[-1] == "three after"
+            await served.closed.wait()
+
+    run(main)
+
+
 @pytest.mark.parametrize("intercepted", [True, False])
 def test_cancelling_from_another_task_is_no_end_to_the_one_that_waits(intercepted):
     async def main() -> None:

@@ -14,6 +14,7 @@ from jetstream._errors import ClosedError, JetStreamError
 from jetstream._identity import peer_of
 from jetstream._interception import interceptors_of
 from jetstream._limits import DEFAULT_TIMEOUT, Limits, in_seconds
+from jetstream._states import STATES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from jetstream._upkeep import Upkeep
 
 S = TypeVar("S")
+
+_CODES = 1 << 62
+"""How many close codes there are: variable-length integers (RFC 9000, section 16)."""
 
 
 class QuicTransport:
@@ -188,7 +192,11 @@ class Session:
 
         Raises:
             JetStreamError: It is over, and so will never be; this is the reason.
+            ValueError: There is no such state.
         """
+        if state not in STATES:
+            msg = f"wait_for({state!r}): a session is {', '.join(STATES[:-1])} or {STATES[-1]}"
+            raise ValueError(msg)
         if self._upkeep is not None:
             reached = await self._upkeep.states.wait_for(state)
         else:
@@ -307,10 +315,17 @@ class Session:
         Args:
             code: The reason, for the peer's program.
             reason: The reason, for the peer's people.
+
+        Raises:
+            TypeError: The code is no int, or the reason no text; the session goes on.
+            ValueError: The code is not from 0 to 2**62 - 1, or the reason cannot be written as
+                UTF-8; the session goes on.
         """
+        # Nothing is stopped before all of it can be.
+        code, why = _checked_code(code), _encoded_reason(reason)
         if self._upkeep is not None:
             self._upkeep.stop(ClosedError("the session is closed"))
-        self._core.close(code, reason.encode())
+        self._core.close(code, why)
         try:
             if self._upkeep is not None:
                 await self._upkeep.wait_stopped()
@@ -340,3 +355,24 @@ class Session:
         names = {"ready": "open", "closed": "over"}
         state = names.get(self.state, self.state)
         return f"<Session with {self.peer or 'nobody known'} at {self.remote}, {state}>"
+
+
+def _checked_code(code: object) -> int:
+    if not isinstance(code, int):
+        msg = f"close(code={code!r}): it must be an int, not {type(code).__name__}"
+        raise TypeError(msg)
+    if not 0 <= code < _CODES:
+        msg = f"close(code={code}): it must be from 0 to 2**62 - 1"
+        raise ValueError(msg)
+    return code
+
+
+def _encoded_reason(reason: object) -> bytes:
+    if not isinstance(reason, str):
+        msg = f"close(reason=...): it must be a str, not {type(reason).__name__}"
+        raise TypeError(msg)
+    try:
+        return reason.encode()
+    except UnicodeEncodeError as error:
+        msg = f"close(reason=...): UTF-8 cannot carry {reason[error.start]!r} at {error.start}"
+        raise ValueError(msg) from None

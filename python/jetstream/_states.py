@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -16,6 +16,9 @@ calls wait for it. ``ready``: calls are sent. ``unavailable``: there has been no
 `Reconnect.patience`; calls fail at once unless they wait for ready, and connecting goes on.
 ``closed``: the session is over, for good.
 """
+
+STATES: tuple[SessionState, ...] = get_args(SessionState)
+"""All of them."""
 
 
 class States:

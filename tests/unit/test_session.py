@@ -230,6 +230,59 @@ def test_a_session_takes_along_what_it_owns():
     assert closed == ["now"]
 
 
+@pytest.mark.parametrize(
+    ("given", "error", "says"),
+    [
+        ((-1,), ValueError, r"^close\(code=-1\): it must be from 0 to 2\*\*62 - 1$"),
+        ((1 << 62,), ValueError, "from 0 to"),
+        ((1.5,), TypeError, r"^close\(code=1.5\): it must be an int, not float$"),
+        (("a",), TypeError, "an int, not str"),
+        ((0, b"x"), TypeError, r"^close\(reason=\.\.\.\): it must be a str, not bytes$"),
+        ((0, None), TypeError, "a str, not NoneType"),
+        (
+            (0, "a\ud800"),
+            ValueError,
+            r"^close\(reason=\.\.\.\): UTF-8 cannot carry '\\ud800' at 1$",
+        ),
+    ],
+)
+def test_an_end_that_cannot_be_told_stops_nothing(given, error, says):
+    stopped: list[object] = []
+
+    class Upkeep:
+        error = None
+
+        def start(self, *_: object) -> None:
+            pass
+
+        def stop(self, why: object) -> None:
+            stopped.append(why)
+
+    async def main() -> None:
+        with pytest.raises(error, match=says):
+            await Session(None, upkeep=Upkeep()).close(*given)
+
+    async def test(session):
+        with pytest.raises(error, match=says):
+            await session.close(*given)
+        assert await session.channel(Echo).put("a") == "a"
+
+    run(main)
+    assert not stopped
+    with_session(test)
+
+
+@pytest.mark.parametrize("state", ["Ready", None])
+def test_a_state_that_there_is_not(state):
+    async def test(session):
+        wrong = r"^wait_for\(.*\): a session is connecting, ready, unavailable or closed$"
+        async with asyncio.timeout(5):
+            with pytest.raises(ValueError, match=wrong):
+                await session.wait_for(state)
+
+    with_session(test)
+
+
 def test_a_stream_is_a_transport_once():
     class Core:
         pass

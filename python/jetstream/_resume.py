@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from jetstream._backoff import Backoff
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 P = TypeVar("P")
 T = TypeVar("T")
 R = TypeVar("R")
+
+_LEAST = 0.1
+"""Seconds that a subscription must have stood at least to count: with a cap of 0 each one would."""
 
 
 class Resumed(DerivedSubscription[T, R], Generic[T, R, P]):
@@ -100,7 +104,8 @@ def resume(
         position: The position of an item.
         backoff: How long to wait before subscribing again.
         attempts: After so many attempts in a row without an item the last error is raised; `None`
-            for never.
+            for never. A subscription that stood longer than `backoff` ever waits begins a new row,
+            too: where nothing happens for long, there is no item to come.
     """
     place = _Place(since)
     items = _resumed(subscribe, place, position, backoff or Backoff(), attempts)
@@ -116,6 +121,7 @@ async def _resumed(
 ) -> AsyncGenerator[Any]:
     failures = 0
     while True:
+        began = monotonic()
         place.source = subscribe(place.position)
         items = with_result(place.source)
         try:
@@ -125,6 +131,8 @@ async def _resumed(
                     failures = 0
                 yield item
         except JetStreamError as error:
+            if _had_begun(error) and monotonic() - began > max(backoff.cap, _LEAST):
+                failures = 0
             failures += 1
             if not _is_loss(error) or (attempts is not None and failures >= attempts):
                 raise
@@ -134,6 +142,11 @@ async def _resumed(
             if (close := getattr(items, "aclose", None)) is not None:
                 await close()
         await asyncio.sleep(backoff.delay(failures))
+
+
+def _had_begun(error: JetStreamError) -> bool:
+    """Whether a loss ended a subscription, and not the wait for a server to begin it."""
+    return not isinstance(error, ConnectError | Unavailable)
 
 
 def _is_loss(error: JetStreamError) -> bool:

@@ -120,6 +120,43 @@ def test_attempts_in_a_row_are_bounded_and_an_item_begins_a_new_row():
     run(main)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "error", "counts"),
+    [
+        (6.0, ConnectionLost("gone"), True),
+        (6.0, CallError("the server is shutting down", code="jetstream::unavailable"), True),
+        (4.0, ConnectionLost("gone"), False),
+        (6.0, Unavailable("not begun"), False),
+        (6.0, ConnectTimeout("nobody there"), False),
+    ],
+)
+def test_a_subscription_that_stood_for_long_begins_a_new_row(seconds, error, counts, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("jetstream._resume.monotonic", lambda: now[0])
+
+    class Noted(Backoff):
+        def delay(self, attempt: int) -> float:
+            return 0
+
+    class Lasting(Source):
+        async def __call__(self, since: int) -> AsyncIterator[tuple[int, str]]:
+            now[0] += seconds
+            async for item in super().__call__(since):
+                yield item
+
+    async def main() -> None:
+        source = Lasting(*[[error] for _ in range(10)], [(1, "a")])
+        items = resumed(source, backoff=Noted(cap=5), attempts=3)
+        if counts:
+            assert await anext(items) == (1, "a")
+        else:
+            with pytest.raises(type(error)):
+                await anext(items)
+            assert source.asked == [0, 0, 0]
+
+    run(main)
+
+
 def test_attempts_without_end():
     async def main() -> None:
         source = Source(*[[ConnectionLost("gone")] for _ in range(100)], [(1, "a")])

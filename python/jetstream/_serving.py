@@ -7,7 +7,7 @@ import contextlib
 import logging
 import signal
 import weakref
-from typing import TYPE_CHECKING, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from jetstream import _asgi, _core, _logging
 from jetstream._addresses import address_of
@@ -85,6 +85,9 @@ class Serving:
         self._streams: Streams | None = None
         self._loaded: _core.ServerTls | None = None
         self._reloading = asyncio.Lock()
+        self._starting = asyncio.Lock()
+        self._closings = 0  # how often it was closed
+        self._closers: set[asyncio.Task[Any] | None] = set()
         self._handlers: set[asyncio.Task[None]] = set()
         self._on_session_hook = on_session
         self._greetings: set[asyncio.Task[None]] = set()
@@ -226,9 +229,17 @@ class Serving:
             TlsConfigError: A certificate or key that cannot be used, and what to do.
             OSError: The address cannot be listened on, such as a port in use.
             RuntimeError: It listens already.
+            ClosedError: It was closed meanwhile.
         """
-        if self._endpoints:
-            raise RuntimeError("the server listens already")
+        closings = self._closings
+        async with self._starting:
+            self._check_wanted(closings)
+            if self._endpoints:
+                raise RuntimeError("the server listens already")
+            await self._begin(closings)
+        _logging.server.info("listening on %s", self._announced())
+
+    async def _begin(self, closings: int) -> None:
         alpns = self._alpns()
         loaded = None if self._tls is None else self._tls.load(alpns, limits=self._limits)
         started: list[Hosted] = []
@@ -236,7 +247,15 @@ class Serving:
             for host in self._hosted():
                 await host.startup()
                 started.append(host)
+                self._check_wanted(closings)
             self._endpoint, self._streams = await self._listen(loaded)
+            try:
+                self._check_wanted(closings)
+            except ClosedError:
+                for each in self._endpoints:
+                    each.close()
+                self._endpoint, self._streams = None, None
+                raise
         except BaseException:
             await _shut_down(started)
             raise
@@ -245,7 +264,11 @@ class Serving:
             self._serve_on(each)
             self._host_on(each)
             each.start()
-        _logging.server.info("listening on %s", self._announced())
+
+    def _check_wanted(self, closings: int) -> None:
+        """Raises that the server was closed since there had been so many closings."""
+        if self._closings != closings:
+            raise ClosedError("the server was closed while it started")
 
     def _announced(self) -> str:
         """Where the server listens, and for what, for the log."""
@@ -328,17 +351,32 @@ class Serving:
 
         Clients are told at once, so that they may go elsewhere. Subscriptions that run are ended,
         and WebSockets closed (1012): they would go on for as long as anybody listens. When all is
-        over, applications that answered HTTP are told.
+        over, applications that answered HTTP are told. A server that is starting gives that up.
 
         Args:
             graceful_timeout: Seconds that calls in flight get; by default the server's.
         """
+        seconds = self._graceful_timeout if graceful_timeout is None else graceful_timeout
+        self._closings += 1
+        if self._starting.locked():
+            # Its sockets are free after that; an application that does not start is left to itself.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds), self._starting:
+                    pass
         endpoints = self._endpoints
         if not endpoints:
             return
-        seconds = self._graceful_timeout if graceful_timeout is None else graceful_timeout
-        for greeting in self._greetings:
-            greeting.cancel()
+        closer = asyncio.current_task()
+        self._closers.add(closer)
+        try:
+            # A greeting may be what closes it: cancelled, it would cut everybody off.
+            for greeting in self._greetings - self._closers:
+                greeting.cancel()
+            await self._end(endpoints, seconds)
+        finally:
+            self._closers.discard(closer)
+
+    async def _end(self, endpoints: Sequence[_core.Endpoint], seconds: float) -> None:
         try:
             for endpoint in endpoints:
                 endpoint.stop_accepting()

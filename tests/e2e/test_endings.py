@@ -15,8 +15,10 @@ from jetstream import (
     ConnectionLost,
     Limits,
     Server,
+    Session,
     SocketAddress,
     Unavailable,
+    _listening,
     connect,
 )
 
@@ -169,6 +171,75 @@ def test_the_same_server_object_starts_again() -> None:
             assert server.connections == 0
 
     run(main)
+
+
+def test_starting_twice_at_once(loop: str) -> None:
+    async def main() -> None:
+        server = serve(EchoImpl(), host="localhost")
+        one, other = await asyncio.gather(server.start(), server.start(), return_exceptions=True)
+        assert one is None
+        assert isinstance(other, RuntimeError)
+        assert "listens already" in str(other)
+        async with join(server) as session:
+            assert await session.channel(Echo).echo("in") == "in"
+        await server.close()
+
+    run(main, loop=loop)
+
+
+def test_closing_a_server_that_starts(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    listen = _listening.bind_quic
+
+    def noted(*args: Any) -> Any:
+        made.append(listen(*args))
+        return made[-1]
+
+    monkeypatch.setattr(_listening, "bind_quic", noted)
+
+    async def main() -> None:
+        server = serve(EchoImpl(), host="localhost", tcp=("localhost", 0))
+        starting = [asyncio.ensure_future(server.start()) for _ in range(2)]
+        await asyncio.sleep(0)
+        await server.close()
+        for each in starting:
+            with pytest.raises(ClosedError, match="closed while it started"):
+                await each
+        assert repr(server).endswith(", not listening>")
+        assert [endpoint.closed for endpoint in made] == [True]
+        # That was then.
+        async with server, join(server) as session:
+            assert await session.channel(Echo).echo("in") == "in"
+
+    run(main, loop=loop)
+
+
+def test_a_hook_that_closes_the_server_lets_calls_in_flight_end(loop: str) -> None:
+    async def main() -> None:
+        impl, begun, ended = EchoImpl(), asyncio.Event(), asyncio.Event()
+
+        async def close(_: Session) -> None:
+            if len(server.sessions) == 2:
+                begun.set()
+                await server.close()
+                ended.set()
+
+        server: Server = serve(impl, on_session=close)
+        async with server, join(server) as session:
+            held = asyncio.ensure_future(session.channel(Echo).hold("x"))
+            await impl.arrival("x").wait()
+            async with join(server):
+                await begun.wait()
+                # Nor does whoever else closes it cut that off.
+                closing = asyncio.ensure_future(server.close())
+                await asyncio.sleep(0)
+                assert not closing.done()
+                impl.gate("x").set()
+                assert await held == "x"
+                await closing
+                await ended.wait()
+
+    run(main, loop=loop)
 
 
 def test_addresses() -> None:

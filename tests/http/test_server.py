@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import httpx
 import pytest
-from jetstream import ClientTls, Router, Server, connect, service
+from jetstream import ClientTls, ClosedError, Router, Server, connect, service
 from jetstream._errors import StartupFailed
 from jetstream._forwarded import Forwarded, TrustedProxies
 from jetstream.http import AltSvcMiddleware, H3Service, HttpOptions, HttpServer
@@ -64,6 +64,38 @@ def test_a_startup_that_fails(mode: str) -> None:
             await server(lifespan_app([], startup="failed"), lifespan=mode).start()
 
     run(main)
+
+
+@pytest.mark.parametrize("seconds", [30, 0])
+def test_a_server_that_is_closed_while_its_application_starts(seconds: float, loop: str) -> None:
+    told: list[Any] = []
+
+    async def main() -> None:
+        begun, gate = asyncio.Event(), asyncio.Event()
+        inner = lifespan_app(told)
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            begun.set()
+            await gate.wait()
+            await inner(scope, receive, send)
+
+        running = server(app, lifespan="on")
+        starting = asyncio.ensure_future(running.start())
+        await begun.wait()
+        closing = asyncio.ensure_future(running.close(graceful_timeout=seconds))
+        if not seconds:
+            # It is not waited for then, and does not listen all the same.
+            await closing
+        await asyncio.sleep(0)
+        assert closing.done() is not bool(seconds)
+        gate.set()
+        with pytest.raises(ClosedError, match="closed while it started"):
+            await starting
+        await closing
+        assert told == ["startup", "shutdown"]
+        assert repr(running).endswith("not listening>")
+
+    run(main, loop=loop)
 
 
 def test_an_application_without_lifespan() -> None:

@@ -392,7 +392,7 @@ def test_giving_up_closes_what_comes_about(steps: int) -> None:
         await asyncio.sleep(0)
         assert end is core or core.closed, "nobody owns it"
         # Another attempt may have begun, and ends now.
-        while asyncio.all_tasks() != {asyncio.current_task()}:
-            await asyncio.sleep(0)
+        if others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(others)
 
     run(main)

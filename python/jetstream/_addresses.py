@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TypeAlias, cast
 
 from jetstream._types import SocketAddress
@@ -16,12 +16,23 @@ Addresses: TypeAlias = AddressLike | Sequence[AddressLike]
 
 
 def each_address(addresses: Addresses) -> Sequence[AddressLike]:
-    """The addresses of one or several; a pair of a host and a port is one."""
+    """The addresses of one or several; a pair of a host and a port is one.
+
+    Raises:
+        TypeError: It is neither.
+    """
     if isinstance(addresses, str | SocketAddress):
         return (addresses,)
+    _check_several(addresses)
     if len(addresses) == 2 and isinstance(addresses[1], int):
         return (cast("tuple[str, int]", addresses),)
     return cast("Sequence[AddressLike]", addresses)
+
+
+def _check_several(addresses: object) -> None:
+    if isinstance(addresses, bytes) or not isinstance(addresses, Sequence):
+        msg = f'addr={addresses!r}: it must be "host:port", ("host", port) or a list of addresses'
+        raise TypeError(msg)
 
 
 def address_of(pair: tuple[str, int] | None) -> SocketAddress | None:
@@ -33,9 +44,11 @@ def parse_address(address: AddressLike) -> tuple[str, int]:
     """The host and the port of an address.
 
     Raises:
+        TypeError: It is neither text nor a pair, with what to write.
         ValueError: It is none, with what to write.
     """
     if not isinstance(address, str):
+        _check_pair(address)
         host, port = address
         return str(host), _port(port, address)
     host, separator, port_text = address.rpartition(":")
@@ -44,6 +57,18 @@ def parse_address(address: AddressLike) -> tuple[str, int]:
         msg = f'{address!r} is no address: write "host:port", or "[IPv6 address]:port"'
         raise ValueError(msg)
     return host.strip("[]"), _port(port_text, address)
+
+
+def _check_pair(address: object) -> None:
+    # A SocketAddress has an address of IP for a host.
+    of_host = str | IPv4Address | IPv6Address
+    if (
+        not isinstance(address, tuple | list)
+        or len(cast("Sequence[object]", address)) != 2
+        or not isinstance(address[0], of_host)
+    ):
+        msg = f'{address!r} is no address: write "host:port" or ("host", port)'
+        raise TypeError(msg)
 
 
 def _port(port: object, address: object) -> int:

@@ -208,7 +208,8 @@ def with_options(
         interceptors: What stands around every call, outermost first, instead of what stood there.
 
     Raises:
-        TypeError: It is no channel, one of the interceptors is none, or metadata is not bytes.
+        TypeError: It is no channel, one of the interceptors is none, or metadata is no mapping or
+            not of bytes.
         ValueError: The metadata is too large, or a key cannot be one.
     """
     state = _state(channel)

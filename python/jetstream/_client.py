@@ -33,9 +33,9 @@ from jetstream._generations import RPC_ALPN
 from jetstream._h3 import H3_ALPN
 from jetstream._identity import peer_of
 from jetstream._interception import interceptors_of
-from jetstream._limits import CONNECT_TIMEOUT, DEFAULT_TIMEOUT, Limits
+from jetstream._limits import CONNECT_TIMEOUT, DEFAULT_TIMEOUT, Limits, check_time, limits_of
 from jetstream._places import parse_place
-from jetstream._reconnect import Reconnect
+from jetstream._reconnect import Reconnect, reconnect_of
 from jetstream._router import Router, as_router
 from jetstream._session import Session
 from jetstream._standing import Address, Standing
@@ -125,6 +125,7 @@ class Client:
 
     Raises:
         TlsConfigError: A certificate or key that cannot be used, and what to do.
+        TypeError: The limits are none, or our own address is no address.
     """
 
     def __init__(
@@ -138,7 +139,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self._early_data = early_data
-        self._limits = limits or Limits()
+        self._limits = limits_of(limits)
         self._settings = tls or _SYSTEM
         self._tls = self._settings.load(alpns, limits=self._limits)
         self._reloading = asyncio.Lock()
@@ -193,7 +194,9 @@ class Client:
             TlsError: A certificate was refused, by us or by the server.
             NoSharedProtocol: The server speaks none of the offered protocols.
             ConnectError: Anything else, such as an unknown host.
+            ValueError: The time is none, or no address of QUIC.
         """
+        check_time("timeout", timeout)
         if parse_place(addr).carrier != "quic":
             msg = f"{addr!r}: only QUIC has raw connections; Client.session() takes this address"
             raise ValueError(msg)
@@ -213,7 +216,9 @@ class Client:
             ConnectTimeout: Nothing answered; the message says what was tried.
             TlsError: A certificate was refused, by us or by the server.
             ConnectError: The server did not accept the session, or anything else.
+            ValueError: The time is none, or no address of a WebTransport session.
         """
+        check_time("timeout", timeout)
         if parse_place(url).carrier != "webtransport":
             msg = f"{url!r}: a WebTransport session has an address as https://host:port/path"
             raise ValueError(msg)
@@ -232,8 +237,10 @@ class Client:
     ) -> Session:
         """Connects for calls; see `connect`."""
         around = interceptors_of(interceptors)
+        stays_up = reconnect_of(reconnect)
+        _check_times(timeout, call_timeout)
         return await self._session(
-            addr, server_name, timeout, call_timeout, reconnect, serve, around
+            addr, server_name, timeout, call_timeout, stays_up, serve, around
         )
 
     async def _session(
@@ -242,7 +249,7 @@ class Client:
         server_name: str | None,
         timeout: float,
         call_timeout: float | None,
-        reconnect: Reconnect | bool,
+        reconnect: Reconnect | None,
         serve: object,
         interceptors: Sequence[ClientInterceptor],
         *,
@@ -250,11 +257,10 @@ class Client:
     ) -> Session:
         plan = _Plan(addr, server_name, timeout, None if serve is None else as_router(serve))
         upkeep = None
-        if reconnect is False:
+        if reconnect is None:
             core = await self._dial(plan, Standing())
         else:
-            options = Reconnect() if reconnect is True else reconnect
-            upkeep = Upkeep(functools.partial(self._dial, plan), plan.where, options)
+            upkeep = Upkeep(functools.partial(self._dial, plan), plan.where, reconnect)
             self._upkeeps.add(upkeep)
             core = await upkeep.open()
         return Session(
@@ -547,6 +553,11 @@ async def _usable(core: _core.Connection) -> None:
         await established(core)
 
 
+def _check_times(timeout: object, call_timeout: object) -> None:
+    check_time("timeout", timeout)
+    check_time("call_timeout", call_timeout, also=", or None for ever")
+
+
 def _failure(error: BaseException) -> BaseException:
     if isinstance(error, JetStreamError | OSError) and not isinstance(error, ConnectError):
         if isinstance(error, JetStreamError):
@@ -696,7 +707,7 @@ def connect(
         call_timeout: Seconds for each call that does not say; `None` for ever.
         bind: Our own IP address and port; by default any.
         limits: What to take from the server.
-        reconnect: Whether, or how, the session stays up.
+        reconnect: Whether, or how, the session stays up: `True`, `False` or a `Reconnect`.
         serve: What the server may call back here: a service, or a `Router` of them.
         early_data: Whether calls may leave ahead of the handshake (0-RTT) where the same `tls` has
             been to the server before; see `Client`.
@@ -708,10 +719,14 @@ def connect(
 
     Raises:
         TlsConfigError: At once: a certificate or key that cannot be used, and what to do.
-        TypeError: At once: one of the interceptors is none.
+        TypeError: At once: one of the interceptors is none, or `limits`, `bind` or `reconnect` is
+            of a wrong kind. When entered or awaited: `addr` is.
+        ValueError: At once: a time is none. When entered or awaited: an address is none.
         ConnectError: When entered or awaited; see `Client.connect`.
     """
     around = interceptors_of(interceptors)
+    stays_up = reconnect_of(reconnect)
+    _check_times(timeout, call_timeout)
     client = Client(
         tls, alpns=alpns, bind=bind, limits=limits, early_data=early_data, headers=headers
     )
@@ -721,7 +736,7 @@ def connect(
         server_name,
         timeout,
         call_timeout,
-        reconnect,
+        stays_up,
         serve,
         around,
     )

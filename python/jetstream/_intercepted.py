@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+import warnings
+from collections.abc import Coroutine, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from jetstream._interception import (
 from jetstream._limits import in_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Generator, Mapping
+    from collections.abc import AsyncIterator, Callable, Generator
 
     from jetstream import _core
     from jetstream._channel import CallOptions
@@ -59,9 +60,10 @@ def entries_of(metadata: Mapping[str, bytes]) -> list[tuple[str, bytes]]:
     """Metadata as the core takes it.
 
     Raises:
-        TypeError: A value does not hold bytes; a number, of which `bytes` would make as many zeros,
-            does not.
+        TypeError: It is no mapping, or a value does not hold bytes; a number, of which `bytes`
+            would make as many zeros, does not.
     """
+    _check_mapping(metadata)
     entries: list[tuple[str, bytes]] = []
     for key, value in metadata.items():
         try:
@@ -70,6 +72,12 @@ def entries_of(metadata: Mapping[str, bytes]) -> list[tuple[str, bytes]]:
             msg = f"metadata[{key!r}] must be bytes, not {type(value).__name__}"
             raise TypeError(msg) from None
     return entries
+
+
+def _check_mapping(metadata: object) -> None:
+    if not isinstance(metadata, Mapping):
+        msg = f"metadata={metadata!r}: it must be a mapping of str to bytes"
+        raise TypeError(msg)
 
 
 class _Last:
@@ -146,25 +154,39 @@ class InterceptedMethod:
 class InterceptedCall(Coroutine[Any, Any, Any]):
     """A call on its way through interceptors."""
 
-    __slots__ = ("_call", "_steps")
+    __slots__ = ("_call", "_seen_to", "_steps")
 
     def __init__(
         self, chain: Callable[[ClientCall], Coroutine[Any, Any, Any]], call: ClientCall
     ) -> None:
+        self._seen_to = True  # until it could be made
         self._call = call
         self._steps = chain(call)
+        self._seen_to = False
 
     def __await__(self) -> Generator[Any, Any, Any]:
+        self._seen_to = True
         return self._steps.__await__()
 
     def send(self, value: Any, /) -> Any:
+        self._seen_to = True
         return self._steps.send(value)
 
     def throw(self, *exception: Any) -> Any:
+        self._seen_to = True
         return self._steps.throw(*exception)
 
     def close(self) -> None:
+        self._seen_to = True
         self._steps.close()
+
+    def __del__(self) -> None:
+        if self._seen_to:
+            return
+        # Else the coroutine would warn, in the name of the interceptor.
+        self._steps.close()
+        msg = f"call of '{self._call.method.what}' was never awaited"
+        warnings.warn(msg, RuntimeWarning, stacklevel=2)
 
     @property
     def metadata(self) -> Mapping[str, bytes]:

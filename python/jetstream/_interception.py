@@ -261,11 +261,16 @@ def interceptors_of(given: Iterable[I]) -> tuple[I, ...]:
     """The interceptors, if they are some.
 
     Raises:
-        TypeError: One of them is none.
+        TypeError: They are not several, or one of them is none.
     """
-    found = tuple(given)
+    try:
+        each = iter(given)
+    except TypeError:
+        msg = f"interceptors={given!r}: give a list of them, as in interceptors=[Logging()]"
+        raise TypeError(msg) from None
+    found = tuple(each)
     for interceptor in found:
-        name = getattr(interceptor, "__name__", type(interceptor).__name__)
+        name = _name_of(interceptor)
         if isinstance(interceptor, type):
             msg = f"{name} is the class itself: give an instance, as in interceptors=[{name}()]"
             raise TypeError(msg)
@@ -276,6 +281,13 @@ def interceptors_of(given: Iterable[I]) -> tuple[I, ...]:
                     "ClientInterceptor, which have one that just proceeds"
                 )
                 raise TypeError(msg)
+        # A plain function may give something to await; which does not shows in its first call.
+        if inspect.isasyncgenfunction(cast("Any", interceptor).intercept_call):
+            msg = (
+                f"{name}.intercept_call gives many things and not one: let it return, as in "
+                "'return await proceed(call)'"
+            )
+            raise TypeError(msg)
         if inspect.iscoroutinefunction(cast("Any", interceptor).intercept_stream):
             msg = (
                 f"{name}.intercept_stream returns one thing and not many: let it be an async "
@@ -285,6 +297,10 @@ def interceptors_of(given: Iterable[I]) -> tuple[I, ...]:
     return found
 
 
+def _name_of(interceptor: object) -> str:
+    return getattr(interceptor, "__name__", type(interceptor).__name__)
+
+
 def chain_calls(
     interceptors: Iterable[Any],
     last: Callable[[C], Awaitable[Any]],
@@ -292,8 +308,38 @@ def chain_calls(
     """The interceptors around `last`, the first one outermost; `None` if none is for calls."""
     step: Any = last
     for interceptor in reversed(_acting(interceptors, "intercept_call")):
-        step = _around(interceptor.intercept_call, step)
+        step = _awaitable(interceptor, step)
     return None if step is last else step
+
+
+def _awaitable(interceptor: Any, proceed: Callable[..., Any]) -> Callable[..., Any]:
+    intercept: Callable[..., Any] = interceptor.intercept_call
+
+    def step(call: Any) -> Any:
+        made = intercept(call, proceed)
+        return made if hasattr(made, "send") else _coroutine_of(interceptor, made)
+
+    return step
+
+
+def _coroutine_of(interceptor: object, made: Any) -> Coroutine[Any, Any, Any]:
+    """A coroutine for what is none, such as a future.
+
+    Raises:
+        TypeError: It cannot be awaited.
+    """
+    if not hasattr(made, "__await__"):
+        # Not what it is: the log is not to tell answers.
+        msg = (
+            f"{_name_of(interceptor)}.intercept_call gave a {type(made).__name__} and nothing to "
+            "await: let it be async, as in 'async def intercept_call(self, call, proceed)'"
+        )
+        raise TypeError(msg)
+
+    async def wait() -> Any:
+        return await made
+
+    return wait()
 
 
 def _around(intercept: Callable[..., Any], proceed: Callable[..., Any]) -> Callable[..., Any]:

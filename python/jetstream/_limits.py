@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, fields
+from typing import SupportsFloat
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds that a call waits for its answer when nothing else is said. gRPC waits for ever, and its
@@ -32,6 +33,32 @@ FOREVER = Forever()
 def in_seconds(timeout: float | Forever | None) -> float | None:
     """A time limit in seconds, or `None` for none."""
     return None if isinstance(timeout, Forever) else timeout
+
+
+def check_time(name: str, value: object, *, also: str = "") -> None:
+    """Refuses what is no time limit.
+
+    Args:
+        name: The parameter, for the message.
+        value: What was given for it; `None` is no limit.
+        also: What else than seconds it may be, for the message.
+
+    Raises:
+        ValueError: It is no number, negative or not a number.
+    """
+    if value is not None and not _is_time(value):
+        msg = f"{name}={value!r}: it must be seconds, 0 or above{also}"
+        raise ValueError(msg)
+
+
+def _is_time(value: object) -> bool:
+    # Also of a kind that only knows how to become a float, such as a fraction.
+    if isinstance(value, bool) or not isinstance(value, SupportsFloat):
+        return False
+    try:
+        return float(value) >= 0
+    except OverflowError:
+        return False
 
 
 _MIN_MSIZE = 4096
@@ -215,6 +242,20 @@ class Limits:
         if self.max_concurrent > 65_535:
             msg = f"Limits(max_concurrent={self.max_concurrent}): there are 65535 tags"
             raise ValueError(msg)
+
+
+def limits_of(given: object) -> Limits:
+    """The limits that were given, or the default ones for `None`.
+
+    Raises:
+        TypeError: They are none.
+    """
+    if given is None:
+        return Limits()
+    if not isinstance(given, Limits):
+        msg = f"limits={given!r}: it must be a Limits, as in Limits(msize=65536)"
+        raise TypeError(msg)
+    return given
 
 
 def _check(name: str, value: object, *, whole: bool) -> None:

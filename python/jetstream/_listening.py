@@ -27,8 +27,8 @@ class Where:
     """Where a server is to listen; checked when it is made.
 
     Raises:
-        TypeError: Nowhere, or somewhere that needs TLS without TLS.
-        ValueError: An address is none.
+        TypeError: Nowhere, or somewhere that needs TLS without TLS; or what is no port.
+        ValueError: An address is none, or there is no such port.
     """
 
     host: str
@@ -45,6 +45,7 @@ class Where:
             raise TypeError("Server() needs tls=..., unless it listens on unix=... alone")
         if self.has_tls and (self.port, self.tcp, self.unix) == (None, None, None):
             raise TypeError("Server(port=None) listens nowhere: give tcp=... or unix=...")
+        _check_port(self.port)
         if self.tcp is not None:
             parse_address(self.tcp)
         if self.unix is not None:
@@ -59,6 +60,17 @@ class Where:
     def streams(self) -> bool:
         """Whether TCP or Unix sockets are served."""
         return self.tcp is not None or self.unix is not None
+
+
+def _check_port(port: object) -> None:
+    if port is None:
+        return
+    if isinstance(port, bool) or not isinstance(port, int):
+        msg = f"port={port!r}: it must be an int from 0 to 65535, or None for no QUIC"
+        raise TypeError(msg)
+    if not 0 <= port <= 65_535:
+        msg = f"port={port}: it must be from 0 to 65535, or None for no QUIC"
+        raise ValueError(msg)
 
 
 @dataclass(frozen=True)

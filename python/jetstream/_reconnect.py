@@ -121,6 +121,20 @@ class Reconnect:
         return self.most * random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311  no secret
 
 
+def reconnect_of(given: object) -> Reconnect | None:
+    """How a session stays up; `None` for one that does not.
+
+    Raises:
+        TypeError: It says neither how nor whether.
+    """
+    if isinstance(given, bool):
+        return Reconnect() if given else None
+    if not isinstance(given, Reconnect):
+        msg = f"reconnect={given!r}: it must be True, False or a Reconnect, as in Reconnect(most=5)"
+        raise TypeError(msg)
+    return given
+
+
 def can_heal(error: BaseException, *, was_ready: bool = False) -> bool:
     """Whether another attempt may end otherwise than with this error.
 

@@ -18,7 +18,7 @@ from jetstream._h3 import H3_ALPN, H3Service, http3_kind
 from jetstream._hosting import Hosted
 from jetstream._http_options import HttpOptions
 from jetstream._interception import interceptors_of
-from jetstream._limits import Limits
+from jetstream._limits import limits_of
 from jetstream._session import Session
 from jetstream._sessions import Sessions
 from jetstream._threads import abandon_threads
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from jetstream._admission import WebTransport
     from jetstream._asgi import App
     from jetstream._interception import ServerInterceptor
+    from jetstream._limits import Limits
     from jetstream._listening import Streams
     from jetstream._router import ProtocolHandler, Router
     from jetstream._tls import ServerTls
@@ -59,6 +60,7 @@ class Serving:
         interceptors: What stands around every method that is served, outermost first.
 
     Raises:
+        TypeError: `limits`, `on_session` or `interceptors` is of a wrong kind.
         ValueError: A time is none.
     """
 
@@ -76,9 +78,10 @@ class Serving:
         if not graceful_timeout >= 0:
             msg = f"graceful_timeout={graceful_timeout!r}: it must be seconds, 0 or above"
             raise ValueError(msg)
+        _check_hook(on_session)
         self._router = router
         self._tls = tls
-        self._limits = limits or Limits()
+        self._limits = limits_of(limits)
         self._graceful_timeout = graceful_timeout
         self._interceptors = interceptors_of(interceptors)
         self._endpoint: _core.Endpoint | None = None
@@ -461,6 +464,12 @@ class Serving:
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
+
+
+def _check_hook(on_session: object) -> None:
+    if on_session is not None and not callable(on_session):
+        msg = f"on_session={on_session!r}: it must be a function of a Session, or None"
+        raise TypeError(msg)
 
 
 def _log_reloaded(before: tuple[int, int], now: tuple[int, int]) -> None:

@@ -13,7 +13,7 @@ from jetstream._definition import definition_of
 from jetstream._errors import ClosedError, JetStreamError
 from jetstream._identity import peer_of
 from jetstream._interception import interceptors_of
-from jetstream._limits import DEFAULT_TIMEOUT, Limits, in_seconds
+from jetstream._limits import DEFAULT_TIMEOUT, in_seconds, limits_of
 from jetstream._states import STATES
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from jetstream._connection import Connection, ReceiveStream, SendStream
     from jetstream._identity import Peer
     from jetstream._interception import ClientInterceptor
-    from jetstream._limits import Forever
+    from jetstream._limits import Forever, Limits
     from jetstream._states import SessionState
     from jetstream._types import SocketAddress
     from jetstream._upkeep import Upkeep
@@ -53,7 +53,7 @@ class QuicTransport:
         # The stream becomes this transport.
         self._connection = send._connection  # pyright: ignore[reportPrivateUsage]
         self._stream = send.id
-        self._limits = limits or Limits()
+        self._limits = limits_of(limits)
         self._taken = False
 
     def open_lane(self, version: str, max_concurrent: int) -> _core.Lane:
@@ -100,7 +100,7 @@ class Session:
         upkeep: Upkeep | None = None,
         serves: bool = False,
     ) -> None:
-        self._limits = limits or Limits()
+        self._limits = limits_of(limits)
         self._timeout = timeout
         self._interceptors = interceptors_of(interceptors)
         self._on_close = on_close

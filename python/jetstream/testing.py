@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from jetstream import _core
 from jetstream._callable import callable_by_peers
 from jetstream._interception import interceptors_of
-from jetstream._limits import DEFAULT_TIMEOUT, Limits
+from jetstream._limits import DEFAULT_TIMEOUT, limits_of
 from jetstream._router import Router, as_router
 from jetstream._server import serve_on
 from jetstream._session import Session
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Sequence
 
     from jetstream._interception import ServerInterceptor
+    from jetstream._limits import Limits
     from jetstream._router import ProtocolHandler
 
 __all__ = ["ThrowawayCA", "WrittenFiles", "pair"]
@@ -55,7 +56,7 @@ async def pair(
             a `Router`.
         interceptors: What stands around every method of `entries`, outermost first.
     """
-    limits = limits or Limits()
+    limits = limits_of(limits)
     only = entries[0] if len(entries) == 1 else None
     router = only if isinstance(only, Router) else Router(*entries)
     endpoint = _core.Endpoint.memory(

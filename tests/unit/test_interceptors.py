@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -719,8 +720,20 @@ def test_a_stream_has_one_taker():
 def test_a_call_that_is_never_awaited_warns():
     async def main() -> None:
         async with shelf(client=(Noting("one", []),)) as (_, channel):
-            with pytest.warns(RuntimeWarning, match="never awaited"):
+            with pytest.warns(RuntimeWarning) as caught:
                 channel.put("a")
+            assert [str(each.message) for each in caught] == [
+                "call of 'Shelf.put' was never awaited"
+            ]
+            assert caught[0].filename == __file__
+            # These are seen to, whether or not they have begun.
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                channel.put("a").close()
+                task = asyncio.create_task(channel.put("a"))
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                assert await channel.put("a") == "a"
 
     run(main)
 
@@ -762,7 +775,77 @@ def test_a_channel_with_interceptors_can_be_served():
     run(main)
 
 
+class Plain(ServerInterceptor):
+    def intercept_call(self, call: Any, proceed: Any, /) -> Any:
+        return "the password"
+
+
+@pytest.mark.parametrize("around", [(), (Noting("outside", []),)])
+def test_an_interceptor_that_gives_nothing_to_await_is_named(around, caplog):
+    words = r"^Plain\.intercept_call gave a str and nothing to await: let it be async, as in"
+
+    async def main() -> None:
+        async with shelf(client=(*around, Plain())) as (_, channel):
+            with pytest.raises(TypeError, match=words):
+                await channel.put("a")
+        async with shelf(server=(*around, Plain())) as (_, channel):
+            with pytest.raises(CallError, match=r"Shelf\.put failed"):
+                await channel.put("a")
+
+    run(main)
+    assert "Plain.intercept_call gave a str" in caplog.text
+    assert "the password" not in caplog.text
+
+
+class Awaitable:
+    def __init__(self, made: Any) -> None:
+        self.made = made
+
+    def __await__(self) -> Any:
+        return self.made.__await__()
+
+
+class Intercepting:
+    """An interceptor whose method is an attribute."""
+
+    def __init__(self, intercept: Any) -> None:
+        self.intercept_call = intercept
+
+    intercept_stream = ServerInterceptor.intercept_stream
+
+
+class Callable:
+    async def __call__(self, call: Any, proceed: Any) -> Any:
+        return await proceed(call)
+
+
+@pytest.mark.parametrize(
+    "intercept",
+    [
+        lambda call, proceed: proceed(call),
+        lambda call, proceed: asyncio.ensure_future(proceed(call)),
+        lambda call, proceed: Awaitable(proceed(call)),
+        Callable(),
+    ],
+)
+@pytest.mark.parametrize("side", ["client", "server"])
+@pytest.mark.parametrize("around", [(), (Noting("outside", []),)])
+def test_whatever_gives_something_to_await_will_do(intercept, side, around):
+    async def main() -> None:
+        async with shelf(**{side: (*around, Intercepting(intercept))}) as (_, channel):
+            assert await channel.put("a") == "a"
+            assert await asyncio.create_task(channel.put("b")) == "b"
+            assert await channel.plain(3, 1) == 2
+
+    run(main)
+
+
 # ---- what is none ----
+
+
+class Many(ServerInterceptor):
+    async def intercept_call(self, call: Any, proceed: Any, /) -> Any:  # type: ignore[override]
+        yield await proceed(call)
 
 
 class Async(ServerInterceptor):
@@ -776,6 +859,7 @@ class Async(ServerInterceptor):
         (Noting, r"Noting is the class itself: give an instance"),
         (print, r"print has no intercept_call: derive it from"),
         (Async(), r"Async\.intercept_stream returns one thing and not many"),
+        (Many(), r"Many\.intercept_call gives many things and not one"),
     ],
 )
 def test_what_is_no_interceptor(thing, words):

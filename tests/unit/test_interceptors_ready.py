@@ -377,6 +377,53 @@ def test_attempts_that_end_early():
     run(main)
 
 
+def test_a_first_attempt_has_the_time_that_was_given():
+    async def main() -> None:
+        proceed = Failing("answer")
+        await Retry().intercept_call(ClientCall(INFO, timeout=3), proceed)
+        assert proceed.timeouts == [3]
+
+    run(main)
+
+
+def test_whose_deadline_it_was_is_not_hidden():
+    passed, told = asyncio.Event(), []
+
+    class Outer(Shop):
+        @method(idempotent=True)
+        async def get(self, name: str) -> str:
+            async def later() -> None:
+                await passed.wait()
+                with pytest.raises(DeadlineExceeded) as caught:
+                    await inner.get("a")
+                told.append(caught.value)
+
+            self.later = asyncio.ensure_future(later())
+            return await inner.get("a", timeout=None)
+
+    class Inner(Shop):
+        @method(idempotent=True)
+        async def get(self, name: str) -> str:
+            await asyncio.get_running_loop().create_future()
+            return name
+
+    async def main() -> None:
+        nonlocal inner
+        outer = Outer()
+        async with pair(Inner()) as deep, pair(outer) as session:
+            inner = deep.channel(Shop, interceptors=[Retry()])
+            with pytest.raises(DeadlineExceeded):
+                await session.channel(Shop).get("a", timeout=0.05)
+            passed.set()
+            await outer.later
+
+    inner: Any = None
+    run(main)
+    [error] = told
+    assert error.inherited
+    assert "the deadline of the method that makes the call, which had passed already" in str(error)
+
+
 def test_a_budget_ends_a_storm():
     async def main() -> None:
         budget = RetryBudget(tokens=4, ratio=0.5)
@@ -442,6 +489,9 @@ def test_a_retry_over_the_wire():
     "make",
     [
         lambda: Retry(attempts=0),
+        lambda: Retry(attempt_timeout=-1),
+        lambda: Retry(attempt_timeout=float("nan")),
+        lambda: Retry(attempt_timeout="2"),
         lambda: RetryBudget(tokens=0),
         lambda: RetryBudget(ratio=-1),
         lambda: Backoff(first=-1),
@@ -454,6 +504,11 @@ def test_a_retry_over_the_wire():
 def test_settings_that_cannot_be(make):
     with pytest.raises(ValueError, match="must be"):
         make()
+
+
+def test_one_code_is_no_collection_of_them():
+    with pytest.raises(TypeError, match=r"^codes='abc': .* as in codes=\['abc'\]$"):
+        Retry(codes="abc")
 
 
 def test_waits_grow_to_a_cap_and_are_drawn_by_lot():

@@ -16,6 +16,7 @@ from jetstream._errors import (
     Unavailable,
 )
 from jetstream._interception import ClientCall, ClientInterceptor
+from jetstream._limits import check_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
@@ -73,7 +74,8 @@ class Retry(ClientInterceptor):
         budget: Shared by the calls that can add up; by default one of this object's own.
 
     Raises:
-        ValueError: `attempts` is less than 1.
+        TypeError: `codes` is a single one.
+        ValueError: `attempts` is less than 1, or `attempt_timeout` no time.
     """
 
     def __init__(
@@ -87,6 +89,11 @@ class Retry(ClientInterceptor):
     ) -> None:
         if attempts < 1:
             raise ValueError("attempts must be at least 1: the first one is one of them")
+        check_time("attempt_timeout", attempt_timeout, also=", or None for all that is left")
+        if isinstance(codes, str):
+            # Its characters would be codes that nobody has.
+            msg = f"codes={codes!r}: it must be a collection of codes, as in codes=[{codes!r}]"
+            raise TypeError(msg)
         self._attempts = attempts
         self._backoff = backoff or Backoff()
         self._attempt_timeout = attempt_timeout
@@ -161,27 +168,30 @@ class Retry(ClientInterceptor):
 class _Attempts:
     """The attempts of one call: each finds it as the first one did, with the time that is left."""
 
-    __slots__ = ("_deadline", "_metadata", "_required", "call", "made")
+    __slots__ = ("_callers", "_deadline", "_metadata", "_required", "_timeout", "call", "made")
 
     def __init__(self, call: ClientCall) -> None:
         self.call = call
         self.made = 0
         self._metadata = dict(call.metadata)
         self._required = call.metadata_required
-        own = None if call.timeout is None else time.monotonic() + call.timeout
-        callers = _core.current_deadline()
-        ends = [deadline for deadline in (own, callers) if deadline is not None]
-        self._deadline = min(ends, default=None)
+        self._timeout = call.timeout
+        self._deadline = None if call.timeout is None else time.monotonic() + call.timeout
+        self._callers = _core.current_deadline()
 
     def left(self) -> float | None:
         """Seconds until nobody waits for the call any more; `None` for ever."""
-        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+        ends = [end for end in (self._deadline, self._callers) if end is not None]
+        return max(0.0, min(ends) - time.monotonic()) if ends else None
 
     def prepare(self, most: float | None) -> None:
         """Makes the call ready to be made, for at most so long."""
-        call, left = self.call, self.left()
+        # The caller's deadline counts all the same, and the error then says whose it was.
+        call, left = self.call, self._timeout
         self.made += 1
         if self.made > 1:
+            if self._deadline is not None:
+                left = max(0.0, self._deadline - time.monotonic())
             call.metadata.clear()
             call.metadata.update(self._metadata)
             call.metadata_required = self._required

@@ -199,7 +199,8 @@ class Limits:
 
     http_keep_alive: float = 75.0
     """Seconds that a connection of HTTP may be without a request. nginx's default; a proxy in front
-    should wait less, or it meets connections that are being closed."""
+    should wait less, or it meets connections that are being closed. An answer of HTTP/2 or HTTP/3
+    of which flow control takes nothing for so long is given up."""
 
     webtransport_sessions: int = 16
     """WebTransport sessions at once on one connection of HTTP/3, those that are being asked for

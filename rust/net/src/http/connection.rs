@@ -172,10 +172,14 @@ impl Http {
         }
     }
 
-    /// When it has been without an exchange, or with half a head, for too long.
+    /// When it has been without an exchange, or with half a head, for too long; or when the peer has
+    /// to take more of an answer.
     pub(crate) fn due(&self) -> Option<Instant> {
         if self.busy {
-            return None;
+            return match &self.protocol {
+                Protocol::Two(http) => http.due(),
+                _ => None,
+            };
         }
         let limits = &self.limits;
         let begins = match &self.protocol {
@@ -188,9 +192,13 @@ impl Http {
     }
 
     /// It is due.
-    pub(crate) fn expire(&mut self) {
+    pub(crate) fn expire(&mut self, now: Instant) {
         self.dirty = true;
         match &mut self.protocol {
+            Protocol::Two(http) if self.busy => {
+                http.expire(now);
+                return;
+            }
             Protocol::Two(http) if !http.is_beginning() && !self.leaving => {
                 self.leaving = true;
                 http.leave();

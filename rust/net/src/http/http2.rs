@@ -4,6 +4,7 @@
 //! would make a task of each request and has no word for interim answers: an answer is handed over
 //! where it is given, and only exchanges that wait for their peer are looked at again.
 
+mod stalls;
 mod stream;
 
 use std::pin::Pin;
@@ -16,6 +17,7 @@ use h2::server::{Builder, Connection, Handshake, SendResponse};
 use h2::{Reason, RecvStream};
 use http::{HeaderValue, Method, Response, StatusCode, header};
 
+use self::stalls::Stalls;
 use self::stream::{Answer, Stream};
 use super::bell::Bell;
 use super::fields::expects_continue;
@@ -51,6 +53,7 @@ pub(super) struct Http2 {
     open: usize,
     /// Those whose peer is gone, and whose handler may still run.
     gone: usize,
+    stalls: Stalls,
     rung: Rung,
     bell: Arc<Bell>,
 }
@@ -113,6 +116,7 @@ impl Http2 {
             free: Vec::new(),
             open: 0,
             gone: 0,
+            stalls: Stalls::default(),
             rung: Rung::default(),
             bell,
         }
@@ -236,6 +240,9 @@ impl Http2 {
             bodyless: parts.method == Method::HEAD,
             answer: Answer::Awaited(respond),
             outgoing: Outgoing::default(),
+            taken: 0,
+            is_blocked: false,
+            stall: None,
         });
         if !ended {
             slot.bell.wake_by_ref();
@@ -260,11 +267,16 @@ impl Http2 {
         let mut cx = Context::from_waker(&slot.waker);
         let Some(stream) = &mut slot.stream else { return };
         stream.read_body(&mut cx, turn);
+        let taken = stream.taken;
         stream.write_body(&mut cx);
+        self.stalls.on_taken(stream.taken - taken);
         if stream.outgoing.take_drained() {
             turn.drained(stream.key);
         }
         if stream.is_waited_for(&mut cx) {
+            if stream.is_blocked && stream.stall.is_none() {
+                self.note_stall(index, turn.now);
+            }
             return;
         }
         match stream.answer {
@@ -278,6 +290,9 @@ impl Http2 {
         slot.stream = None;
         self.open -= 1;
         self.free.push(index);
+        if self.open == 0 {
+            self.stalls.clear();
+        }
     }
 
     /// The handler of one whose peer was gone has ended.
@@ -295,6 +310,7 @@ impl Http2 {
             }
         }
         self.open = 0;
+        self.stalls.clear();
     }
 
     fn stream(&mut self, index: u32) -> Option<&mut Stream> {

@@ -140,7 +140,7 @@ impl Streams {
     pub(super) fn expire_http(&mut self, key: u64, now: Instant) {
         let Some(wire) = self.wires.get_mut(key) else { return };
         if let Some(http) = wire.taker.http_mut() {
-            http.expire();
+            http.expire(now);
             self.poll_http(key, now);
         }
     }

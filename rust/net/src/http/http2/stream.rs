@@ -7,6 +7,7 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
+use super::stalls::Stall;
 use crate::http::fields::strip;
 use crate::http::outgoing::{Next, Outgoing};
 use crate::http::turn::Turn;
@@ -30,6 +31,12 @@ pub(super) struct Stream {
     pub(super) bodyless: bool,
     pub(super) answer: Answer,
     pub(super) outgoing: Outgoing,
+    /// Pieces of the answer that flow control has taken.
+    pub(super) taken: u64,
+    /// It takes no more for now.
+    pub(super) is_blocked: bool,
+    /// Since when, see `stalls`.
+    pub(super) stall: Option<Stall>,
 }
 
 pub(super) enum Answer {
@@ -96,6 +103,7 @@ impl Stream {
 
     /// Hands over what flow control takes.
     pub(super) fn write_body(&mut self, cx: &mut Context<'_>) {
+        self.is_blocked = false;
         while self.outgoing.has_next() {
             let Answer::Begun(send) = &mut self.answer else { return };
             if self.outgoing.is_discarding() {
@@ -111,7 +119,10 @@ impl Stream {
                 limit = send.capacity();
                 if limit == 0 {
                     match send.poll_capacity(cx) {
-                        Poll::Pending => return,
+                        Poll::Pending => {
+                            self.is_blocked = true;
+                            return;
+                        }
                         Poll::Ready(Some(Ok(granted))) => limit = granted,
                         Poll::Ready(Some(Err(_)) | None) => {
                             self.answer = Answer::Refused;
@@ -126,7 +137,10 @@ impl Stream {
             let next = self.outgoing.next(limit);
             let end = self.outgoing.is_over();
             let handed = match next {
-                Ok(Next::Data(data)) => send.send_data(data, end),
+                Ok(Next::Data(data)) => {
+                    self.taken += 1;
+                    send.send_data(data, end)
+                }
                 Ok(Next::Trailers(map)) => send.send_trailers(map),
                 Ok(Next::End) => send.send_data(Bytes::new(), true),
                 Ok(Next::Wait) => return,
@@ -141,6 +155,14 @@ impl Stream {
             } else if end {
                 self.answer = Answer::Done;
             }
+        }
+    }
+
+    /// Its peer has been waited for long enough.
+    pub(super) fn give_up(&mut self) {
+        if let Answer::Begun(send) = &mut self.answer {
+            send.send_reset(Reason::CANCEL);
+            self.answer = Answer::Refused;
         }
     }
 

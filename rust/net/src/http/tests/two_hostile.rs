@@ -18,6 +18,7 @@ const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
+const CANCEL: u32 = 8;
 const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// `:method GET`, `:scheme https`, `:path /` from the static table (RFC 7541, appendix A), and
@@ -52,6 +53,21 @@ fn goaway(mut got: &[u8]) -> Option<u32> {
         got = &rest[length..];
     }
     None
+}
+
+/// The codes of the RST_STREAMs that a server sent, by stream.
+fn resets(mut got: &[u8]) -> Vec<(u32, u32)> {
+    let mut found = Vec::new();
+    while let Some((head, rest)) = got.split_at_checked(9) {
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        let Some(payload) = rest.get(..length) else { break };
+        if head[3] == RST_STREAM {
+            let number = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap());
+            found.push((number(&head[5..9]), number(payload)));
+        }
+        got = &rest[length..];
+    }
+    found
 }
 
 /// Sends until the server has had enough: why. What it reads meanwhile is bounded.
@@ -239,6 +255,48 @@ fn a_client_that_never_reads_costs_a_bounded_amount() {
     }
     assert!(given < 300, "{given} answers of 100 kB were taken for nobody");
     assert!(world.server.unsent() < 1 << 20, "{}", world.server.unsent());
+    unharmed(&mut world);
+}
+
+#[test]
+fn a_stream_without_a_window_is_given_up() {
+    let mut world = World::plain(|limits| limits.streams = 3);
+    let patience = http_limits().idle_timeout;
+    let mut client = begun(&world);
+    client.send(frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]));
+    let exchanges = [1, 3, 5].map(|stream| {
+        client.send(frame(HEADERS, END_STREAM | END_HEADERS, stream, GET));
+        let (exchange, _) = world.request_of(&mut client);
+        world.reply(exchange, head(200, &[], "", false));
+        world.reply(exchange, body(vec![0; 50_000], false));
+        exchange
+    });
+    world.rest();
+    let mut grant = |world: &mut World, stream, bytes: u32| {
+        client.send(frame(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes()));
+        world.rest();
+    };
+    let later = |world: &mut World, times: u32| {
+        let now = Instant::now() + patience * times + Duration::from_secs(1);
+        world.server.receive(now).unwrap();
+        world.take();
+        world.server.transmit(now).unwrap();
+        exchanges.map(|exchange| world.gone(exchange))
+    };
+    // One is taken from, be it slowly, one whole; of a third nothing is.
+    grant(&mut world, 1, 1);
+    grant(&mut world, 3, 50_000);
+    assert_eq!(later(&mut world, 1), [false; 3], "its turn may be yet to come");
+    for _ in 0..10 {
+        grant(&mut world, 1, 1);
+    }
+    assert_eq!(later(&mut world, 2), [false, false, true]);
+    assert_eq!(later(&mut world, 3), [true, false, true]);
+    // One that waits for its owner is not its peer's fault.
+    world.reply(exchanges[1], body("", true));
+    world.until(|world| world.answered(exchanges[1]).then_some(()));
+    let got = world.read(&mut client, |got| resets(got).len() == 2);
+    assert_eq!(resets(&got), [(5, CANCEL), (1, CANCEL)]);
     unharmed(&mut world);
 }
 

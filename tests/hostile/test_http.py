@@ -79,9 +79,9 @@ def get(stream: int, path: str = "/get") -> bytes:
     return frame(HEADERS, END_STREAM | END_HEADERS, stream, head(path))
 
 
-def post(stream: int) -> bytes:
+def post(stream: int, path: str = "/post") -> bytes:
     """A request whose content follows."""
-    return frame(HEADERS, END_HEADERS, stream, head("/post", 0x83))
+    return frame(HEADERS, END_HEADERS, stream, head(path, 0x83))
 
 
 class Two:
@@ -218,6 +218,28 @@ def test_bombs_of_fields_over_http2() -> None:
                 assert (await bystander.get("/well")).text == "/well"
             await attacked.settled()
             assert attacked.site.whole.count("/b") == 1
+
+    run(main)
+
+
+def test_small_frames_of_bodies_of_http2_that_nobody_reads() -> None:
+    """One byte in each, as far as the windows allow: they cost no more than in large frames."""
+
+    async def main() -> None:
+        async with (
+            under_attack(slack=16 << 20) as attacked,
+            over_tcp("h2", attacked) as bystander,
+            two(attacked) as client,
+        ):
+            small = 6000
+            for stream in range(1, 2 * STREAMS, 2):
+                await client.write(post(stream, "/unread") + frame(DATA, 0, stream, b"x") * small)
+                assert (await bystander.get("/well")).text == "/well"
+            async with asyncio.timeout(PATIENCE):
+                while attacked.site.running < STREAMS:
+                    await attacked.unharmed()
+            assert client.goaway is None
+            assert not client.ended
 
     run(main)
 

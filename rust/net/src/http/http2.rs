@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use h2::server::{Builder, Connection, Handshake, SendResponse};
 use h2::{Reason, RecvStream};
 use http::{HeaderValue, Method, Response, StatusCode, header};
@@ -41,11 +41,19 @@ const BODIES: u32 = 16;
 /// The most that the bodies on one connection hold.
 const BODIES_MAX: u32 = 8 << 20;
 
+/// Bytes that h2 reads before what came of bodies is taken from it.
+const READ: usize = 32 << 10;
+
+/// The most that so many bytes may cost of h2's budget for small frames of bodies, one byte in each:
+/// only frames that nobody takes from it, as nobody knows of their requests yet, use it up.
+const FRAMES: usize = READ / 10 * 256;
+
 /// Bytes of one answer that h2 holds until they are written.
 const SEND_BUFFER: usize = 256 << 10;
 
 pub(super) struct Http2 {
     state: State,
+    pipe: Pipe,
     limits: Arc<HttpLimits>,
     slots: Vec<Slot>,
     free: Vec<u32>,
@@ -105,12 +113,14 @@ impl Http2 {
             .initial_window_size(window)
             .initial_connection_window_size(shared)
             .max_send_buffer_size(SEND_BUFFER)
+            .data_frame_budget(FRAMES.max(shared as usize / 2))
             .max_pending_accept_reset_streams(PENDING_RESETS)
             .max_local_error_reset_streams(Some(ERROR_RESETS))
             .enable_connect_protocol();
-        let state = State::Beginning(Box::new(builder.handshake(pipe)), false);
+        let state = State::Beginning(Box::new(builder.handshake(pipe.clone())), false);
         Self {
             state,
+            pipe,
             limits,
             slots: Vec::new(),
             free: Vec::new(),
@@ -145,6 +155,7 @@ impl Http2 {
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, turn: &mut Turn<'_>) -> Step {
+        self.pipe.allow(READ);
         if let State::Beginning(handshake, leaving) = &mut self.state {
             let leaving = *leaving;
             match Pin::new(handshake).poll(cx) {
@@ -170,6 +181,9 @@ impl Http2 {
         let mut next = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
         if next.is_empty() {
             *next = rung;
+        }
+        if self.pipe.has_withheld() {
+            cx.waker().wake_by_ref();
         }
         Step::Pending
     }
@@ -234,6 +248,8 @@ impl Http2 {
         slot.stream = Some(Stream {
             key,
             incoming: (!ended).then_some(incoming),
+            held: BytesMut::new(),
+            is_whole: false,
             wanted: !expects && !ended,
             expects,
             asked: asks,

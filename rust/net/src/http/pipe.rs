@@ -25,6 +25,8 @@ struct Buffers {
     inbound: Vec<u8>,
     /// Bytes of it that have been read.
     read: usize,
+    /// How much more of it may be, where that is bounded.
+    allowed: Option<usize>,
     /// Nothing more will come.
     over: bool,
     outbound: Vec<u8>,
@@ -65,6 +67,17 @@ impl Pipe {
         if buffers.outbound.capacity() == 0 {
             std::mem::swap(&mut buffers.outbound, spare);
         }
+    }
+
+    /// Lets the protocol read so much, and then find nothing until it is allowed more.
+    pub(super) fn allow(&self, bytes: usize) {
+        self.lock().allowed = Some(bytes);
+    }
+
+    /// Whether there is more that it was not allowed to read.
+    pub(super) fn has_withheld(&self) -> bool {
+        let buffers = self.lock();
+        buffers.allowed == Some(0) && buffers.read < buffers.inbound.len()
     }
 
     /// Takes out what the protocol has written.
@@ -116,9 +129,15 @@ impl Buffers {
         if waiting.is_empty() {
             return if self.over { Poll::Ready(Ok(())) } else { Poll::Pending };
         }
-        let count = waiting.len().min(limit);
+        let count = waiting.len().min(limit).min(self.allowed.unwrap_or(usize::MAX));
+        if count == 0 {
+            return Poll::Pending;
+        }
         take(waiting.get(..count).unwrap_or_default());
         self.read += count;
+        if let Some(allowed) = &mut self.allowed {
+            *allowed -= count;
+        }
         if self.read == self.inbound.len() {
             self.read = 0;
             self.inbound.clear();

@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -21,6 +21,11 @@ pub(super) struct Stream {
     pub(super) key: ExchangeKey,
     /// What is left of the request's body.
     pub(super) incoming: Option<RecvStream>,
+    /// What came of it and was not given to the owner: the peer's window is its bound, and not what
+    /// h2 makes of each frame.
+    pub(super) held: BytesMut,
+    /// All of it has come.
+    pub(super) is_whole: bool,
     /// The owner wants a piece of it.
     pub(super) wanted: bool,
     /// The peer waits to be told that the body is wanted.
@@ -72,33 +77,45 @@ impl Stream {
         }
     }
 
+    /// Takes what has come of the body, also if nobody wants it yet, and gives the owner what it wants.
     pub(super) fn read_body(&mut self, cx: &mut Context<'_>, turn: &mut Turn<'_>) {
-        while self.wanted {
+        while !self.is_whole {
             let Some(incoming) = &mut self.incoming else { return };
             match incoming.poll_data(cx) {
-                Poll::Pending => return,
+                Poll::Pending => break,
                 Poll::Ready(Some(Ok(data))) => {
-                    // It is the owner's now, and the peer may send as much again.
-                    let _ = incoming.flow_control().release_capacity(data.len());
-                    let ended = incoming.is_end_stream();
-                    if !data.is_empty() {
-                        self.wanted = false;
-                        turn.body(self.key, data);
-                    }
-                    if ended {
-                        self.incoming = None;
-                        turn.body_ended(self.key);
+                    self.is_whole = incoming.is_end_stream();
+                    if self.wanted && self.held.is_empty() && !data.is_empty() {
+                        self.give(data, turn);
+                    } else {
+                        self.held.extend_from_slice(&data);
                     }
                 }
                 // Trailers of a request are nothing that an owner is told.
-                Poll::Ready(None) => {
-                    self.incoming = None;
-                    turn.body_ended(self.key);
-                }
+                Poll::Ready(None) => self.is_whole = true,
                 // The reset is noticed where the answer is.
-                Poll::Ready(Some(Err(_))) => self.incoming = None,
+                Poll::Ready(Some(Err(_))) => {
+                    self.incoming = None;
+                    self.held = BytesMut::new();
+                }
             }
         }
+        if self.wanted && !self.held.is_empty() {
+            let held = std::mem::take(&mut self.held);
+            self.give(held.freeze(), turn);
+        }
+        if self.held.is_empty() && self.incoming.take_if(|_| self.is_whole).is_some() {
+            turn.body_ended(self.key);
+        }
+    }
+
+    fn give(&mut self, data: Bytes, turn: &mut Turn<'_>) {
+        self.wanted = false;
+        if let Some(incoming) = &mut self.incoming {
+            // It is the owner's now, and the peer may send as much again.
+            let _ = incoming.flow_control().release_capacity(data.len());
+        }
+        turn.body(self.key, data);
     }
 
     /// Hands over what flow control takes.

@@ -18,6 +18,7 @@ const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
+const FLOW_CONTROL_ERROR: u32 = 3;
 const CANCEL: u32 = 8;
 const ENHANCE_YOUR_CALM: u32 = 11;
 
@@ -53,6 +54,20 @@ fn goaway(mut got: &[u8]) -> Option<u32> {
         got = &rest[length..];
     }
     None
+}
+
+/// By how much a server has let the window of a stream grow.
+fn granted(mut got: &[u8], stream: u32) -> u32 {
+    let mut granted = 0;
+    while let Some((head, rest)) = got.split_at_checked(9) {
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        let Some(payload) = rest.get(..length) else { break };
+        if head[3] == WINDOW_UPDATE && head[5..9] == stream.to_be_bytes() {
+            granted += u32::from_be_bytes(payload.try_into().unwrap());
+        }
+        got = &rest[length..];
+    }
+    granted
 }
 
 /// The codes of the RST_STREAMs that a server sent, by stream.
@@ -197,7 +212,64 @@ fn tiny_frames_of_a_body_that_is_not_read_are_bounded() {
     client.send(frame(HEADERS, END_HEADERS, 1, POST));
     let code = flood(&mut world, &mut client, |_| frame(DATA, 0, 1, b"x").repeat(500));
     assert_eq!(code, Some(ENHANCE_YOUR_CALM));
+    // It is the window that bounds them.
+    assert!(resets(&client.got).contains(&(1, FLOW_CONTROL_ERROR)));
     unharmed(&mut world);
+}
+
+#[test]
+fn small_frames_of_a_body_that_is_not_read_hold_their_peer_up() {
+    let mut world = World::plain(|_| {});
+    world.greedy = false;
+    let mut client = begun(&world);
+    client.send(frame(HEADERS, END_HEADERS, 1, POST));
+    let (exchange, _) = world.request_of(&mut client);
+    // As much as the window allows.
+    let sent: Vec<u8> = (0..65_535_u32).map(|index| (index / 5) as u8).collect();
+    let frames: Vec<u8> = sent.iter().flat_map(|byte| frame(DATA, 0, 1, &[*byte])).collect();
+    client.send(frames);
+    // Others on the connection are served meanwhile.
+    client.send(frame(HEADERS, END_STREAM | END_HEADERS, 3, GET));
+    let (other, _) = world.request_of(&mut client);
+    world.answer(other, 200, "well");
+    world.until(|world| world.answered(other).then_some(()));
+    // A piece had been given unasked.
+    for _ in 0..2 {
+        world.server.http_want_body(exchange);
+        world.rest();
+    }
+    assert_eq!(world.bodies[&exchange], sent);
+    // And now the peer may send as much again.
+    world.read(&mut client, |got| granted(got, 1) == 65_535);
+    assert!(!client.ended);
+    client.send(frame(DATA, END_STREAM, 1, b"end"));
+    assert!(!world.body_ended(exchange));
+    world.server.http_want_body(exchange);
+    world.until(|world| {
+        client.pump();
+        world.body_ended(exchange).then_some(())
+    });
+    assert_eq!(world.bodies[&exchange][sent.len()..], *b"end");
+}
+
+#[test]
+fn bodies_that_nobody_took_leave_the_connection_its_window() {
+    let mut world = World::plain(|_| {});
+    world.greedy = false;
+    let mut client = begun(&world);
+    // Twice as much as may be on its way on the connection at once.
+    for stream in (1..=63).step_by(2) {
+        client.send(frame(HEADERS, END_HEADERS, stream, POST));
+        let (exchange, _) = world.request_of(&mut client);
+        for flags in [0, 0, 0, END_STREAM] {
+            client.send(frame(DATA, flags, stream, &[0; 16_000]));
+            world.rest();
+        }
+        world.answer(exchange, 200, "enough");
+        world.until(|world| world.answered(exchange).then_some(()));
+    }
+    client.pump();
+    assert!(!client.ended && goaway(&client.got).is_none());
 }
 
 #[test]

@@ -271,8 +271,9 @@ impl Http1 {
                 current.headed = true;
             }
             Reply::Tunnel { fields } => {
-                let accept = current.accept.take().ok_or(ReplyError::NotAsked)?;
                 let mut map = fields.into_map()?;
+                // Behind what can be refused, and repeated.
+                let accept = current.accept.take().ok_or(ReplyError::NotAsked)?;
                 strip(&mut map);
                 map.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
                 map.insert(header::UPGRADE, HeaderValue::from_static("websocket"));

@@ -276,6 +276,10 @@ fn a_connection_becomes_a_tunnel() {
     let (exchange, request) = world.request_of(&mut client);
     assert_eq!(request.protocol.as_deref(), Some(&b"websocket"[..]));
     assert!(request.ended);
+    // A refused agreement can be repeated.
+    let wrong = Reply::Tunnel { fields: lines(&[("x-name", "a\r\nb: c")]) };
+    let refused = world.server.http_reply(exchange, wrong).unwrap_err();
+    assert_eq!(refused, ReplyError::Field("x-name".to_owned()));
     world.reply(exchange, Reply::Tunnel { fields: lines(&[("sec-websocket-protocol", "chat")]) });
     let text = world.read(&mut client, |got| got.ends_with(b"\r\n\r\n"));
     let text = String::from_utf8(text).unwrap();

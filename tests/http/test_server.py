@@ -21,6 +21,7 @@ from jetstream.http import AltSvcMiddleware, H3Service, HttpOptions, HttpServer
 from tests.helpers import authority, run, server_identity
 from tests.http.h3_transport import Http3Transport
 from tests.http.serving import SPOKEN, client, respond, served, server, tls
+from tests.http.tunnels import connected
 
 OK = respond(b"ok")
 
@@ -288,6 +289,43 @@ def test_a_line_for_each_request(version: str, caplog: pytest.LogCaptureFixture)
         f'"GET /fail HTTP/{spoken}" 500',
     ]
     assert all(line.startswith("127.0.0.1:") for line in lines)
+
+
+def test_a_line_for_what_the_server_refuses_itself(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        entered.set()
+        await leave.wait()
+        await OK(scope, receive, send)
+
+    async def main() -> None:
+        caplog.set_level(logging.INFO, "jetstream.access")
+        options = {"access_log": True, "lifespan": "off", "concurrency": 1}
+        async with (
+            server(app, tls=tls(), **options) as running,
+            connected("h2", running) as connection,
+        ):
+            for tunnel in (
+                connection.tunnel("/old", version="8"),
+                connection.tunnel("/other", protocol="foo"),
+                connection.tunnel("/names", [("sec-websocket-protocol", ",,a b")]),
+            ):
+                await tunnel.head
+            first = connection.get("/first")
+            await entered.wait()
+            assert (await connection.get("/second?a=b").head)[":status"] == "503"
+            leave.set()
+            await first.head
+
+    entered, leave = asyncio.Event(), asyncio.Event()
+    run(main)
+    lines = [each.getMessage() for each in caplog.records if each.name == "jetstream.access"]
+    assert [line.partition(" - ")[2] for line in lines] == [
+        '"GET /old HTTP/2" 426',
+        '"CONNECT /other HTTP/2" 501',
+        '"GET /names HTTP/2" 400',
+        '"GET /second?a=b HTTP/2" 503',
+        '"GET /first HTTP/2" 200',
+    ]
 
 
 def test_none_is_written_unasked(caplog: pytest.LogCaptureFixture) -> None:

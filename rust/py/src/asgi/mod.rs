@@ -152,8 +152,17 @@ impl Shared {
                 _ => exchange.on_body_ended(py)?,
             }
         }
+        let refuse = |exchange: &Exchange, status| -> PyResult<()> {
+            exchange.refuse(py, status)?;
+            let Some(access) = &site.access else { return Ok(()) };
+            // As if the application had been asked: what is no WebSocket goes by its method.
+            let is_socket = request.protocol.as_deref() == Some(b"websocket");
+            let names = is_socket.then(Vec::new);
+            let scope = scope::make(py, &site, &connection, &request, names)?;
+            access.bind(py).call1((scope, status)).map(drop)
+        };
         if let Some(status) = self.refusal(&site, &request) {
-            return exchange.refuse(py, status);
+            return refuse(&exchange, status);
         }
         let mut subprotocols = None;
         if request.protocol.is_some() {
@@ -162,7 +171,7 @@ impl Shared {
                     exchange.set_socket(socket);
                     subprotocols = Some(names);
                 }
-                Err(status) => return exchange.refuse(py, status),
+                Err(status) => return refuse(&exchange, status),
             }
         }
         let scope = match scope::make(py, &site, &connection, &request, subprotocols) {

@@ -256,7 +256,9 @@ impl Stream {
         fields.remove(header::TE);
         let lengthless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let bodyless = self.bodyless || lengthless;
-        if end && !lengthless && !fields.contains_key(header::CONTENT_LENGTH) {
+        // What an answer to HEAD does not have says nothing of what one to GET would.
+        let is_known = end && !lengthless && (!self.bodyless || !body.is_empty());
+        if is_known && !fields.contains_key(header::CONTENT_LENGTH) {
             fields.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         }
         fields.entry(header::DATE).or_insert_with(|| date.clone());

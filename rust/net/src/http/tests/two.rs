@@ -260,6 +260,12 @@ fn answers_without_a_body_have_none() {
         let length = head.headers.get("content-length").map(|value| value.to_str().unwrap());
         assert_eq!(length, (method == "HEAD" && end).then_some("4"));
     }
+    // What an answer to HEAD does not have says nothing of what one to GET would.
+    let (mut answer, _) = two.ask(Asked::head("https://here/"), true);
+    let (exchange, _) = request_of(&mut world, &mut two);
+    world.answer(exchange, 200, "");
+    let (head, ..) = answer_of(&mut world, &mut two, &mut answer).unwrap();
+    assert!(!head.headers.contains_key("content-length"), "{head:?}");
 }
 
 #[test]

@@ -50,6 +50,25 @@ def test_a_body_comes_back(version: str, size: int, loop: str) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+def test_blanks_around_values_are_not_sent(version: str) -> None:
+    """RFC 9113, section 8.2.1."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"x-a", b" \ta b\t "), (b"x-b", b" "), (b"content-length", b" 3 ")]
+        await send({**START, "headers": headers})
+        await send(body(b"abc"))
+
+    async def main() -> None:
+        async with served(version, app, lifespan="off") as (_, client):
+            got = await client.get("/")
+            assert got.content == b"abc"
+            raw = {name.lower(): value for name, value in got.headers.raw}
+            assert (raw[b"x-a"], raw[b"x-b"], raw[b"content-length"]) == (b"a b", b"", b"3")
+
+    run(main)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 def test_pieces_of_an_answer_come_as_they_are_sent(version: str, loop: str) -> None:
     async def main() -> None:
         seen = asyncio.Event()

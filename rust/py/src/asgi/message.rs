@@ -76,7 +76,9 @@ impl<'a, 'py> Message<'a, 'py> {
         let mut add = |line: Bound<'py, PyAny>| -> PyResult<()> {
             let (name, value) = pair(&line)?;
             let (name, value) = (field(&name)?, field(&value)?);
-            let (name, value) = (name.as_bytes(), value.as_bytes());
+            // Blanks around a value are no part of it (RFC 9110, section 5.5), and must not be sent
+            // in HTTP/2 and HTTP/3.
+            let (name, value) = (name.as_bytes(), trimmed(value.as_bytes()));
             if name.eq_ignore_ascii_case(b"content-length") {
                 let said = length_of(value)?;
                 match length.replace(said) {
@@ -106,6 +108,13 @@ impl<'a, 'py> Message<'a, 'py> {
         }
         Ok(length)
     }
+}
+
+fn trimmed(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
 }
 
 /// A number of bytes (RFC 9110, section 8.6).

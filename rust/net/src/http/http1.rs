@@ -148,7 +148,8 @@ impl Http1 {
         let mut desk = self.desk.lock();
         let Some(asked) = desk.asked.take() else { return true };
         let (parts, incoming) = asked.into_parts();
-        let accept = match refusal(&parts).map_or_else(|| websocket(&parts), Err) {
+        let ended = incoming.is_end_stream();
+        let accept = match refusal(&parts).map_or_else(|| websocket(&parts, ended), Err) {
             Ok(accept) => accept,
             Err(status) => {
                 desk.answer = Some(Answer::Head(last(status)));
@@ -163,7 +164,6 @@ impl Http1 {
         };
         let protocol = accept.is_some().then(|| b"websocket".to_vec());
         let expects = version == Version::Http11 && expects_continue(&parts.headers);
-        let ended = incoming.is_end_stream();
         let request = Request::of(version, turn.secure, &parts, protocol, ended);
         let key = turn.begin(0, request);
         self.current = Some(Current {
@@ -327,7 +327,10 @@ fn refusal(request: &http::request::Parts) -> Option<StatusCode> {
 }
 
 /// How it is agreed to that the connection becomes a WebSocket, where that is asked for.
-fn websocket(request: &http::request::Parts) -> Result<Option<HeaderValue>, StatusCode> {
+fn websocket(
+    request: &http::request::Parts,
+    ended: bool,
+) -> Result<Option<HeaderValue>, StatusCode> {
     let fields = &request.headers;
     let says = |name, token| {
         fields.get_all(name).iter().any(|value| handshake::names(value.as_bytes(), token))
@@ -339,6 +342,10 @@ fn websocket(request: &http::request::Parts) -> Result<Option<HeaderValue>, Stat
     let Some(key) = fields.get(header::SEC_WEBSOCKET_KEY).filter(|_| asked) else {
         return Ok(None);
     };
+    if !ended {
+        // Others on the way would take for a body what we take for frames.
+        return Err(StatusCode::BAD_REQUEST);
+    }
     // One that is none is no handshake (RFC 6455, section 4.2.1).
     let accept = handshake::accept_key(key.as_bytes()).map_err(|_| StatusCode::BAD_REQUEST)?;
     Ok(HeaderValue::try_from(accept).ok())

@@ -309,6 +309,22 @@ fn a_connection_becomes_a_tunnel() {
 }
 
 #[test]
+fn a_handshake_has_no_body() {
+    for body in ["content-length: 5", "transfer-encoding: chunked"] {
+        let mut world = World::plain(|_| {});
+        let mut client = Client::plain(&world);
+        client.send(format!(
+            "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             {body}\r\n\r\n"
+        ));
+        let text = world.read_all(&mut client);
+        assert!(text.starts_with("HTTP/1.1 400 "), "{text}");
+        assert!(world.next_request().is_none());
+    }
+}
+
+#[test]
 fn replies_that_cannot_be_sent_are_refused() {
     let mut world = World::plain(|_| {});
     let mut client = Client::plain(&world);

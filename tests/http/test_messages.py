@@ -68,6 +68,23 @@ def test_blanks_around_values_are_not_sent(version: str) -> None:
     run(main)
 
 
+def test_trailers_do_not_say_how_long_the_body_is() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({**START, "trailers": True})
+        await send(body(b"four"))
+        headers = [(b"x-sum", b"4"), (b"content-length", b"4")]
+        await send({"type": "http.response.trailers", "headers": headers})
+
+    async def main() -> None:
+        async with served("h3", app, lifespan="off") as (_, client):
+            got = await client.get("/")
+            assert got.content == b"four"
+            stream: Any = got.stream
+            assert stream._stream.trailers == [(b"x-sum", b"4")]
+
+    run(main)
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_pieces_of_an_answer_come_as_they_are_sent(version: str, loop: str) -> None:
     async def main() -> None:

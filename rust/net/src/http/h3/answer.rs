@@ -93,7 +93,9 @@ impl Http3 {
                 let ended = if fields.is_empty() || stream.is_tunnel {
                     self.core.data(id, Bytes::new(), true)
                 } else {
-                    self.core.trailers(id, fields.iter())
+                    // Not for trailers to say (RFC 9110, section 6.5.1).
+                    let is_length = |name: &[u8]| name.eq_ignore_ascii_case(b"content-length");
+                    self.core.trailers(id, fields.iter().filter(|(name, _)| !is_length(name)))
                 };
                 ended.or_else(|why| wrong(why, &fields))?;
                 self.given(slot, true);

@@ -230,6 +230,8 @@ impl Stream {
             Reply::Trailers { fields } => {
                 let mut fields = fields.into_map()?;
                 strip(&mut fields);
+                // Not for trailers to say (RFC 9110, section 6.5.1).
+                fields.remove(header::CONTENT_LENGTH);
                 self.outgoing.push_trailers(fields);
             }
             Reply::Abort => {

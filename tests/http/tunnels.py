@@ -1,4 +1,5 @@
-"""WebSockets in streams of HTTP/2 (RFC 8441, by h2) and of HTTP/3 (RFC 9220, by aioquic).
+"""WebSockets in streams of HTTP/2 (RFC 8441, by h2) and of HTTP/3 (RFC 9220, by aioquic), and in
+connections of HTTP/1.1.
 
 Frames are those of `websockets`; nothing here is ours.
 """
@@ -115,6 +116,18 @@ class Connection:
         """Ends the connection, and all that is on it."""
         raise NotImplementedError
 
+    def hold(self) -> None:
+        """Takes nothing more of what the server sends."""
+        raise NotImplementedError
+
+    def go_on(self) -> None:
+        """Takes it again."""
+        raise NotImplementedError
+
+    async def heard(self) -> None:
+        """Until the server has heard what was sent: what was sent before a request is."""
+        await self.get("/heard").ended
+
     def request(self, headers: Headers, *, end: bool = True) -> Stream:
         number = self.begin(headers, end=end)
         self.streams[number] = Stream(self, number)
@@ -153,6 +166,70 @@ class Connection:
             stream.on_end(-1)
 
 
+# ---- HTTP/1.1 ----
+
+
+class Http1(Connection):
+    """One that is a WebSocket's, or none's."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        super().__init__()
+        self._reader, self._writer = reader, writer
+        self._asked = asyncio.Event()
+
+    async def read(self) -> None:
+        """Hears the server until it ends."""
+        how = -1
+        await self._asked.wait()
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            status, *lines = (await self._reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[:-2]
+            code = status.split()[1]
+            pairs = [line.split(b": ", 1) for line in lines]
+            # As the other versions have it.
+            fields = [(b":status", b"200" if code == b"101" else code), *map(tuple, pairs)]
+            self.streams[0].on_head(fields)
+            while data := await self._reader.read(1 << 16):
+                self.streams[0].on_data(data)
+            how = 0
+        self.is_over.set()
+        for stream in self.streams.values():
+            stream.on_end(how or None)
+
+    def begin(self, headers: Headers, *, end: bool) -> int:
+        fields = dict(headers)
+        own = [(name, value) for name, value in headers if name[0] != ":"]
+        own += [("host", "localhost"), ("connection", "upgrade"), ("upgrade", "websocket")]
+        own += [("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")]
+        lines = [f"GET {fields[':path']} HTTP/1.1", *(": ".join(each) for each in own), "", ""]
+        self._writer.write("\r\n".join(lines).encode())
+        self._asked.set()
+        return 0
+
+    async def send(self, number: int, data: bytes, *, end: bool) -> None:
+        self._writer.write(data)
+        if end:
+            self._writer.write_eof()
+        await self._writer.drain()
+
+    def reset(self, number: int) -> None:
+        self.abort()
+
+    def abort(self) -> None:
+        self._asked.set()
+        self._writer.transport.abort()
+
+    def hold(self) -> None:
+        transport: Any = self._writer.transport
+        transport.pause_reading()
+
+    def go_on(self) -> None:
+        transport: Any = self._writer.transport
+        transport.resume_reading()
+
+    async def heard(self) -> None:
+        """It has no other requests."""
+
+
 # ---- HTTP/2 ----
 
 
@@ -169,6 +246,8 @@ class Http2(Connection):
         self._has_room = asyncio.Event()
         self._sent: dict[int, int] = {}
         self._buffer = b""
+        self.held: list[tuple[int, int]] | None = None
+        """What was not acknowledged, while nothing is: sizes and streams."""
         self.goaways: list[int] = []
         """Why, each time."""
         self._flush()
@@ -214,7 +293,10 @@ class Http2(Connection):
             case h2.events.DataReceived() if stream is not None:
                 stream.on_data(event.data or b"")
                 size = event.flow_controlled_length or 0
-                self._h2.acknowledge_received_data(size, stream.number)
+                if self.held is None:
+                    self._h2.acknowledge_received_data(size, stream.number)
+                else:
+                    self.held.append((size, stream.number))
             case h2.events.StreamEnded() if stream is not None:
                 stream.on_end()
             case h2.events.StreamReset() if stream is not None:
@@ -258,6 +340,21 @@ class Http2(Connection):
 
     def abort(self) -> None:
         self._writer.transport.abort()
+
+    def hold(self) -> None:
+        self.held = []
+
+    def go_on(self) -> None:
+        self.take_held()
+        self.held = None
+
+    def take_held(self) -> None:
+        """Takes what has come, and nothing more."""
+        held, self.held = self.held or [], []
+        for size, number in held:
+            if not self.streams[number].ended.done():
+                self._h2.acknowledge_received_data(size, number)
+        self._flush()
 
 
 # ---- HTTP/3 ----
@@ -331,6 +428,16 @@ class Http3(Connection):
     def abort(self) -> None:
         self._quic.close(error_code=0x100)
 
+    def hold(self) -> None:
+        # What the windows are raised with.
+        quic: Any = self._quic._quic
+        quic._write_stream_limits = quic._write_connection_limits = lambda *_, **__: None
+
+    def go_on(self) -> None:
+        quic: Any = self._quic._quic
+        del quic._write_stream_limits, quic._write_connection_limits
+        self._quic.transmit()
+
 
 @contextlib.asynccontextmanager
 async def connected(version: str, server: HttpServer) -> AsyncGenerator[Connection]:
@@ -347,17 +454,22 @@ async def connected(version: str, server: HttpServer) -> AsyncGenerator[Connecti
             assert isinstance(quic, Quic)
             yield quic.http3
         return
-    context = ssl_context()
-    context.set_alpn_protocols(["h2"])
-    reader, writer = await asyncio.open_connection(
-        str(address.ip), address.port, ssl=context, server_hostname="localhost"
-    )
-    connection = Http2(reader, writer)
+    connection: Http1 | Http2
+    if version == "h1":
+        reader, writer = await asyncio.open_connection(str(address.ip), address.port)
+        connection = Http1(reader, writer)
+    else:
+        context = ssl_context()
+        context.set_alpn_protocols(["h2"])
+        reader, writer = await asyncio.open_connection(
+            str(address.ip), address.port, ssl=context, server_hostname="localhost"
+        )
+        connection = Http2(reader, writer)
     reading = asyncio.ensure_future(connection.read())
     try:
         yield connection
     finally:
-        writer.transport.abort()
+        connection.abort()
         await reading
 
 

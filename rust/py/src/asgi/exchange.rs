@@ -152,7 +152,7 @@ impl Exchange {
             let mut inner = lock(&self.inner);
             if inner.socket.as_ref().is_some_and(|socket| socket.is_open()) {
                 drop(inner);
-                return self.on_tunnel_data(py, data);
+                return self.on_tunnel_data(py, data, false);
             }
             inner.body.push_back(data);
             std::mem::take(&mut inner.receivers)

@@ -202,7 +202,8 @@ pub(super) fn welcome(site: &Site, request: &Request) -> Result<(Socket, Vec<Str
 impl Exchange {
     // ---- what happens ----
 
-    pub(super) fn on_tunnel_data(&self, py: Python<'_>, data: Bytes) -> PyResult<()> {
+    /// Bytes have come. Whoever is not at the top of a turn has those who wait woken `soon`.
+    pub(super) fn on_tunnel_data(&self, py: Python<'_>, data: Bytes, soon: bool) -> PyResult<()> {
         let mut bytes = Vec::from(data);
         let outcome = {
             let mut inner = lock(&self.inner);
@@ -210,7 +211,7 @@ impl Exchange {
             socket.read(&mut bytes, self.site.websocket.window)
         };
         self.settle(py, outcome)?;
-        self.wake_receivers(py)
+        if soon { self.wake_receivers_soon(py) } else { self.wake_receivers(py) }
     }
 
     pub(super) fn on_tunnel_ended(&self, py: Python<'_>) -> PyResult<()> {
@@ -327,7 +328,8 @@ impl Exchange {
             inner.take_body()
         };
         for data in early {
-            self.on_tunnel_data(py, data)?;
+            // The task that accepts runs now, and another one may wait for a message.
+            self.on_tunnel_data(py, data, true)?;
         }
         shared.hub()?.http_want_body(self.key);
         self.arm()?;

@@ -7,6 +7,7 @@ import struct
 from typing import Any
 
 import pytest
+from jetstream import Limits
 from websockets.frames import Opcode
 
 from tests.helpers import run
@@ -95,3 +96,91 @@ def test_what_came_before_it_is_taken_wakes_another_task(version: str, loop: str
             assert await told.get() == {"type": "websocket.receive", "text": "early"}
 
     run(main, loop=loop)
+
+
+@every_version
+def test_a_sender_that_waits_hears_that_the_peer_is_lost(version: str) -> None:
+    async def main() -> None:
+        told = asyncio.Queue[Any]()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            try:
+                while True:
+                    await send({"type": "websocket.send", "bytes": bytes(1 << 20)})
+            except OSError as error:
+                told.put_nowait(str(error))
+
+        limits = Limits(websocket_ping=0.05, websocket_pong=0.1)
+        async with (
+            served(version, app, limits=limits) as running,
+            connected(version, running) as connection,
+        ):
+            await connection.websocket()
+            connection.hold()
+            async with asyncio.timeout(5):
+                assert await told.get() == "the WebSocket is closed"
+
+    run(main)
+
+
+@every_version
+def test_a_sender_that_waits_hears_that_the_peer_has_closed(version: str) -> None:
+    async def main() -> None:
+        told = asyncio.Queue[Any]()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            sending = await until_held_up(send)
+            told.put_nowait("waits")
+            told.put_nowait(await receive())
+            try:
+                told.put_nowait(await sending)
+            except OSError as error:
+                told.put_nowait(str(error))
+
+        async with served(version, app) as running, connected(version, running) as connection:
+            client = await connection.websocket()
+            connection.hold()
+            assert await told.get() == "waits"
+            await client.stream.send(close_frame(1001))
+            assert (await told.get())["code"] == 1001
+            connection.go_on()
+            async with asyncio.timeout(5):
+                assert await told.get() == "the WebSocket is closed"
+            assert await client.closed() == (1001, "")
+
+    run(main)
+
+
+@every_version
+def test_a_sender_that_waits_hears_that_the_server_stops(version: str) -> None:
+    async def main() -> None:
+        told = asyncio.Queue[Any]()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            sending = await until_held_up(send)
+            told.put_nowait("waits")
+            try:
+                told.put_nowait(await sending)
+            except OSError as error:
+                told.put_nowait(str(error))
+
+        running = served(version, app)
+        await running.start()
+        async with connected(version, running) as connection:
+            client = await connection.websocket()
+            connection.hold()
+            assert await told.get() == "waits"
+            closing = asyncio.ensure_future(running.close())
+            async with asyncio.timeout(5):
+                assert await told.get() == "the WebSocket is closed"
+            connection.go_on()
+            assert (await client.closed())[0] == 1012
+            await closing
+
+    run(main)

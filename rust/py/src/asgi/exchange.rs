@@ -70,6 +70,13 @@ pub(super) struct Inner {
 }
 
 impl Inner {
+    /// All who wait for something.
+    fn take_waiters(&mut self) -> Vec<Py<Reply>> {
+        let mut waiters = std::mem::take(&mut self.receivers);
+        waiters.append(&mut self.drainers);
+        waiters
+    }
+
     /// What has come and was not taken.
     pub(super) fn take_body(&mut self) -> VecDeque<Bytes> {
         std::mem::take(&mut self.body)
@@ -177,9 +184,9 @@ impl Exchange {
         wake(py, drainers)
     }
 
-    /// The answer has left. The application hears of a disconnect now.
+    /// The answer has left. The application hears of a disconnect now, and nothing is left to drain.
     pub(super) fn on_answered(&self, py: Python<'_>) -> PyResult<()> {
-        self.wake_receivers(py)?;
+        self.wake_all(py)?;
         self.forget_if_left(py)
     }
 
@@ -201,9 +208,7 @@ impl Exchange {
         if let Some(socket) = &mut inner.socket {
             socket.on_gone();
         }
-        let mut waiters = std::mem::take(&mut inner.receivers);
-        waiters.append(&mut inner.drainers);
-        waiters
+        inner.take_waiters()
     }
 
     /// The application has ended before, and so has the tunnel that it left.
@@ -224,6 +229,17 @@ impl Exchange {
     pub(super) fn wake_receivers_soon(&self, py: Python<'_>) -> PyResult<()> {
         let receivers = std::mem::take(&mut lock(&self.inner).receivers);
         wake_soon(py, receivers)
+    }
+
+    /// Also those who wait for the drain: it is over.
+    pub(super) fn wake_all(&self, py: Python<'_>) -> PyResult<()> {
+        let waiters = lock(&self.inner).take_waiters();
+        wake(py, waiters)
+    }
+
+    pub(super) fn wake_all_soon(&self, py: Python<'_>) -> PyResult<()> {
+        let waiters = lock(&self.inner).take_waiters();
+        wake_soon(py, waiters)
     }
 
     /// The endpoint is closed; the application is not waited for.
@@ -298,7 +314,13 @@ impl Exchange {
     }
 
     /// Whether what was sent is on its way, or nobody waits for it.
+    ///
+    /// # Errors
+    /// It was sent through a WebSocket, which has ended meanwhile.
     pub(super) fn drained(&self) -> PyResult<bool> {
+        if lock(&self.inner).socket.as_ref().is_some_and(|socket| socket.has_ended()) {
+            return Err(websocket::gone());
+        }
         Ok(lock(&self.inner).gone || !self.shared.hub()?.http_watch(self.key))
     }
 

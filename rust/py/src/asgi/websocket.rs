@@ -109,6 +109,11 @@ impl Socket {
         matches!(self.stage, Stage::Open(_))
     }
 
+    /// It was open, and nothing more can be sent.
+    pub(super) fn has_ended(&self) -> bool {
+        self.end.is_some() && !self.is_asked()
+    }
+
     pub(super) fn close(&mut self) {
         self.stage = Stage::Closed;
     }
@@ -232,6 +237,7 @@ impl Exchange {
         }
         if end {
             lock(&self.inner).phase = Phase::Over;
+            self.wake_all_soon(py)?;
         }
         if want {
             shared.hub()?.http_want_body(self.key);
@@ -447,7 +453,7 @@ impl Exchange {
         if let Some(socket) = &mut lock(&self.inner).socket {
             socket.end.get_or_insert((SERVICE_RESTART, String::new()));
         }
-        self.wake_receivers_soon(py)
+        self.wake_all_soon(py)
     }
 
     fn say_goodbye(&self, py: Python<'_>, code: u16, reason: &str) -> PyResult<bool> {
@@ -503,7 +509,7 @@ impl Exchange {
         if lost {
             lock(&self.inner).phase = Phase::Over;
             self.reply(py, Part::Abort)?;
-            self.wake_receivers(py)?;
+            self.wake_all(py)?;
             return self.forget_if_left(py);
         }
         if !out.is_empty() {
@@ -536,7 +542,7 @@ fn open(socket: &mut Option<Box<Socket>>) -> PyResult<&mut Connection> {
 }
 
 /// As the specification has it since 2.4.
-fn gone() -> PyErr {
+pub(super) fn gone() -> PyErr {
     PyConnectionResetError::new_err("the WebSocket is closed")
 }
 

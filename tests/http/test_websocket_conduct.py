@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import zlib
 from typing import Any
 
 import pytest
 from jetstream import Limits
 from websockets.frames import Opcode
 
-from tests.helpers import run
+from tests.helpers import resident, run
 from tests.http.serving import respond, server, tls
 from tests.http.tunnels import connected
 
@@ -182,5 +183,64 @@ def test_a_sender_that_waits_hears_that_the_server_stops(version: str) -> None:
             connection.go_on()
             assert (await client.closed())[0] == 1012
             await closing
+
+    run(main)
+
+
+@every_version
+def test_compressed_messages_do_not_pass_the_window(version: str) -> None:
+    size, count = 2 << 20, 32
+    coder = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed = (coder.compress(bytes(size)) + coder.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+    async def main() -> None:
+        told = asyncio.Queue[Any]()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            before = resident()
+            sizes = [len((await receive())["bytes"])]
+            told.put_nowait(resident() - before)
+            while (message := await receive())["type"] != "websocket.disconnect":
+                sizes.append(len(message["bytes"]))
+            told.put_nowait(sizes)
+            told.put_nowait(message["code"])
+
+        async with served(version, app) as running, connected(version, running) as connection:
+            client = await connection.websocket(headers=[DEFLATE])
+            message = frame(Opcode.BINARY, packed, compressed=True)
+            await client.stream.send(message * count + close_frame(1001))
+            assert await told.get() < 16 << 20
+            assert await told.get() == [size] * count
+            assert await told.get() == 1001
+            assert await client.closed() == (1001, "")
+
+    run(main)
+
+
+@every_version
+def test_what_was_held_back_is_read_before_the_end_of_a_tunnel(version: str) -> None:
+    async def main() -> None:
+        told = asyncio.Queue[Any]()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            texts = []
+            while (message := await receive())["type"] != "websocket.disconnect":
+                texts.append(message["text"])
+            told.put_nowait((texts, message["code"]))
+
+        limits = Limits(websocket_window=100)
+        async with (
+            served(version, app, limits=limits) as running,
+            connected(version, running) as connection,
+        ):
+            client = await connection.websocket()
+            texts = [str(number) for number in range(100)]
+            frames = [frame(Opcode.TEXT, text.encode()) for text in texts]
+            await client.stream.send(b"".join(frames), end=True)
+            assert await told.get() == (texts, 1006)
 
     run(main)

@@ -63,8 +63,13 @@ pub(super) struct Socket {
     deflate: Option<(Deflate, String)>,
     queue: VecDeque<Queued>,
     queued: usize,
+    /// What has come and was not read, from `read` on: there were messages enough.
+    input: Vec<u8>,
+    read: usize,
     /// The peer is held up.
     paused: bool,
+    /// Nothing more comes through the tunnel.
+    ended: bool,
     /// How it ended.
     end: Option<(u16, String)>,
     /// The next ping.
@@ -93,7 +98,10 @@ impl Socket {
             deflate,
             queue: VecDeque::new(),
             queued: 0,
+            input: Vec::new(),
+            read: 0,
             paused: false,
+            ended: false,
             end: None,
             ping: None,
             pong: None,
@@ -118,8 +126,20 @@ impl Socket {
         self.stage = Stage::Closed;
     }
 
-    /// The tunnel is gone.
+    /// The tunnel has ended, or is gone. What it brought is read first.
     pub(super) fn on_gone(&mut self) {
+        self.ended = true;
+        if !self.is_behind() {
+            self.finish();
+        }
+    }
+
+    /// Whether there is something that has come and was not read.
+    fn is_behind(&self) -> bool {
+        self.is_open() && self.read < self.input.len()
+    }
+
+    fn finish(&mut self) {
         let code = match &self.stage {
             Stage::Open(connection) => connection.close_code(),
             _ => code::ABNORMAL,
@@ -128,10 +148,22 @@ impl Socket {
         self.close();
     }
 
-    fn read(&mut self, bytes: &mut [u8], window: usize) -> Outcome {
+    fn push(&mut self, data: Bytes) {
+        if self.read < self.input.len() {
+            self.input.extend_from_slice(&data);
+        } else {
+            (self.input, self.read) = (Vec::from(data), 0);
+        }
+    }
+
+    /// Reads what has come, until so many bytes of messages are held.
+    fn pump(&mut self, window: usize) -> Outcome {
         let Stage::Open(connection) = &mut self.stage else { return Outcome::default() };
-        let mut input = bytes;
-        while let Some(event) = connection.read(&mut input) {
+        let size = self.input.len();
+        let mut input = self.input.get_mut(self.read..).unwrap_or_default();
+        // A message may be far bigger than what came of it.
+        while self.queued <= window {
+            let Some(event) = connection.read(&mut input) else { break };
             let message = match event {
                 Event::Text(text) => Queued::Text(text.into_owned()),
                 Event::Binary(bytes) => Queued::Binary(bytes.into_owned()),
@@ -151,11 +183,18 @@ impl Socket {
             self.queued += message.cost();
             self.queue.push_back(message);
         }
+        self.read = size - input.len();
+        if self.read == size {
+            (self.input, self.read) = (Vec::new(), 0);
+        }
         let mut out = Vec::new();
         connection.flush(&mut out);
-        let end = connection.state() == State::Closed;
+        let mut end = connection.state() == State::Closed;
         if end {
             self.stage = Stage::Closed;
+        } else if self.ended && !self.is_behind() {
+            self.finish();
+            end = true;
         }
         self.paused = self.queued > window;
         Outcome { out, end, want: !self.paused && !end }
@@ -209,11 +248,11 @@ impl Exchange {
 
     /// Bytes have come. Whoever is not at the top of a turn has those who wait woken `soon`.
     pub(super) fn on_tunnel_data(&self, py: Python<'_>, data: Bytes, soon: bool) -> PyResult<()> {
-        let mut bytes = Vec::from(data);
         let outcome = {
             let mut inner = lock(&self.inner);
             let Some(socket) = &mut inner.socket else { return Ok(()) };
-            socket.read(&mut bytes, self.site.websocket.window)
+            socket.push(data);
+            socket.pump(self.site.websocket.window)
         };
         self.settle(py, outcome)?;
         if soon { self.wake_receivers_soon(py) } else { self.wake_receivers(py) }
@@ -224,6 +263,10 @@ impl Exchange {
             let mut inner = lock(&self.inner);
             let Some(socket) = &mut inner.socket else { return Ok(()) };
             socket.on_gone();
+            if socket.is_behind() {
+                // The application takes messages before.
+                return Ok(());
+            }
         }
         self.settle(py, Outcome { end: true, ..Outcome::default() })?;
         self.wake_receivers(py)
@@ -257,7 +300,7 @@ impl Exchange {
             Disconnect(u16, String),
             Nothing,
         }
-        let (next, want) = {
+        let (next, outcome) = {
             let inner = &mut *lock(&self.inner);
             let Some(socket) = &mut inner.socket else { return Ok(None) };
             let next = if !std::mem::replace(&mut socket.told, true) {
@@ -270,13 +313,12 @@ impl Exchange {
             } else {
                 Next::Nothing
             };
-            let low = socket.queued <= self.site.websocket.window / 2;
-            let want = socket.paused && low && socket.is_open();
-            socket.paused &= !want;
-            (next, want)
+            let window = self.site.websocket.window;
+            let goes_on = socket.paused && socket.queued <= window / 2;
+            (next, goes_on.then(|| socket.pump(window)))
         };
-        if want {
-            self.shared().hub()?.http_want_body(self.key);
+        if let Some(outcome) = outcome {
+            self.settle(py, outcome)?;
             self.shared().schedule(py)?;
         }
         let message = PyDict::new(py);
@@ -460,9 +502,9 @@ impl Exchange {
         let mut out = Vec::new();
         {
             let mut inner = lock(&self.inner);
-            let Some(socket) = inner.socket.as_mut().filter(|socket| socket.is_open()) else {
-                return Ok(false);
-            };
+            let gone = inner.gone;
+            let socket = inner.socket.as_mut().filter(|socket| socket.is_open() && !gone);
+            let Some(socket) = socket else { return Ok(false) };
             socket.farewell(code, reason, Instant::now(), &mut out);
         }
         self.arm()?;

@@ -244,3 +244,66 @@ def test_what_was_held_back_is_read_before_the_end_of_a_tunnel(version: str) -> 
             assert await told.get() == (texts, 1006)
 
     run(main)
+
+
+@pytest.mark.parametrize("version", ["h2"])
+def test_pongs_wait_for_a_peer_that_does_not_read(version: str) -> None:
+    count = 12_000
+
+    async def main() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            while (await receive())["type"] != "websocket.disconnect":
+                pass
+
+        limits = Limits(websocket_ping=None)
+        async with (
+            served(version, app, limits=limits) as running,
+            connected(version, running) as connection,
+        ):
+            client = await connection.websocket()
+            connection.hold()
+            pair = frame(Opcode.PING, bytes(125)) + frame(Opcode.BINARY)
+            for _ in range(count - 1):
+                await client.stream.send(pair)
+            await client.stream.send(frame(Opcode.PING, b"last") + frame(Opcode.BINARY))
+            await connection.heard()
+            connection.go_on()
+            pongs = []
+            while not pongs or pongs[-1] != b"last":
+                answer = await client.frame()
+                assert answer is not None
+                pongs.append(bytes(answer.data))
+            assert len(pongs) < count // 2
+
+    run(main)
+
+
+@every_version
+def test_pings_cannot_be_answered_blindly(version: str) -> None:
+    async def main() -> None:
+        over = asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            await over.wait()
+
+        limits = Limits(websocket_ping=0.01, websocket_pong=5.0)
+        async with (
+            served(version, app, limits=limits) as running,
+            connected(version, running) as connection,
+        ):
+            client = await connection.websocket()
+            seen = []
+            while len(seen) < 3:
+                ping = await client.frame()
+                assert ping is not None
+                assert ping.opcode is Opcode.PING
+                seen.append(bytes(ping.data))
+            assert {len(data) for data in seen} == {8}
+            assert len(set(seen)) == 3
+            over.set()
+
+    run(main)

@@ -239,7 +239,7 @@ def test_a_peer_that_does_not_answer_is_lost() -> None:
                     b"sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
                 )
                 assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
-                assert await reader.read(2) == b"\x89\x00"
+                assert await reader.read(2) == b"\x89\x08"
                 await over.wait()
                 # Ended or reset, as the system has it.
                 with contextlib.suppress(ConnectionResetError):

@@ -180,6 +180,9 @@ impl Exchange {
     }
 
     pub(super) fn on_drained(&self, py: Python<'_>) -> PyResult<()> {
+        if self.is_socket {
+            self.on_tunnel_drained(py)?;
+        }
         let drainers = std::mem::take(&mut lock(&self.inner).drainers);
         wake(py, drainers)
     }

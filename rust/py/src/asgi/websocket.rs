@@ -4,6 +4,7 @@
 //! "WebSocket"), and the clock: pings, and how long a farewell is waited for.
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -156,8 +157,9 @@ impl Socket {
         }
     }
 
-    /// Reads what has come, until so many bytes of messages are held.
-    fn pump(&mut self, window: usize) -> Outcome {
+    /// Reads what has come, until so many bytes of messages are held. Pings are answered if that is
+    /// not `held_up`: the answer to a later one will do.
+    fn pump(&mut self, window: usize, held_up: bool) -> Outcome {
         let Stage::Open(connection) = &mut self.stage else { return Outcome::default() };
         let size = self.input.len();
         let mut input = self.input.get_mut(self.read..).unwrap_or_default();
@@ -188,7 +190,9 @@ impl Socket {
             (self.input, self.read) = (Vec::new(), 0);
         }
         let mut out = Vec::new();
-        connection.flush(&mut out);
+        if !held_up || connection.state() != State::Open {
+            connection.flush(&mut out);
+        }
         let mut end = connection.state() == State::Closed;
         if end {
             self.stage = Stage::Closed;
@@ -248,14 +252,33 @@ impl Exchange {
 
     /// Bytes have come. Whoever is not at the top of a turn has those who wait woken `soon`.
     pub(super) fn on_tunnel_data(&self, py: Python<'_>, data: Bytes, soon: bool) -> PyResult<()> {
+        let held_up = self.is_held_up()?;
         let outcome = {
             let mut inner = lock(&self.inner);
             let Some(socket) = &mut inner.socket else { return Ok(()) };
             socket.push(data);
-            socket.pump(self.site.websocket.window)
+            socket.pump(self.site.websocket.window, held_up)
         };
         self.settle(py, outcome)?;
         if soon { self.wake_receivers_soon(py) } else { self.wake_receivers(py) }
+    }
+
+    /// Whether the peer takes so little that pings are not answered; it is told when it takes more.
+    fn is_held_up(&self) -> PyResult<bool> {
+        let shared = self.shared();
+        let mut hub = shared.hub()?;
+        Ok(hub.http_unsent(self.key) > self.site.unsent && hub.http_watch(self.key))
+    }
+
+    /// The peer has taken what was sent.
+    pub(super) fn on_tunnel_drained(&self, py: Python<'_>) -> PyResult<()> {
+        let mut out = Vec::new();
+        if let Some(Stage::Open(connection)) =
+            lock(&self.inner).socket.as_mut().map(|socket| &mut socket.stage)
+        {
+            connection.flush(&mut out);
+        }
+        self.settle(py, Outcome { out, ..Outcome::default() })
     }
 
     pub(super) fn on_tunnel_ended(&self, py: Python<'_>) -> PyResult<()> {
@@ -300,7 +323,7 @@ impl Exchange {
             Disconnect(u16, String),
             Nothing,
         }
-        let (next, outcome) = {
+        let (next, goes_on) = {
             let inner = &mut *lock(&self.inner);
             let Some(socket) = &mut inner.socket else { return Ok(None) };
             let next = if !std::mem::replace(&mut socket.told, true) {
@@ -315,11 +338,10 @@ impl Exchange {
             };
             let window = self.site.websocket.window;
             let goes_on = socket.paused && socket.queued <= window / 2;
-            (next, goes_on.then(|| socket.pump(window)))
+            (next, goes_on)
         };
-        if let Some(outcome) = outcome {
-            self.settle(py, outcome)?;
-            self.shared().schedule(py)?;
+        if goes_on {
+            self.go_on(py)?;
         }
         let message = PyDict::new(py);
         let kind = intern!(py, "type");
@@ -341,6 +363,17 @@ impl Exchange {
             Next::Nothing => return Ok(None),
         }
         Ok(Some(message.into_any()))
+    }
+
+    /// Reads what was left for later, and has more sent.
+    fn go_on(&self, py: Python<'_>) -> PyResult<()> {
+        let held_up = self.is_held_up()?;
+        let outcome = match &mut lock(&self.inner).socket {
+            Some(socket) => socket.pump(self.site.websocket.window, held_up),
+            None => return Ok(()),
+        };
+        self.settle(py, outcome)?;
+        self.shared().schedule(py)
     }
 
     // ---- messages of the application ----
@@ -540,7 +573,8 @@ impl Exchange {
                     socket.ping = self.site.websocket.ping.and_then(|every| now.checked_add(every));
                     if let Stage::Open(connection) = &mut socket.stage {
                         connection.replenish();
-                        if socket.pong.is_none() && connection.ping(b"", &mut out).is_ok() {
+                        let payload = unpredictable();
+                        if socket.pong.is_none() && connection.ping(&payload, &mut out).is_ok() {
                             socket.pong = now.checked_add(self.site.websocket.pong);
                         }
                     }
@@ -581,6 +615,12 @@ fn open(socket: &mut Option<Box<Socket>>) -> PyResult<&mut Connection> {
         }
         Stage::Asked | Stage::Closed => Err(gone()),
     }
+}
+
+/// What only an answer to a ping can repeat.
+fn unpredictable() -> [u8; 8] {
+    // A keyed hash, and the key is the system's.
+    RandomState::new().hash_one(Instant::now()).to_be_bytes()
 }
 
 /// As the specification has it since 2.4.

@@ -13,7 +13,7 @@ from websockets.frames import Opcode
 
 from tests.helpers import resident, run
 from tests.http.serving import respond, server, tls
-from tests.http.tunnels import connected
+from tests.http.tunnels import Http2, connected
 
 VERSIONS = ("h1", "h2", "h3")
 
@@ -305,5 +305,73 @@ def test_pings_cannot_be_answered_blindly(version: str) -> None:
             assert {len(data) for data in seen} == {8}
             assert len(set(seen)) == 3
             over.set()
+
+    run(main)
+
+
+@every_version
+def test_a_peer_that_is_held_up_is_not_lost(version: str) -> None:
+    async def main() -> None:
+        told = asyncio.Queue[Any]()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            # Longer than a ping and its answer may take.
+            await asyncio.sleep(0.5)
+            told.put_nowait("awake")
+            got = 0
+            while (message := await receive())["type"] != "websocket.disconnect":
+                got += len(message["bytes"])
+            told.put_nowait((got, message["code"]))
+
+        limits = Limits(websocket_ping=0.05, websocket_pong=0.2, websocket_window=1000)
+        async with (
+            served(version, app, limits=limits) as running,
+            connected(version, running) as connection,
+        ):
+            client = await connection.websocket()
+
+            async def answer() -> None:
+                while await client.frame() is not None:
+                    pass
+
+            answering = asyncio.ensure_future(answer())
+            for _ in range(4):
+                await client.send(bytes(1000))
+            assert await told.get() == "awake"
+            await client.close(1001)
+            assert await told.get() == (4000, 1001)
+            await answering
+
+    run(main)
+
+
+def test_a_peer_that_takes_a_big_message_slowly_is_not_lost() -> None:
+    size, pause = 1_000_000, 0.05
+
+    async def main() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            await send({"type": "websocket.send", "bytes": bytes(size)})
+            await receive()
+
+        limits = Limits(websocket_ping=0.05, websocket_pong=0.2)
+        async with (
+            served("h2", app, limits=limits) as running,
+            connected("h2", running) as connection,
+        ):
+            assert isinstance(connection, Http2)
+            client = await connection.websocket()
+            connection.hold()
+            receiving = asyncio.ensure_future(client.recv())
+            while not receiving.done():
+                await asyncio.sleep(pause)
+                connection.take_held()
+            connection.go_on()
+            assert await receiving == bytes(size)
+            await client.close(1000)
+            assert (await client.closed())[0] == 1000
 
     run(main)

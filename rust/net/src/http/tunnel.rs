@@ -8,6 +8,9 @@ use super::pipe::Pipe;
 use super::turn::Turn;
 use super::{ExchangeKey, Reply, ReplyError};
 
+/// Bytes that leave at once: what the wire has no room for is unsent, and is known to be.
+const PIECE: usize = 64 << 10;
+
 pub(super) struct Tunnel {
     key: ExchangeKey,
     /// What came before it was one.
@@ -49,7 +52,7 @@ impl Tunnel {
             }
         }
         while self.outgoing.has_next() && self.pipe.has_room() {
-            match self.outgoing.next(usize::MAX) {
+            match self.outgoing.next(PIECE) {
                 Ok(Next::Data(data)) => self.pipe.write_past(&data),
                 Ok(Next::Trailers(_)) => {}
                 Ok(Next::End | Next::Wait) => {

@@ -79,6 +79,35 @@ pub(super) struct Socket {
     pong: Option<Instant>,
     /// When the peer's farewell must have come.
     farewell: Option<Instant>,
+    /// How long an answer to a ping is waited for.
+    patience: Duration,
+    transit: Transit,
+}
+
+/// How far that is on its way which the peer has to answer.
+#[derive(Default)]
+struct Transit {
+    /// Bytes that were given to the tunnel.
+    given: u64,
+    /// As many as had been when what is to be answered was among them.
+    mark: u64,
+    /// As many as the tunnel had let go when the clock was last looked at.
+    moved: u64,
+}
+
+impl Transit {
+    /// What is to be answered is among the next `bytes`.
+    fn set_mark(&mut self, bytes: usize) {
+        self.mark = self.given + bytes as u64;
+    }
+
+    /// Whether the peer needs more time: it has not got what it has to answer, and takes what is
+    /// before it.
+    fn goes_on(&mut self, unsent: usize) -> bool {
+        let moved = self.given.saturating_sub(unsent as u64);
+        let before = std::mem::replace(&mut self.moved, moved);
+        before < self.mark && before < moved
+    }
 }
 
 /// What becomes of a tunnel after it was looked at.
@@ -92,7 +121,7 @@ struct Outcome {
 }
 
 impl Socket {
-    pub(super) fn new(deflate: Option<(Deflate, String)>) -> Self {
+    pub(super) fn new(deflate: Option<(Deflate, String)>, patience: Duration) -> Self {
         Self {
             stage: Stage::Asked,
             told: false,
@@ -107,6 +136,8 @@ impl Socket {
             ping: None,
             pong: None,
             farewell: None,
+            patience,
+            transit: Transit::default(),
         }
     }
 
@@ -201,7 +232,15 @@ impl Socket {
             end = true;
         }
         self.paused = self.queued > window;
+        self.stay();
         Outcome { out, end, want: !self.paused && !end }
+    }
+
+    /// Whoever sends something, or was not heard, has all the time again to answer a ping.
+    fn stay(&mut self) {
+        if self.pong.is_some() {
+            self.pong = Instant::now().checked_add(self.patience);
+        }
     }
 
     /// Says the last word. True if there was anything to say.
@@ -244,7 +283,7 @@ pub(super) fn welcome(site: &Site, request: &Request) -> Result<(Socket, Vec<Str
         }
         false => None,
     };
-    Ok((Socket::new(deflate), names))
+    Ok((Socket::new(deflate, site.websocket.pong), names))
 }
 
 impl Exchange {
@@ -299,6 +338,7 @@ impl Exchange {
         let Outcome { out, end, want } = outcome;
         let shared = self.shared();
         if !out.is_empty() || end {
+            self.note_given(out.len());
             self.reply(py, Part::Body { data: out.into(), end })?;
         }
         if end {
@@ -452,6 +492,7 @@ impl Exchange {
     /// Sends something through the tunnel. True if so much is unsent that the sender is to wait.
     fn tell(&self, py: Python<'_>, data: Bytes) -> PyResult<bool> {
         let shared = self.shared();
+        self.note_given(data.len());
         let full = {
             let mut hub = shared.hub()?;
             let told = hub.http_reply(self.key, Part::Body { data, end: false });
@@ -460,6 +501,12 @@ impl Exchange {
         };
         shared.schedule(py)?;
         Ok(full)
+    }
+
+    fn note_given(&self, bytes: usize) {
+        if let Some(socket) = &mut lock(&self.inner).socket {
+            socket.transit.given += bytes as u64;
+        }
     }
 
     pub(super) fn close_message(
@@ -559,10 +606,15 @@ impl Exchange {
     /// Something is due.
     pub(super) fn on_timer(&self, py: Python<'_>, now: Instant) -> PyResult<()> {
         let mut out = Vec::new();
+        let unsent = self.shared().hub()?.http_unsent(self.key);
         let lost = {
             let mut inner = lock(&self.inner);
             let Some(socket) = &mut inner.socket else { return Ok(()) };
             let over = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+            if over(socket.pong) && (socket.paused || socket.transit.goes_on(unsent)) {
+                // It is not heard, or has not got the ping.
+                socket.pong = now.checked_add(socket.patience);
+            }
             if over(socket.farewell) || over(socket.pong) {
                 let text = if over(socket.pong) { "no answer to a ping" } else { "" };
                 socket.end.get_or_insert((code::ABNORMAL, text.to_owned()));
@@ -574,8 +626,10 @@ impl Exchange {
                     if let Stage::Open(connection) = &mut socket.stage {
                         connection.replenish();
                         let payload = unpredictable();
-                        if socket.pong.is_none() && connection.ping(&payload, &mut out).is_ok() {
-                            socket.pong = now.checked_add(self.site.websocket.pong);
+                        let is_due = socket.pong.is_none() && !socket.paused;
+                        if is_due && connection.ping(&payload, &mut out).is_ok() {
+                            socket.pong = now.checked_add(socket.patience);
+                            socket.transit.set_mark(out.len());
                         }
                     }
                 }

@@ -375,3 +375,35 @@ def test_a_peer_that_takes_a_big_message_slowly_is_not_lost() -> None:
             assert (await client.closed())[0] == 1000
 
     run(main)
+
+
+@pytest.mark.slow
+def test_a_farewell_waits_for_what_was_sent_before_it() -> None:
+    async def main() -> None:
+        left = asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            # The first waits until little is unsent, and the second does not.
+            await send({"type": "websocket.send", "bytes": bytes(600_000)})
+            await send({"type": "websocket.send", "bytes": bytes(190_000)})
+            left.set()
+
+        async with served("h2", app) as running, connected("h2", running) as connection:
+            assert isinstance(connection, Http2)
+            client = await connection.websocket()
+            connection.hold()
+            receiving = asyncio.ensure_future(client.recv())
+            while not left.is_set():
+                await asyncio.sleep(0.01)
+                connection.take_held()
+            for _ in range(6):
+                await asyncio.sleep(1)
+                connection.take_held()
+            connection.go_on()
+            assert await receiving == bytes(600_000)
+            assert await client.recv() == bytes(190_000)
+            assert (await client.closed())[0] == 1000
+
+    run(main)

@@ -249,10 +249,15 @@ impl Socket {
         if connection.close(code, reason, out).is_err() {
             return false;
         }
-        self.farewell = now.checked_add(FAREWELL);
-        self.ping = None;
-        self.pong = None;
+        self.wait_for_farewell(out.len(), now);
         true
+    }
+
+    /// The peer is to answer the last of the next `bytes`.
+    fn wait_for_farewell(&mut self, bytes: usize, now: Instant) {
+        self.transit.set_mark(bytes);
+        self.farewell = now.checked_add(FAREWELL);
+        (self.ping, self.pong) = (None, None);
     }
 
     fn due(&self) -> Option<Instant> {
@@ -549,8 +554,7 @@ impl Exchange {
             })?;
             if let Some(socket) = &mut inner.socket {
                 socket.end.get_or_insert((code, reason));
-                socket.farewell = Instant::now().checked_add(FAREWELL);
-                (socket.ping, socket.pong) = (None, None);
+                socket.wait_for_farewell(out.len(), Instant::now());
             }
         }
         self.arm()?;
@@ -614,6 +618,10 @@ impl Exchange {
             if over(socket.pong) && (socket.paused || socket.transit.goes_on(unsent)) {
                 // It is not heard, or has not got the ping.
                 socket.pong = now.checked_add(socket.patience);
+            }
+            if over(socket.farewell) && socket.transit.goes_on(unsent) {
+                // What the application had sent before is not cut off.
+                socket.farewell = now.checked_add(FAREWELL);
             }
             if over(socket.farewell) || over(socket.pong) {
                 let text = if over(socket.pong) { "no answer to a ping" } else { "" };

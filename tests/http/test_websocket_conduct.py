@@ -407,3 +407,35 @@ def test_a_farewell_waits_for_what_was_sent_before_it() -> None:
             assert (await client.closed())[0] == 1000
 
     run(main)
+
+
+@every_version
+@pytest.mark.parametrize("how", ["close", "return"])
+def test_one_that_is_left_while_its_peer_is_held_up(version: str, how: str) -> None:
+    async def main() -> None:
+        over = asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            await receive()
+            # The next one is too much already.
+            for _ in range(20):
+                await asyncio.sleep(0)
+            if how == "close":
+                await send({"type": "websocket.close", "code": 4000})
+                await over.wait()
+
+        limits = Limits(websocket_window=1000)
+        async with (
+            served(version, app, limits=limits) as running,
+            connected(version, running) as connection,
+        ):
+            client = await connection.websocket()
+            for _ in range(4):
+                await client.send(bytes(2000))
+            async with asyncio.timeout(4):
+                assert (await client.closed())[0] == (4000 if how == "close" else 1000)
+            over.set()
+
+    run(main)

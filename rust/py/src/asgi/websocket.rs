@@ -194,8 +194,8 @@ impl Socket {
         let Stage::Open(connection) = &mut self.stage else { return Outcome::default() };
         let size = self.input.len();
         let mut input = self.input.get_mut(self.read..).unwrap_or_default();
-        // A message may be far bigger than what came of it.
-        while self.queued <= window {
+        // A message may be far bigger than what came of it. Once we have closed, none is held any more.
+        while self.queued <= window || connection.state() != State::Open {
             let Some(event) = connection.read(&mut input) else { break };
             let message = match event {
                 Event::Text(text) => Queued::Text(text.into_owned()),
@@ -225,13 +225,13 @@ impl Socket {
             connection.flush(&mut out);
         }
         let mut end = connection.state() == State::Closed;
+        self.paused = self.queued > window && connection.state() == State::Open;
         if end {
             self.stage = Stage::Closed;
         } else if self.ended && !self.is_behind() {
             self.finish();
             end = true;
         }
-        self.paused = self.queued > window;
         self.stay();
         Outcome { out, end, want: !self.paused && !end }
     }
@@ -251,6 +251,12 @@ impl Socket {
         }
         self.wait_for_farewell(out.len(), now);
         true
+    }
+
+    /// The application takes no more of them.
+    fn forget_messages(&mut self) {
+        self.queue = VecDeque::new();
+        self.queued = 0;
     }
 
     /// The peer is to answer the last of the next `bytes`.
@@ -555,10 +561,12 @@ impl Exchange {
             if let Some(socket) = &mut inner.socket {
                 socket.end.get_or_insert((code, reason));
                 socket.wait_for_farewell(out.len(), Instant::now());
+                socket.forget_messages();
             }
         }
         self.arm()?;
         self.tell(py, out.into())?;
+        self.hear_farewell(py)?;
         self.wake_receivers_soon(py)?;
         Ok(false)
     }
@@ -568,6 +576,9 @@ impl Exchange {
     /// The application has ended. True if the tunnel is left to say goodbye.
     pub(super) fn leave_socket(&self, py: Python<'_>, failed: bool) -> PyResult<bool> {
         let code = if failed { code::INTERNAL_ERROR } else { code::NORMAL };
+        if let Some(socket) = &mut lock(&self.inner).socket {
+            socket.forget_messages();
+        }
         self.say_goodbye(py, code, "")
     }
 
@@ -595,7 +606,14 @@ impl Exchange {
         if !out.is_empty() {
             self.tell(py, out.into())?;
         }
+        self.hear_farewell(py)?;
         Ok(true)
+    }
+
+    /// A peer that was held up is heard again: its farewell comes behind what nobody takes.
+    fn hear_farewell(&self, py: Python<'_>) -> PyResult<()> {
+        let held = lock(&self.inner).socket.as_ref().is_some_and(|socket| socket.paused);
+        if held { self.go_on(py) } else { Ok(()) }
     }
 
     /// Has the clock looked at again when it is due.

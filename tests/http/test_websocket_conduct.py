@@ -439,3 +439,21 @@ def test_one_that_is_left_while_its_peer_is_held_up(version: str, how: str) -> N
             over.set()
 
     run(main)
+
+
+@every_version
+@pytest.mark.parametrize("status", [200, 204])
+def test_a_denial_is_no_success(version: str, status: int) -> None:
+    async def main() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            start = {"type": "websocket.http.response.start", "status": status, "headers": []}
+            with pytest.raises(ValueError, match=str(status)):
+                await send(start)
+            await send({**start, "status": 401})
+            await send({"type": "websocket.http.response.body", "body": b"no"})
+
+        async with served(version, app) as running, connected(version, running) as connection:
+            assert (await connection.tunnel().head)[":status"] == "401"
+
+    run(main)

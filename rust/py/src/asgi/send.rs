@@ -69,6 +69,10 @@ impl Exchange {
         if !(200..=999).contains(&status) {
             return Err(PyValueError::new_err(format!("{status} is no status of an answer")));
         }
+        if self.is_socket && status < 300 {
+            // Over HTTP/2 and HTTP/3 it would say that the WebSocket is open.
+            return Err(PyValueError::new_err(format!("{status} does not deny a WebSocket")));
+        }
         // The body's beginning leaves with it.
         inner.phase = Phase::Held(Head { status, fields, length, trailers });
         Ok(false)

@@ -457,3 +457,43 @@ def test_a_denial_is_no_success(version: str, status: int) -> None:
             assert (await connection.tunnel().head)[":status"] == "401"
 
     run(main)
+
+
+@every_version
+def test_a_denial_is_followed_by_the_disconnect(version: str) -> None:
+    async def main() -> None:
+        told = asyncio.Queue[Any]()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            waiting = asyncio.ensure_future(receive())
+            start = {"type": "websocket.http.response.start", "status": 401, "headers": []}
+            await send(start)
+            await send({"type": "websocket.http.response.body", "body": b"no"})
+            told.put_nowait(await waiting)
+            told.put_nowait(await receive())
+
+        async with served(version, app) as running, connected(version, running) as connection:
+            assert (await connection.tunnel().head)[":status"] == "401"
+            over = {"type": "websocket.disconnect", "code": 1006, "reason": ""}
+            async with asyncio.timeout(5):
+                assert [await told.get(), await told.get()] == [over, over]
+
+    run(main)
+
+
+@pytest.mark.parametrize("version", ["h2", "h3"])
+def test_a_connect_that_has_ended_opens_nothing(version: str) -> None:
+    async def main() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+
+        async with served(version, app) as running, connected(version, running) as connection:
+            pseudo = {":method": "CONNECT", ":protocol": "websocket", ":scheme": "https"}
+            asked = {**pseudo, ":authority": "localhost", ":path": "/"}
+            headers = [*asked.items(), ("sec-websocket-version", "13")]
+            head = await connection.request(headers, end=True).head
+            assert head[":status"] == "400"
+
+    run(main)

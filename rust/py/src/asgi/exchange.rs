@@ -346,7 +346,7 @@ impl Exchange {
         {
             let mut inner = lock(&self.inner);
             if let Some(socket) = &mut inner.socket {
-                socket.close();
+                socket.finish();
             }
             inner.phase = Phase::Over;
             inner.status = status;

@@ -204,12 +204,16 @@ impl Exchange {
             hub.http_reply(self.key, part).map_err(|error| refused(&error))?;
             hub.http_unsent(self.key) > self.site.unsent && hub.http_watch(self.key)
         };
+        let denied = self.is_socket && matches!(phase, Phase::Over);
         let before = {
             let mut inner = lock(&self.inner);
             inner.status = status.unwrap_or(inner.status);
             std::mem::replace(&mut inner.phase, phase)
         };
         drop(before);
+        if denied {
+            self.on_denied(py)?;
+        }
         shared.schedule(py)?;
         Ok(full)
     }

@@ -154,7 +154,7 @@ impl Socket {
         self.end.is_some() && !self.is_asked()
     }
 
-    pub(super) fn close(&mut self) {
+    fn close(&mut self) {
         self.stage = Stage::Closed;
     }
 
@@ -171,7 +171,7 @@ impl Socket {
         self.is_open() && self.read < self.input.len()
     }
 
-    fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         let code = match &self.stage {
             Stage::Open(connection) => connection.close_code(),
             _ => code::ABNORMAL,
@@ -281,6 +281,10 @@ pub(super) fn welcome(site: &Site, request: &Request) -> Result<(Socket, Vec<Str
     };
     let version = values(b"sec-websocket-version").next().unwrap_or_default();
     websocket::handshake::check_version(version).map_err(|_| 426_u16)?;
+    if request.version != Version::Http11 && request.ended {
+        // What would be the tunnel has ended.
+        return Err(400);
+    }
     if request.version == Version::Http11 {
         let key = values(b"sec-websocket-key").next().unwrap_or_default();
         websocket::handshake::accept_key(key).map_err(|_| 400_u16)?;
@@ -343,6 +347,14 @@ impl Exchange {
         }
         self.settle(py, Outcome { end: true, ..Outcome::default() })?;
         self.wake_receivers(py)
+    }
+
+    /// The WebSocket does not come about, and its answer is whole.
+    pub(super) fn on_denied(&self, py: Python<'_>) -> PyResult<()> {
+        if let Some(socket) = &mut lock(&self.inner).socket {
+            socket.end.get_or_insert((code::ABNORMAL, String::new()));
+        }
+        self.wake_receivers_soon(py)
     }
 
     fn settle(&self, py: Python<'_>, outcome: Outcome) -> PyResult<()> {
@@ -537,16 +549,14 @@ impl Exchange {
             let mut inner = lock(&self.inner);
             let inner = &mut *inner;
             match &mut inner.socket {
-                Some(socket) if socket.is_asked() && !matches!(inner.phase, Phase::Over) => {
-                    socket.end.get_or_insert((code::ABNORMAL, String::new()));
-                    true
-                }
+                Some(socket) if socket.is_asked() && !matches!(inner.phase, Phase::Over) => true,
                 Some(_) => false,
                 None => return Err(PyRuntimeError::new_err("this is no WebSocket")),
             }
         };
         if refused {
             self.refuse(py, 403)?;
+            self.on_denied(py)?;
             return Ok(false);
         }
         let mut out = Vec::new();

@@ -13,7 +13,7 @@ from websockets.frames import Opcode
 
 from tests.helpers import resident, run
 from tests.http.serving import respond, server, tls
-from tests.http.tunnels import Http2, connected
+from tests.http.tunnels import Http2, WebSocket, connected
 
 VERSIONS = ("h1", "h2", "h3")
 
@@ -495,5 +495,35 @@ def test_a_connect_that_has_ended_opens_nothing(version: str) -> None:
             headers = [*asked.items(), ("sec-websocket-version", "13")]
             head = await connection.request(headers, end=True).head
             assert head[":status"] == "400"
+
+    run(main)
+
+
+@every_version
+def test_one_that_is_taken_while_the_server_stops(version: str) -> None:
+    async def main() -> None:
+        asked, go, told = asyncio.Event(), asyncio.Event(), asyncio.Queue[Any]()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            asked.set()
+            await go.wait()
+            await send({"type": "websocket.accept"})
+            told.put_nowait(await receive())
+
+        running = served(version, app, graceful_timeout=5.0)
+        await running.start()
+        async with connected(version, running) as connection:
+            stream = connection.tunnel()
+            await asked.wait()
+            closing = asyncio.ensure_future(running.close())
+            while await is_listening(running):
+                pass
+            go.set()
+            assert (await stream.head)[":status"] == "200"
+            async with asyncio.timeout(3):
+                assert (await WebSocket(stream).closed())[0] == 1012
+                assert (await told.get())["code"] == 1012
+            await closing
 
     run(main)

@@ -477,6 +477,10 @@ impl Exchange {
         }
         shared.hub()?.http_want_body(self.key);
         self.arm()?;
+        if shared.is_draining() {
+            // The others were told before this one was open.
+            self.go_away(py)?;
+        }
         shared.schedule(py)?;
         Ok(false)
     }

@@ -527,3 +527,27 @@ def test_one_that_is_taken_while_the_server_stops(version: str) -> None:
             await closing
 
     run(main)
+
+
+@every_version
+def test_pings_of_a_quiet_peer_are_counted_by_the_second(version: str) -> None:
+    async def main() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            while (await receive())["type"] != "websocket.disconnect":
+                pass
+
+        limits = Limits(websocket_ping=None)
+        async with (
+            served(version, app, limits=limits) as running,
+            connected(version, running) as connection,
+        ):
+            client = await connection.websocket()
+            for pause in (1.1, 0):
+                await client.stream.send(frame(Opcode.PING) * 900)
+                await asyncio.sleep(pause)
+            await client.stream.send(close_frame(1001))
+            assert await client.closed() == (1001, "")
+
+    run(main)

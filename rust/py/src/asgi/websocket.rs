@@ -27,6 +27,9 @@ const MESSAGE: usize = 64;
 /// How long the peer's farewell is waited for.
 const FAREWELL: Duration = Duration::from_secs(5);
 
+/// How long frames that bring nothing are counted together.
+const COUNTED: Duration = Duration::from_secs(1);
+
 /// The code of a server that goes away and comes back (IANA's registry).
 const SERVICE_RESTART: u16 = 1012;
 
@@ -82,6 +85,8 @@ pub(super) struct Socket {
     /// How long an answer to a ping is waited for.
     patience: Duration,
     transit: Transit,
+    /// When frames that bring nothing were last counted from the beginning.
+    counted: Instant,
 }
 
 /// How far that is on its way which the peer has to answer.
@@ -138,6 +143,7 @@ impl Socket {
             farewell: None,
             patience,
             transit: Transit::default(),
+            counted: Instant::now(),
         }
     }
 
@@ -192,6 +198,10 @@ impl Socket {
     /// not `held_up`: the answer to a later one will do.
     fn pump(&mut self, window: usize, held_up: bool) -> Outcome {
         let Stage::Open(connection) = &mut self.stage else { return Outcome::default() };
+        if self.counted.elapsed() >= COUNTED {
+            self.counted = Instant::now();
+            connection.replenish();
+        }
         let size = self.input.len();
         let mut input = self.input.get_mut(self.read..).unwrap_or_default();
         // A message may be far bigger than what came of it. Once we have closed, none is held any more.
@@ -664,7 +674,6 @@ impl Exchange {
                 if over(socket.ping) {
                     socket.ping = self.site.websocket.ping.and_then(|every| now.checked_add(every));
                     if let Stage::Open(connection) = &mut socket.stage {
-                        connection.replenish();
                         let payload = unpredictable();
                         let is_due = socket.pong.is_none() && !socket.paused;
                         if is_due && connection.ping(&payload, &mut out).is_ok() {

@@ -499,6 +499,47 @@ def test_a_connect_that_has_ended_opens_nothing(version: str) -> None:
     run(main)
 
 
+@pytest.mark.parametrize("version", ["h2", "h3"])
+def test_a_peer_that_sends_no_more_hears_all_of_a_denial(version: str) -> None:
+    async def main() -> None:
+        told, go = asyncio.Queue[Any](), asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            start = {"type": "websocket.http.response.start", "status": 403, "headers": []}
+            await send(start)
+            body = {"type": "websocket.http.response.body", "body": b"part", "more_body": True}
+            await send(body)
+            told.put_nowait(await receive())
+            await send(body)
+            await send({**body, "body": b"end", "more_body": False})
+
+        async def late(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            go.set()
+            told.put_nowait(await receive())
+            with pytest.raises(OSError, match="closed"):
+                await send({"type": "websocket.accept"})
+            await send({"type": "websocket.close"})
+
+        over = {"type": "websocket.disconnect", "code": 1006, "reason": ""}
+        async with served(version, app) as running, connected(version, running) as connection:
+            stream = connection.tunnel()
+            assert (await stream.head)[":status"] == "403"
+            await stream.send(b"", end=True)
+            assert await told.get() == over
+            assert await stream.rest() == b"partpartend"
+            assert await stream.ended is None
+        async with served(version, late) as running, connected(version, running) as connection:
+            stream = connection.tunnel()
+            await go.wait()
+            await stream.send(b"", end=True)
+            assert await told.get() == over
+            assert (await stream.head)[":status"] == "403"
+
+    run(main)
+
+
 @every_version
 def test_one_that_is_taken_while_the_server_stops(version: str) -> None:
     async def main() -> None:

@@ -139,9 +139,14 @@ impl Exchange {
         self.shared.clone()
     }
 
-    pub(super) fn set_socket(&mut self, socket: Socket) {
+    pub(super) fn set_socket(&mut self, mut socket: Socket) {
         self.is_socket = true;
-        lock(&self.inner).socket = Some(Box::new(socket));
+        let mut inner = lock(&self.inner);
+        if inner.ended && self.version != Version::Http11 {
+            // It came with the request; one of HTTP/1.1 always ends before its tunnel begins.
+            socket.on_half_closed();
+        }
+        inner.socket = Some(Box::new(socket));
     }
 
     pub(super) fn keep_scope(&self, scope: Py<PyDict>) {

@@ -172,6 +172,11 @@ impl Socket {
         }
     }
 
+    /// The peer sends no more, before it was told anything.
+    pub(super) fn on_half_closed(&mut self) {
+        self.end.get_or_insert((code::ABNORMAL, String::new()));
+    }
+
     /// Whether there is something that has come and was not read.
     fn is_behind(&self) -> bool {
         self.is_open() && self.read < self.input.len()
@@ -349,6 +354,12 @@ impl Exchange {
         {
             let mut inner = lock(&self.inner);
             let Some(socket) = &mut inner.socket else { return Ok(()) };
+            if socket.is_asked() {
+                // It cannot be accepted any more, and can still be denied.
+                socket.on_half_closed();
+                drop(inner);
+                return self.wake_receivers(py);
+            }
             socket.on_gone();
             if socket.is_behind() {
                 // The application takes messages before.

@@ -592,3 +592,27 @@ def test_pings_of_a_quiet_peer_are_counted_by_the_second(version: str) -> None:
             assert await client.closed() == (1001, "")
 
     run(main)
+
+
+@every_version
+def test_what_is_not_awaited_takes_no_message(version: str, loop: str) -> None:
+    async def main() -> None:
+        told = asyncio.Queue[Any]()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            assert (await receive())["text"] == "go"
+            given_up = asyncio.ensure_future(receive())
+            given_up.cancel()
+            await asyncio.wait([given_up])
+            for _ in range(2):
+                told.put_nowait((await receive())["text"])
+
+        async with served(version, app) as running, connected(version, running) as connection:
+            client = await connection.websocket()
+            frames = [frame(Opcode.TEXT, text) for text in (b"go", b"one", b"two")]
+            await client.stream.send(b"".join(frames))
+            assert [await told.get(), await told.get()] == ["one", "two"]
+
+    run(main, loop=loop)

@@ -321,6 +321,12 @@ impl Exchange {
         }
     }
 
+    /// Whether there is nothing more to be said of a request.
+    fn is_disconnected(&self) -> bool {
+        let inner = lock(&self.inner);
+        !self.is_socket && (inner.gone || matches!(inner.phase, Phase::Over))
+    }
+
     /// Whether what was sent is on its way, or nobody waits for it.
     ///
     /// # Errors
@@ -521,16 +527,16 @@ fn wake_soon(py: Python<'_>, waiters: Vec<Py<Reply>>) -> PyResult<()> {
 
 #[pymethods]
 impl Exchange {
-    /// The next message to the application.
+    /// The next message to the application. It is taken when it is awaited: what is cancelled before
+    /// has taken none.
     fn receive<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
-        match slf.get().next_message(py)? {
-            Some(message) => Ready::of(message),
-            None => {
-                let waiting = Waiting::new(slf.clone().unbind(), For::Message);
-                Ok(Bound::new(py, waiting)?.into_any())
-            }
+        if slf.get().is_disconnected() {
+            // As often as it is asked.
+            return Ready::of(message::disconnect(py)?);
         }
+        let waiting = Waiting::new(slf.clone().unbind(), For::Message);
+        Ok(Bound::new(py, waiting)?.into_any())
     }
 
     /// A message of the application.

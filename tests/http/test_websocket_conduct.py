@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import struct
 import zlib
 from typing import Any
@@ -616,3 +617,27 @@ def test_what_is_not_awaited_takes_no_message(version: str, loop: str) -> None:
             assert [await told.get(), await told.get()] == ["one", "two"]
 
     run(main, loop=loop)
+
+
+@every_version
+def test_one_that_the_peer_has_closed_is_no_failure(
+    version: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        over = asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            assert (await receive())["type"] == "websocket.disconnect"
+            over.set()
+            await send({"type": "websocket.send", "text": "late"})
+
+        async with served(version, app) as running, connected(version, running) as connection:
+            client = await connection.websocket()
+            await client.close(1001)
+            await over.wait()
+
+    with caplog.at_level(logging.DEBUG):
+        run(main)
+    assert not [line for line in caplog.records if line.levelno >= logging.ERROR]

@@ -409,7 +409,11 @@ impl Exchange {
 
     /// The log is told of a failure.
     fn complain(&self, py: Python<'_>, error: &PyErr) -> PyResult<()> {
-        let gone = lock(&self.inner).gone;
+        let gone = {
+            let inner = lock(&self.inner);
+            // A WebSocket may also end in order.
+            inner.gone || inner.socket.as_ref().is_some_and(|socket| socket.is_over())
+        };
         self.site.failed.bind(py).call1((error.value(py), gone)).map(drop)
     }
 

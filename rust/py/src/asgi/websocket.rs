@@ -160,6 +160,11 @@ impl Socket {
         self.end.is_some() && !self.is_asked()
     }
 
+    /// It has ended, or cannot come about any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.end.is_some()
+    }
+
     fn close(&mut self) {
         self.stage = Stage::Closed;
     }

@@ -641,3 +641,22 @@ def test_one_that_the_peer_has_closed_is_no_failure(
     with caplog.at_level(logging.DEBUG):
         run(main)
     assert not [line for line in caplog.records if line.levelno >= logging.ERROR]
+
+
+@every_version
+def test_what_is_no_message_at_that_point(version: str) -> None:
+    async def main() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            with pytest.raises(RuntimeError, match="early_hint"):
+                await send({"type": "http.response.early_hint", "links": [b"</a>"]})
+            start = {"type": "websocket.http.response.start", "status": 401, "headers": []}
+            await send(start)
+            with pytest.raises(RuntimeError, match=r"websocket\.accept"):
+                await send({"type": "websocket.accept"})
+            await send({"type": "websocket.http.response.body", "body": b"no"})
+
+        async with served(version, app) as running, connected(version, running) as connection:
+            assert (await connection.tunnel().head)[":status"] == "401"
+
+    run(main)

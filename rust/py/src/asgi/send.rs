@@ -29,7 +29,7 @@ impl Exchange {
             "http.response.start" if !self.is_socket => self.start(&message),
             "http.response.body" if !self.is_socket => self.body(py, &message),
             "http.response.trailers" => self.trailers(py, &message),
-            "http.response.early_hint" => self.early_hint(py, &message),
+            "http.response.early_hint" if !self.is_socket => self.early_hint(py, &message),
             "http.response.pathsend" => self.path(py, &message),
             "websocket.send" => self.send_message(py, &message),
             "websocket.accept" => self.accept(py, &message),

@@ -474,8 +474,12 @@ impl Exchange {
         }
         message.headers(&mut fields)?;
         let deflate = {
-            let mut inner = lock(&self.inner);
+            let inner = &mut *lock(&self.inner);
             let socket = asked(&mut inner.socket, "websocket.accept")?;
+            if !matches!(inner.phase, Phase::Silent) {
+                let why = "websocket.accept was sent when the answer has begun already";
+                return Err(PyRuntimeError::new_err(why));
+            }
             socket.deflate.take()
         };
         let deflate = deflate.map(|(deflate, answer)| {

@@ -54,6 +54,21 @@ def close_frame(code: int) -> bytes:
     return frame(Opcode.CLOSE, struct.pack(">H", code))
 
 
+async def accept(receive: Any, send: Any) -> None:
+    """What an application begins with that takes whoever comes."""
+    await receive()
+    await send({"type": "websocket.accept"})
+
+
+async def outcome(sending: asyncio.Task[None]) -> str | None:
+    """Why something could not be sent; `None` if it was."""
+    try:
+        await sending
+    except OSError as error:
+        return str(error)
+    return None
+
+
 async def until_held_up(send: Any) -> asyncio.Task[None]:
     """Sends until somebody has to wait, and gives the task that does."""
     while True:
@@ -106,8 +121,7 @@ def test_a_sender_that_waits_hears_that_the_peer_is_lost(version: str) -> None:
         told = asyncio.Queue[Any]()
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
-            await receive()
-            await send({"type": "websocket.accept"})
+            await accept(receive, send)
             try:
                 while True:
                     await send({"type": "websocket.send", "bytes": bytes(1 << 20)})
@@ -133,15 +147,11 @@ def test_a_sender_that_waits_hears_that_the_peer_has_closed(version: str) -> Non
         told = asyncio.Queue[Any]()
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
-            await receive()
-            await send({"type": "websocket.accept"})
+            await accept(receive, send)
             sending = await until_held_up(send)
             told.put_nowait("waits")
             told.put_nowait(await receive())
-            try:
-                told.put_nowait(await sending)
-            except OSError as error:
-                told.put_nowait(str(error))
+            told.put_nowait(await outcome(sending))
 
         async with served(version, app) as running, connected(version, running) as connection:
             client = await connection.websocket()
@@ -163,14 +173,10 @@ def test_a_sender_that_waits_hears_that_the_server_stops(version: str) -> None:
         told = asyncio.Queue[Any]()
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
-            await receive()
-            await send({"type": "websocket.accept"})
+            await accept(receive, send)
             sending = await until_held_up(send)
             told.put_nowait("waits")
-            try:
-                told.put_nowait(await sending)
-            except OSError as error:
-                told.put_nowait(str(error))
+            told.put_nowait(await outcome(sending))
 
         running = served(version, app)
         await running.start()
@@ -198,8 +204,7 @@ def test_compressed_messages_do_not_pass_the_window(version: str) -> None:
         told = asyncio.Queue[Any]()
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
-            await receive()
-            await send({"type": "websocket.accept"})
+            await accept(receive, send)
             before = resident()
             sizes = [len((await receive())["bytes"])]
             told.put_nowait(resident() - before)
@@ -226,8 +231,7 @@ def test_what_was_held_back_is_read_before_the_end_of_a_tunnel(version: str) -> 
         told = asyncio.Queue[Any]()
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
-            await receive()
-            await send({"type": "websocket.accept"})
+            await accept(receive, send)
             texts = []
             while (message := await receive())["type"] != "websocket.disconnect":
                 texts.append(message["text"])
@@ -253,8 +257,7 @@ def test_pongs_wait_for_a_peer_that_does_not_read(version: str) -> None:
 
     async def main() -> None:
         async def app(scope: Any, receive: Any, send: Any) -> None:
-            await receive()
-            await send({"type": "websocket.accept"})
+            await accept(receive, send)
             while (await receive())["type"] != "websocket.disconnect":
                 pass
 
@@ -287,8 +290,7 @@ def test_pings_cannot_be_answered_blindly(version: str) -> None:
         over = asyncio.Event()
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
-            await receive()
-            await send({"type": "websocket.accept"})
+            await accept(receive, send)
             await over.wait()
 
         limits = Limits(websocket_ping=0.01, websocket_pong=5.0)
@@ -316,8 +318,7 @@ def test_a_peer_that_is_held_up_is_not_lost(version: str) -> None:
         told = asyncio.Queue[Any]()
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
-            await receive()
-            await send({"type": "websocket.accept"})
+            await accept(receive, send)
             # Longer than a ping and its answer may take.
             await asyncio.sleep(0.5)
             told.put_nowait("awake")
@@ -353,8 +354,7 @@ def test_a_peer_that_takes_a_big_message_slowly_is_not_lost() -> None:
 
     async def main() -> None:
         async def app(scope: Any, receive: Any, send: Any) -> None:
-            await receive()
-            await send({"type": "websocket.accept"})
+            await accept(receive, send)
             await send({"type": "websocket.send", "bytes": bytes(size)})
             await receive()
 
@@ -384,8 +384,7 @@ def test_a_farewell_waits_for_what_was_sent_before_it() -> None:
         left = asyncio.Event()
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
-            await receive()
-            await send({"type": "websocket.accept"})
+            await accept(receive, send)
             # The first waits until little is unsent, and the second does not.
             await send({"type": "websocket.send", "bytes": bytes(600_000)})
             await send({"type": "websocket.send", "bytes": bytes(190_000)})
@@ -417,8 +416,7 @@ def test_one_that_is_left_while_its_peer_is_held_up(version: str, how: str) -> N
         over = asyncio.Event()
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
-            await receive()
-            await send({"type": "websocket.accept"})
+            await accept(receive, send)
             await receive()
             # The next one is too much already.
             for _ in range(20):
@@ -487,8 +485,7 @@ def test_a_denial_is_followed_by_the_disconnect(version: str) -> None:
 def test_a_connect_that_has_ended_opens_nothing(version: str) -> None:
     async def main() -> None:
         async def app(scope: Any, receive: Any, send: Any) -> None:
-            await receive()
-            await send({"type": "websocket.accept"})
+            await accept(receive, send)
 
         async with served(version, app) as running, connected(version, running) as connection:
             pseudo = {":method": "CONNECT", ":protocol": "websocket", ":scheme": "https"}
@@ -575,8 +572,7 @@ def test_one_that_is_taken_while_the_server_stops(version: str) -> None:
 def test_pings_of_a_quiet_peer_are_counted_by_the_second(version: str) -> None:
     async def main() -> None:
         async def app(scope: Any, receive: Any, send: Any) -> None:
-            await receive()
-            await send({"type": "websocket.accept"})
+            await accept(receive, send)
             while (await receive())["type"] != "websocket.disconnect":
                 pass
 
@@ -601,8 +597,7 @@ def test_what_is_not_awaited_takes_no_message(version: str, loop: str) -> None:
         told = asyncio.Queue[Any]()
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
-            await receive()
-            await send({"type": "websocket.accept"})
+            await accept(receive, send)
             assert (await receive())["text"] == "go"
             given_up = asyncio.ensure_future(receive())
             given_up.cancel()
@@ -627,8 +622,7 @@ def test_one_that_the_peer_has_closed_is_no_failure(
         over = asyncio.Event()
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
-            await receive()
-            await send({"type": "websocket.accept"})
+            await accept(receive, send)
             assert (await receive())["type"] == "websocket.disconnect"
             over.set()
             await send({"type": "websocket.send", "text": "late"})
